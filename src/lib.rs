@@ -1,0 +1,1 @@
+//! Keeps Sitecore Experience Edge tokens valid in Kubernetes Secrets.

@@ -1,1 +1,57 @@
-fn main(){}
+//! `edge-credential-operator run` and `edge-credential-operator crd`.
+
+use std::{error::Error, process::ExitCode};
+
+use clap::Parser;
+use edge_credential_operator::{
+    api::EdgeCredential,
+    config::{Cli, Command, Settings},
+    operator::{run::run, telemetry},
+};
+use kube::{Client, CustomResourceExt};
+use tokio::signal::unix::{SignalKind, signal};
+
+fn main() -> ExitCode {
+    let result = match Cli::parse().command {
+        Command::Crd => print_crd(),
+        Command::Run(settings) => start(&settings),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("edge-credential-operator: {}", chain(error.as_ref()));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn print_crd() -> Result<(), Box<dyn Error>> {
+    print!("{}", serde_saphyr::to_string(&EdgeCredential::crd())?);
+    Ok(())
+}
+
+#[tokio::main]
+async fn start(settings: &Settings) -> Result<(), Box<dyn Error>> {
+    telemetry::start(settings.log_format);
+    let mut terminate = signal(SignalKind::terminate())?;
+    let shutdown = async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = tokio::signal::ctrl_c() => {}
+        }
+    };
+    let client = Client::try_default().await?;
+    run(client, settings, shutdown).await?;
+    Ok(())
+}
+
+/// An error with all its causes.
+fn chain(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text.push_str(&format!(": {cause}"));
+        source = cause.source();
+    }
+    text
+}

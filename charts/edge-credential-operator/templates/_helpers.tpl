@@ -1,0 +1,74 @@
+{{/* The chart's name, or its override. */}}
+{{- define "edge-credential-operator.name" -}}
+{{- default .Chart.Name .Values.nameOverride | trunc 63 | trimSuffix "-" }}
+{{- end }}
+
+{{/* The name of the objects. The release's name alone where it already has the chart's. */}}
+{{- define "edge-credential-operator.fullname" -}}
+{{- if .Values.fullnameOverride }}
+{{- .Values.fullnameOverride | trunc 63 | trimSuffix "-" }}
+{{- else }}
+{{- $name := include "edge-credential-operator.name" . }}
+{{- if contains $name .Release.Name }}
+{{- .Release.Name | trunc 63 | trimSuffix "-" }}
+{{- else }}
+{{- printf "%s-%s" .Release.Name $name | trunc 63 | trimSuffix "-" }}
+{{- end }}
+{{- end }}
+{{- end }}
+
+{{/*
+The name of roles and bindings. They live outside of the release's namespace, so it is part of their name: two releases of
+the same name in different namespaces don't meet.
+*/}}
+{{- define "edge-credential-operator.roleName" -}}
+{{- printf "%s:%s" (include "edge-credential-operator.fullname" .) .Release.Namespace }}
+{{- end }}
+
+{{- define "edge-credential-operator.serviceAccountName" -}}
+{{- if .Values.serviceAccount.create }}
+{{- default (include "edge-credential-operator.fullname" .) .Values.serviceAccount.name }}
+{{- else }}
+{{- required "serviceAccount.name is required where serviceAccount.create is false" .Values.serviceAccount.name }}
+{{- end }}
+{{- end }}
+
+{{- define "edge-credential-operator.selectorLabels" -}}
+app.kubernetes.io/name: {{ include "edge-credential-operator.name" . }}
+app.kubernetes.io/instance: {{ .Release.Name }}
+{{- end }}
+
+{{- define "edge-credential-operator.labels" -}}
+{{ include "edge-credential-operator.selectorLabels" . }}
+app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
+app.kubernetes.io/managed-by: {{ .Release.Service }}
+helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | trunc 63 | trimSuffix "-" }}
+{{- end }}
+
+{{- define "edge-credential-operator.image" -}}
+{{- if .Values.image.digest }}
+{{- printf "%s@%s" .Values.image.repository .Values.image.digest }}
+{{- else }}
+{{- printf "%s:%s" .Values.image.repository (default .Chart.AppVersion .Values.image.tag) }}
+{{- end }}
+{{- end }}
+
+{{/* What the operator does, and no more, whether in a ClusterRole or in Roles. */}}
+{{- define "edge-credential-operator.rules" -}}
+- apiGroups: [edgecredentials.io]
+  resources: [edgecredentials]
+  verbs: [get, list, watch]
+- apiGroups: [edgecredentials.io]
+  resources: [edgecredentials/status]
+  verbs: [patch]
+- apiGroups: [""]
+  resources: [secrets]
+  {{- if .Values.watchSecrets }}
+  verbs: [get, create, update, list, watch]
+  {{- else }}
+  verbs: [get, create, update]
+  {{- end }}
+- apiGroups: [events.k8s.io]
+  resources: [events]
+  verbs: [create, patch]
+{{- end }}

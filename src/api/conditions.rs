@@ -1,0 +1,156 @@
+//! `Ready`, `Reconciling` and `Stalled`, as kstatus and `kubectl wait` read them.
+
+use k8s_openapi::{
+    apimachinery::pkg::apis::meta::v1::{Condition, Time},
+    jiff::Timestamp,
+};
+
+use super::Reason;
+
+/// The longest message written, in bytes. Longer ones are cut: a condition is read in a terminal.
+const MESSAGE_MAX_LENGTH: usize = 1024;
+
+/// The conditions of an EdgeCredential, in the order they are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ConditionType {
+    /// The target holds a valid token for the current spec.
+    Ready,
+    /// Something is under way that will change the state without a person: a wait, a retry.
+    Reconciling,
+    /// Nothing will change until a person acts.
+    Stalled,
+}
+
+impl ConditionType {
+    /// The name as it stands in `type`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Ready => "Ready",
+            Self::Reconciling => "Reconciling",
+            Self::Stalled => "Stalled",
+        }
+    }
+}
+
+/// What a condition says, before it is merged into what was said earlier.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ConditionStatus {
+    /// Which condition.
+    pub type_: ConditionType,
+    /// Whether it holds.
+    pub holds: bool,
+    /// Why.
+    pub reason: Reason,
+    /// For people.
+    pub message: String,
+}
+
+/// Turns what is true now into conditions, given those written earlier: a transition time moves only when the status
+/// does (Kubernetes API conventions, "Typical status properties").
+pub fn merge(
+    earlier: &[Condition],
+    current: impl IntoIterator<Item = ConditionStatus>,
+    generation: Option<i64>,
+    now: Timestamp,
+) -> Vec<Condition> {
+    current
+        .into_iter()
+        .map(|condition| {
+            let type_ = condition.type_.as_str();
+            let status = if condition.holds { "True" } else { "False" };
+            let last_transition_time = earlier
+                .iter()
+                .find(|earlier| earlier.type_ == type_ && earlier.status == status)
+                .map_or(Time(now), |earlier| earlier.last_transition_time.clone());
+            Condition {
+                type_: type_.into(),
+                status: status.into(),
+                observed_generation: generation,
+                last_transition_time,
+                reason: condition.reason.as_str().into(),
+                message: shortened(condition.message),
+            }
+        })
+        .collect()
+}
+
+/// The condition of a type, if it is there.
+pub fn find(conditions: &[Condition], type_: ConditionType) -> Option<&Condition> {
+    conditions
+        .iter()
+        .find(|condition| condition.type_ == type_.as_str())
+}
+
+/// Whether the condition of a type is there and true.
+pub fn holds(conditions: &[Condition], type_: ConditionType) -> bool {
+    find(conditions, type_).is_some_and(|condition| condition.status == "True")
+}
+
+fn shortened(mut message: String) -> String {
+    message.truncate(message.floor_char_boundary(MESSAGE_MAX_LENGTH));
+    message
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(second: i64) -> Timestamp {
+        Timestamp::from_second(second).unwrap()
+    }
+
+    fn ready(holds: bool, reason: Reason) -> ConditionStatus {
+        ConditionStatus {
+            type_: ConditionType::Ready,
+            holds,
+            reason,
+            message: "because".into(),
+        }
+    }
+
+    #[test]
+    fn a_transition_time_moves_only_when_the_status_changes() {
+        let first = merge(
+            &[],
+            [ready(false, Reason::CredentialsNotFound)],
+            Some(1),
+            at(10),
+        );
+        let other_reason = merge(
+            &first,
+            [ready(false, Reason::CredentialsRejected)],
+            Some(2),
+            at(20),
+        );
+        assert_eq!(other_reason[0].last_transition_time, Time(at(10)));
+        assert_eq!(other_reason[0].reason, "CredentialsRejected");
+        assert_eq!(other_reason[0].observed_generation, Some(2));
+
+        let other_status = merge(
+            &other_reason,
+            [ready(true, Reason::TokenValid)],
+            Some(2),
+            at(30),
+        );
+        assert_eq!(other_status[0].last_transition_time, Time(at(30)));
+    }
+
+    #[test]
+    fn a_long_message_is_cut_between_characters() {
+        let mut condition = ready(true, Reason::TokenValid);
+        condition.message = "é".repeat(MESSAGE_MAX_LENGTH);
+        let merged = merge(&[], [condition], None, at(0));
+        assert_eq!(merged[0].message.len(), MESSAGE_MAX_LENGTH);
+    }
+
+    #[test]
+    fn every_reason_is_a_valid_condition_reason() {
+        for reason in Reason::ALL {
+            assert!(
+                reason.as_str().chars().all(|c| c.is_ascii_alphanumeric()),
+                "{reason}"
+            );
+            assert!(!reason.meaning().is_empty() && !reason.remedy().is_empty());
+        }
+    }
+}

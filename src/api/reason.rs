@@ -1,0 +1,134 @@
+//! The closed list of reasons that conditions, events, log lines and metrics use.
+
+/// Declares [`Reason`] with its meaning and remedy side by side, so that the reference can be generated from it.
+macro_rules! reasons {
+    ($($name:ident: $meaning:literal, $remedy:literal;)+) => {
+        /// Why an EdgeCredential is in its state. The names are API: they are never changed, only added to.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+        pub enum Reason {
+            $(#[doc = $meaning] $name,)+
+        }
+
+        impl Reason {
+            /// Every reason, in the order of the reference.
+            pub const ALL: &'static [Self] = &[$(Self::$name,)+];
+
+            /// The name as it stands in conditions.
+            pub fn as_str(self) -> &'static str {
+                match self {
+                    $(Self::$name => stringify!($name),)+
+                }
+            }
+
+            /// What the reason says.
+            pub fn meaning(self) -> &'static str {
+                match self {
+                    $(Self::$name => $meaning,)+
+                }
+            }
+
+            /// What a person can do about it.
+            pub fn remedy(self) -> &'static str {
+                match self {
+                    $(Self::$name => $remedy,)+
+                }
+            }
+        }
+    };
+}
+
+reasons! {
+    TokenValid:
+        "The target holds a valid token for the current spec.",
+        "Nothing.";
+    Suspended:
+        "`spec.suspend` is true: nothing is requested and nothing is written.",
+        "Set `spec.suspend` to false when the token should be kept valid again.";
+    TokenExpired:
+        "The token in the target has expired and no new one could be had. The condition `Reconciling` or `Stalled` has the cause.",
+        "Follow the cause's advice.";
+    InvalidSpec:
+        "The spec breaks a rule that the API server did not check, because the object is older than the rule.",
+        "Correct the field that the message names.";
+    TokenOriginNotAllowed:
+        "The origin of `spec.tokenURL` is not in the operator's list, so the client secret is not sent there.",
+        "Correct `spec.tokenURL`, or have an administrator add the origin with `--allowed-token-origin`.";
+    CredentialsNotFound:
+        "The credentials Secret does not exist.",
+        "Create it; the operator goes on within a second.";
+    CredentialsMalformed:
+        "A key of the credentials Secret is missing, empty, not text, or has white space around it (`echo` adds a newline).",
+        "Correct the key that the message names, with `printf %s` or `kubectl create secret generic --from-literal`.";
+    TargetNotOwned:
+        "A Secret of the target's name exists and was not made for this EdgeCredential. It is never touched.",
+        "Delete or rename that Secret, or create the EdgeCredential with another `spec.target.name`.";
+    TargetConflict:
+        "Another EdgeCredential owns the target.",
+        "Give one of the two another `spec.target.name`.";
+    TargetImmutable:
+        "The target Secret is marked immutable, so a renewed token cannot be written.",
+        "Delete the target Secret; it is written again from the token at hand.";
+    TargetWriteForbidden:
+        "The API server refused the write of the target: a quota, an admission policy or missing rights.",
+        "Look at the message of the operator's log and at quotas, admission webhooks and the operator's role in the namespace.";
+    TargetWriteFailed:
+        "The API server could not store the target. The token is kept in memory, and only the write is tried again.",
+        "Nothing, unless it lasts: then look at the API server and at etcd's space.";
+    KubernetesUnavailable:
+        "A call to the Kubernetes API failed. It is tried again.",
+        "Nothing, unless it lasts: then look at the API server.";
+    RBACMissing:
+        "The operator lacks a right in this namespace.",
+        "Grant the operator's ServiceAccount the verb and resource that the message names.";
+    TokenEndpointUnavailable:
+        "The token endpoint could not be reached, did not answer in time, or answered with a server error. It is tried again.",
+        "Nothing, unless it lasts: then check network policy, proxy, DNS and the endpoint's status.";
+    RateLimited:
+        "The token endpoint asked to wait (HTTP 429). It is tried again.",
+        "Look for other programs that request tokens with the same client instead of sharing one.";
+    CredentialsRejected:
+        "The token endpoint refused the client id or the client secret (HTTP 401).",
+        "Put the right credentials into the credentials Secret. Client id and secret may be swapped, or the client was deleted.";
+    ClientNotAllowed:
+        "The token endpoint knows the client but refuses the request (HTTP 403): wrong kind of client, audience or scope.",
+        "Use an Edge administration client, and check `spec.audience` and `spec.scopes`.";
+    RequestRefused:
+        "The token endpoint refused the request as invalid (HTTP 4xx).",
+        "Check `spec.scopes`, `spec.extraParameters`, `spec.requestFormat` and `spec.clientAuthentication`.";
+    RedirectRefused:
+        "The token endpoint answered with a redirect, which is never followed: it could send the client secret elsewhere.",
+        "Put the final URL into `spec.tokenURL`.";
+    InvalidResponse:
+        "The token endpoint's answer is not what OAuth 2.0 says: not JSON, a missing member, or an error with status 200.",
+        "Check `spec.tokenURL`: it may be the address of a web page.";
+    ResponseTooLarge:
+        "The token endpoint's answer is larger than 64 KiB.",
+        "Check `spec.tokenURL`: it may be the address of a web page.";
+    UnsupportedTokenType:
+        "The token's type is not `Bearer`.",
+        "Check that `spec.tokenURL` issues bearer tokens for this client.";
+    InvalidTokenBytes:
+        "The token has characters that cannot stand in an `Authorization` header (RFC 6750 section 2.1).",
+        "Report it to the owner of the token endpoint.";
+    NotAJWT:
+        "The token is not a JSON Web Token.",
+        "Check `spec.audience`: some endpoints give an opaque token where it is unknown. If that is what you want, set `spec.tokenFormat` to `Any`.";
+    UnknownLifetime:
+        "Neither `expires_in` nor the token says how long it is valid.",
+        "Report it to the owner of the token endpoint: without a lifetime no renewal can be planned.";
+    InvalidLifetime:
+        "`expires_in`, or `exp` or `iat` of the token, is not a usable number.",
+        "Report it to the owner of the token endpoint.";
+    ExpiredOnArrival:
+        "The token was already expired, or not valid yet, when it arrived.",
+        "Check the token endpoint's clock and the lifetime it is configured with.";
+    WrongAudience:
+        "The token is not for the audience that was asked for.",
+        "Check `spec.audience`.";
+}
+
+impl std::fmt::Display for Reason {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.as_str())
+    }
+}

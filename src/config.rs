@@ -1,0 +1,141 @@
+//! The command line, and the environment in its place.
+
+use std::{net::SocketAddr, num::NonZeroUsize, path::PathBuf};
+
+use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
+
+use crate::oauth::origin::{Origin, SITECORE_ORIGINS};
+
+/// Keeps Sitecore Experience Edge tokens valid in Kubernetes Secrets.
+#[derive(Parser, Debug)]
+#[command(name = "edge-credential-operator", version)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What to do.
+#[derive(Subcommand, Debug)]
+pub enum Command {
+    /// Watch EdgeCredentials and keep their tokens valid, until SIGTERM or Ctrl-C.
+    Run(Box<Settings>),
+    /// Print the CustomResourceDefinition in YAML.
+    Crd,
+}
+
+/// What an administrator sets. Each flag can also be given as the environment variable that its help names.
+#[derive(Args, Clone, Debug)]
+pub struct Settings {
+    /// Watch this namespace; give it several times for several. Without it, all namespaces are watched.
+    #[arg(
+        long = "namespace",
+        value_name = "NAMESPACE",
+        env = "EDGE_CREDENTIAL_NAMESPACE",
+        value_delimiter = ',',
+        help_heading = "What to watch"
+    )]
+    pub namespaces: Vec<String>,
+
+    /// Watch only EdgeCredentials with these labels, in the syntax of kubectl --selector.
+    #[arg(
+        long,
+        value_name = "LABELS",
+        env = "EDGE_CREDENTIAL_SELECTOR",
+        help_heading = "What to watch"
+    )]
+    pub selector: Option<String>,
+
+    /// Watch the metadata of Secrets, to act within a second when one changes. Without it the operator needs neither
+    /// list nor watch on Secrets, and looks every 5 minutes.
+    #[arg(
+        long,
+        value_name = "true|false",
+        env = "EDGE_CREDENTIAL_WATCH_SECRETS",
+        default_value_t = true,
+        action = ArgAction::Set,
+        help_heading = "What to watch"
+    )]
+    pub watch_secrets: bool,
+
+    /// Send client secrets to this origin (scheme://host or scheme://host:port); give it several times for several.
+    /// Replaces the default list, Sitecore's published origins. An http origin works only if it is listed here.
+    #[arg(
+        long = "allowed-token-origin",
+        value_name = "ORIGIN",
+        env = "EDGE_CREDENTIAL_ALLOWED_TOKEN_ORIGIN",
+        value_delimiter = ',',
+        default_values = SITECORE_ORIGINS,
+        help_heading = "Token endpoint"
+    )]
+    pub allowed_token_origins: Vec<Origin>,
+
+    /// Trust the CA certificates in this PEM file for token endpoints, beside those of the system. Read at start.
+    #[arg(
+        long,
+        value_name = "PEM",
+        env = "EDGE_CREDENTIAL_TOKEN_CA_FILE",
+        help_heading = "Token endpoint"
+    )]
+    pub token_ca_file: Option<PathBuf>,
+
+    /// Have at most so many token requests in flight to one origin.
+    #[arg(
+        long,
+        value_name = "N",
+        env = "EDGE_CREDENTIAL_REQUESTS_PER_ORIGIN",
+        default_value = "4",
+        help_heading = "Token endpoint"
+    )]
+    pub requests_per_origin: NonZeroUsize,
+
+    /// Work on at most so many EdgeCredentials at a time, in each watched namespace or in all of them.
+    #[arg(
+        long,
+        value_name = "N",
+        env = "EDGE_CREDENTIAL_CONCURRENCY",
+        default_value = "16",
+        help_heading = "Process"
+    )]
+    pub concurrency: std::num::NonZeroU16,
+
+    /// Serve /livez, /readyz and /metrics here.
+    #[arg(
+        long,
+        value_name = "ADDRESS",
+        env = "EDGE_CREDENTIAL_LISTEN",
+        default_value = "0.0.0.0:8080",
+        help_heading = "Process"
+    )]
+    pub listen: SocketAddr,
+
+    /// Serve metrics with the namespace and the name of each EdgeCredential.
+    #[arg(
+        long,
+        value_name = "true|false",
+        env = "EDGE_CREDENTIAL_PER_OBJECT_METRICS",
+        default_value_t = true,
+        action = ArgAction::Set,
+        help_heading = "Process"
+    )]
+    pub per_object_metrics: bool,
+
+    /// How log lines look. What is logged is set by RUST_LOG, by default "info".
+    #[arg(
+        long,
+        value_name = "FORMAT",
+        env = "EDGE_CREDENTIAL_LOG_FORMAT",
+        default_value = "text",
+        help_heading = "Process"
+    )]
+    pub log_format: LogFormat,
+}
+
+/// How log lines look.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}

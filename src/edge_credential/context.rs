@@ -1,0 +1,105 @@
+//! What a reconciliation needs beside the object itself.
+
+use std::{
+    collections::HashMap,
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use kube::Client;
+
+use crate::{
+    api::{EdgeCredential, EdgeCredentialStatus},
+    clock::Clock,
+    oauth::{origin::AllowedOrigins, share::SharedTokens},
+};
+
+/// What a reconciliation needs beside the object itself.
+#[derive(Debug)]
+pub struct Context {
+    /// Where tokens come from.
+    pub tokens: SharedTokens,
+    /// Where client secrets may be sent.
+    pub allowed_origins: AllowedOrigins,
+    /// What time it is.
+    pub clock: Clock,
+    /// How long to go without a look at an object, whatever it waits for.
+    pub longest_wait: Duration,
+    /// The statuses written last.
+    pub written: WrittenStatuses,
+    pub(super) client: ClientHandle,
+}
+
+/// Keeps `kube::Client`, which has no `Debug`, out of the way of those that have.
+pub(super) struct ClientHandle(pub(super) Client);
+
+impl std::fmt::Debug for ClientHandle {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Client")
+    }
+}
+
+impl Context {
+    /// A context that talks to the cluster of `client`.
+    pub fn new(
+        client: Client,
+        tokens: SharedTokens,
+        allowed_origins: AllowedOrigins,
+        clock: Clock,
+        longest_wait: Duration,
+    ) -> Self {
+        Self {
+            tokens,
+            allowed_origins,
+            clock,
+            longest_wait,
+            written: WrittenStatuses::default(),
+            client: ClientHandle(client),
+        }
+    }
+}
+
+/// Remembers each status from its write until the watch shows it. A reconciliation in between would see the earlier
+/// status, with one failed attempt less, and make a request too many.
+#[derive(Debug, Default)]
+pub struct WrittenStatuses(Mutex<HashMap<String, Written>>);
+
+#[derive(Debug)]
+struct Written {
+    version: u64,
+    status: EdgeCredentialStatus,
+}
+
+impl WrittenStatuses {
+    /// Keeps the status of an object as the API server returned it after the write.
+    pub fn remember(&self, written: &EdgeCredential) {
+        if let (Some(uid), Some(version), Some(status)) =
+            (&written.metadata.uid, version(written), &written.status)
+        {
+            let status = status.clone();
+            self.lock().insert(uid.clone(), Written { version, status });
+        }
+    }
+
+    /// The status that is newer than the one of `object`, if that was read before our last write.
+    pub fn newer_than(&self, object: &EdgeCredential) -> Option<EdgeCredentialStatus> {
+        let uid = object.metadata.uid.as_ref()?;
+        let mut statuses = self.lock();
+        let written = statuses.get(uid)?;
+        if version(object).is_some_and(|version| version < written.version) {
+            return Some(written.status.clone());
+        }
+        statuses.remove(uid);
+        None
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<String, Written>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The resourceVersion as a number. It is one on every API server there is, and may be compared since Kubernetes 1.35
+/// (KEP-5504); where it were none, statuses would just not be remembered.
+fn version(object: &EdgeCredential) -> Option<u64> {
+    object.metadata.resource_version.as_ref()?.parse().ok()
+}

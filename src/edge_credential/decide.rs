@@ -1,0 +1,368 @@
+//! What is to be done about one EdgeCredential, from what was observed and the time. No I/O, no clock.
+//!
+//! Two different questions run through it: is the stored token *valid*, and is a renewal *due*.
+
+use aws_lc_rs::digest;
+use k8s_openapi::{
+    api::core::v1::Secret,
+    jiff::{SignedDuration, Timestamp},
+};
+
+use super::{
+    credentials::Credentials,
+    error::{Class, Error, Trouble},
+    target::{ProvenToken, render},
+};
+use crate::{
+    api::{ConditionType, EdgeCredential, Reason, conditions, edge_credential::Failures},
+    oauth::{RequestParameters, Token, TokenRequest},
+};
+
+/// The least time between renewal and expiry, where the lifetime allows: a kubelet takes up to 83 s to bring a changed
+/// Secret into a pod (measured with its defaults).
+const LEAST_MARGIN: SignedDuration = SignedDuration::from_secs(120);
+
+/// The least time between two renewals, however large `renewBefore` is. Each one is billed.
+const LEAST_INTERVAL: SignedDuration = SignedDuration::from_secs(60);
+
+/// Everything that a decision rests on.
+#[derive(Debug)]
+pub struct Observed<'a> {
+    /// The EdgeCredential.
+    pub object: &'a EdgeCredential,
+    /// What to ask for, or what is wrong with the spec.
+    pub parameters: Result<RequestParameters, Error>,
+    /// Who asks, or what is wrong with the credentials Secret.
+    pub credentials: Result<Credentials, Error>,
+    /// The target Secret if it is there, or why it must not be written.
+    pub target: Result<Option<Target>, Error>,
+    /// A valid token in memory that an equal request brought.
+    pub held: Option<Token>,
+}
+
+/// A target Secret that is ours.
+#[derive(Clone)]
+pub struct Target {
+    /// The Secret as it is.
+    pub secret: Secret,
+    /// The token in it, if it proves itself.
+    pub stored: Option<ProvenToken>,
+}
+
+/// Leaves the Secret out: its own `Debug` prints the bytes.
+impl std::fmt::Debug for Target {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Target")
+            .field("stored", &self.stored)
+            .finish_non_exhaustive()
+    }
+}
+
+/// What is to be done, and what stands in the way of more.
+#[derive(Debug)]
+pub struct Decision {
+    /// What is to be done now.
+    pub action: Action,
+    /// What keeps the object from being all right.
+    pub trouble: Trouble,
+}
+
+/// What is to be done.
+#[derive(Debug)]
+pub enum Action {
+    /// Nothing. The token that the target holds, if it is valid.
+    Leave(Option<ProvenToken>),
+    /// Write a token that is at hand, with no request.
+    Write(Box<Rendered>),
+    /// Request a token and write it.
+    Request {
+        /// The request.
+        request: Box<TokenRequest>,
+        /// Whether a token in memory will not do, because a person asked for a new one.
+        forced: bool,
+    },
+}
+
+/// A Secret to be written, and the token in it.
+pub struct Rendered {
+    /// The Secret.
+    pub secret: Secret,
+    /// The token.
+    pub proven: ProvenToken,
+}
+
+impl std::fmt::Debug for Rendered {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Rendered")
+            .field("proven", &self.proven)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Decides.
+pub fn decide(observed: Observed<'_>, now: Timestamp) -> Decision {
+    let Observed {
+        object,
+        parameters,
+        credentials,
+        target,
+        held,
+    } = observed;
+    let nothing = |trouble| Decision {
+        action: Action::Leave(None),
+        trouble,
+    };
+    let target = match target {
+        Ok(target) => target,
+        Err(error) if !object.spec.suspend => return nothing(Trouble::Found(error)),
+        Err(_) => None,
+    };
+    let stored = target
+        .as_ref()
+        .and_then(|target| target.stored.clone())
+        .filter(|stored| stored.token.is_valid(now));
+    if object.spec.suspend {
+        return Decision {
+            action: Action::Leave(stored),
+            trouble: Trouble::Suspended,
+        };
+    }
+    let parameters = match parameters {
+        Ok(parameters) => parameters,
+        Err(error) => return nothing(Trouble::Found(error)),
+    };
+    let scene = Scene {
+        object,
+        parameters: &parameters,
+        existing: target.as_ref().map(|target| &target.secret),
+    };
+    let credentials = match credentials {
+        Ok(credentials) => credentials,
+        Err(error) => {
+            return Decision {
+                action: scene.keep(stored),
+                trouble: Trouble::Found(error),
+            };
+        }
+    };
+
+    let requested = renew_requested(object, stored.as_ref());
+    let failures = standing_failures(object, &credentials, requested);
+    let due = requested
+        || failures.is_some()
+        || stored.as_ref().is_none_or(|stored| {
+            now >= renew_at(object, &stored.token) || !stored.is_of(&credentials.client)
+        });
+    if !due {
+        return Decision {
+            action: scene.keep(stored),
+            trouble: Trouble::None,
+        };
+    }
+
+    let waiting = failures.filter(|failures| now < failures.next_attempt_at.0);
+    let write_failed = waiting.is_some() && Class::of(standing_reason(object)) == Class::Write;
+    let fresh = held
+        .clone()
+        .filter(|held| !requested && !write_failed && now < renew_at(object, held));
+    if let Some(token) = fresh {
+        let proven = ProvenToken::new(token, &credentials.client, object.renew_request());
+        return Decision {
+            action: scene.write(proven),
+            trouble: Trouble::None,
+        };
+    }
+    match waiting {
+        Some(failures) if write_failed => Decision {
+            action: Action::Leave(stored),
+            trouble: Trouble::Standing(failures),
+        },
+        Some(failures) => {
+            // A token that is due but valid is still worth having.
+            let last = held
+                .map(|token| ProvenToken::new(token, &credentials.client, object.renew_request()));
+            Decision {
+                action: scene.keep(stored.or(last)),
+                trouble: Trouble::Standing(failures),
+            }
+        }
+        None => Decision {
+            action: Action::Request {
+                request: Box::new(TokenRequest {
+                    parameters,
+                    credentials: credentials.client,
+                }),
+                forced: requested,
+            },
+            trouble: Trouble::None,
+        },
+    }
+}
+
+/// What a rendered target depends on beside the token.
+struct Scene<'a> {
+    object: &'a EdgeCredential,
+    parameters: &'a RequestParameters,
+    existing: Option<&'a Secret>,
+}
+
+impl Scene<'_> {
+    /// Keeps the stored token, and sets right what was changed around it.
+    fn keep(&self, stored: Option<ProvenToken>) -> Action {
+        let Some(proven) = stored else {
+            return Action::Leave(None);
+        };
+        match self.write(proven) {
+            Action::Write(rendered) if Some(&rendered.secret) == self.existing => {
+                Action::Leave(Some(rendered.proven))
+            }
+            action => action,
+        }
+    }
+
+    fn write(&self, proven: ProvenToken) -> Action {
+        Action::Write(Box::new(Rendered {
+            secret: render(self.object, self.parameters, &proven, self.existing),
+            proven,
+        }))
+    }
+}
+
+/// Whether a person asked for a renewal that was not handled yet. The target knows too, in case the operator was
+/// killed between its write and that of the status.
+fn renew_requested(object: &EdgeCredential, stored: Option<&ProvenToken>) -> bool {
+    let Some(request) = object.renew_request() else {
+        return false;
+    };
+    let handled = object
+        .status
+        .as_ref()
+        .and_then(|status| status.last_handled_renew_request.as_deref());
+    let answered = stored.and_then(|stored| stored.renew_request.as_deref());
+    handled != Some(request) && answered != Some(request)
+}
+
+/// The failures that still count: a new generation, changed credentials or a renew request begin anew.
+pub fn standing_failures(
+    object: &EdgeCredential,
+    credentials: &Credentials,
+    requested: bool,
+) -> Option<Failures> {
+    let status = object.status.as_ref()?;
+    let failures = status.failures.as_ref()?;
+    let same_spec = status.observed_generation == object.metadata.generation;
+    let same_credentials = failures.credentials_resource_version == credentials.resource_version;
+    (same_spec && same_credentials && !requested).then(|| failures.clone())
+}
+
+/// The reason that the status gives for its failures.
+pub fn standing_reason(object: &EdgeCredential) -> Reason {
+    let conditions = object
+        .status
+        .as_ref()
+        .map_or(&[][..], |status| &status.conditions);
+    [ConditionType::Stalled, ConditionType::Reconciling]
+        .into_iter()
+        .filter(|type_| conditions::holds(conditions, *type_))
+        .find_map(|type_| conditions::find(conditions, type_))
+        .and_then(|condition| {
+            Reason::ALL
+                .iter()
+                .find(|reason| reason.as_str() == condition.reason)
+        })
+        .copied()
+        .unwrap_or(Reason::TokenEndpointUnavailable)
+}
+
+/// When a token is renewed: `renewBefore` ahead of its expiry, by default and where that is not shorter than the
+/// lifetime after two thirds of it (cert-manager's rule), less up to 5 % of the lifetime so that tokens issued
+/// together are not renewed together.
+pub fn renew_at(object: &EdgeCredential, token: &Token) -> Timestamp {
+    let lifetime = token.lifetime();
+    let before = object
+        .spec
+        .renew_before()
+        .ok()
+        .flatten()
+        .and_then(|before| SignedDuration::try_from(before).ok())
+        .filter(|before| *before < lifetime)
+        .unwrap_or(lifetime / 3);
+    let mut age = lifetime - before;
+    // Half the span, where the renewal is so early that 5 % of the lifetime would leave no time at all.
+    let spread = (lifetime / 20).min(age / 2);
+    let uid = object.metadata.uid.as_deref().unwrap_or_default();
+    age -= spread.mul_f64(fraction(&[uid]));
+    if lifetime > LEAST_MARGIN * 2 {
+        age = age.min(lifetime - LEAST_MARGIN);
+    }
+    age = age.max(LEAST_INTERVAL.min(lifetime / 2));
+    let renew_at = token
+        .issued_at
+        .saturating_add(age)
+        .unwrap_or(token.expires_at);
+    Timestamp::from_second(renew_at.as_second()).unwrap_or(renew_at)
+}
+
+/// Counts one more failed attempt and plans the next.
+pub fn failed(
+    earlier: Option<&Failures>,
+    error: &Error,
+    object: &EdgeCredential,
+    credentials: Option<&Credentials>,
+    now: Timestamp,
+) -> Failures {
+    let count = earlier
+        .map_or(0, |failures| failures.count)
+        .saturating_add(1);
+    let uid = object.metadata.uid.as_deref().unwrap_or_default();
+    let wait = back_off(
+        Class::of(error.reason()),
+        count,
+        fraction(&[uid, &count.to_string()]),
+    );
+    let time = |time: Timestamp| {
+        k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(
+            Timestamp::from_second(time.as_second()).unwrap_or(time),
+        )
+    };
+    Failures {
+        count,
+        last_attempt_at: time(now),
+        next_attempt_at: time(now.saturating_add(wait).unwrap_or(Timestamp::MAX)),
+        credentials_resource_version: credentials
+            .and_then(|credentials| credentials.resource_version.clone()),
+    }
+}
+
+/// How long to wait after so many failed attempts in a row. `jitter` is from 0 to 1.
+pub fn back_off(class: Class, attempts: i32, jitter: f64) -> SignedDuration {
+    let seconds = |seconds| SignedDuration::from_secs(seconds);
+    let doubled = |first: i64, most: i64| {
+        let doublings = u32::try_from(attempts.saturating_sub(1))
+            .unwrap_or(0)
+            .min(30);
+        (first << doublings).min(most)
+    };
+    match class {
+        // Full jitter (AWS, "Exponential Backoff And Jitter"), but a second at least: status has whole seconds.
+        Class::Transient | Class::Waiting | Class::Blocked => {
+            seconds(1) + seconds(doubled(1, 60)).mul_f64(jitter)
+        }
+        Class::Write => seconds(doubled(5, 300)),
+        Class::Terminal => seconds(match attempts {
+            ..=1 => 5,
+            2 => 30,
+            3 => 120,
+            4.. => 1800,
+        }),
+        Class::Final => seconds(1800),
+    }
+}
+
+/// A number from 0 to 1 that is the same for the same words, and spread evenly over different ones.
+fn fraction(words: &[&str]) -> f64 {
+    let hash = digest::digest(&digest::SHA256, words.join("\0").as_bytes());
+    let mut first = [0; 4];
+    first.copy_from_slice(&hash.as_ref()[..4]);
+    f64::from(u32::from_be_bytes(first)) / f64::from(u32::MAX)
+}

@@ -1,0 +1,83 @@
+//! Reads what a decision rests on.
+
+use k8s_openapi::api::core::v1::Secret;
+use kube::Api;
+
+use super::{
+    context::Context,
+    credentials::credentials,
+    decide::{Observed, Target},
+    error::Error,
+    parameters::parameters,
+    target::{check_ownership, find_token},
+};
+use crate::{api::EdgeCredential, oauth::TokenRequest};
+
+/// The Secrets that an EdgeCredential may have to do with: those of its own namespace. There is no other way to a
+/// Secret in this program.
+pub fn secrets(context: &Context, object: &EdgeCredential) -> Result<Api<Secret>, Error> {
+    let namespace = object
+        .metadata
+        .namespace
+        .as_deref()
+        .ok_or(Error::Unidentified)?;
+    Ok(Api::namespaced(context.client.0.clone(), namespace))
+}
+
+/// Reads the credentials Secret and the target Secret, and judges them. The object itself comes from the watch.
+pub async fn observe<'a>(
+    context: &Context,
+    object: &'a EdgeCredential,
+) -> Result<Observed<'a>, Error> {
+    let secrets = secrets(context, object)?;
+    let names = &object.spec.credentials_secret_ref;
+    let target_name = object.target_name();
+    let read = async |name: &str| {
+        secrets
+            .get_opt(name)
+            .await
+            .map_err(|source| Error::ReadSecret {
+                secret: name.into(),
+                source,
+            })
+    };
+    let (credentials_secret, target_secret) =
+        futures::future::try_join(read(&names.name), read(target_name)).await?;
+
+    let parameters = parameters(object, &context.allowed_origins).map_err(Error::Spec);
+    let credentials =
+        credentials(credentials_secret.as_ref(), names).map_err(|problem| Error::Credentials {
+            secret: names.name.clone(),
+            problem,
+        });
+    let target = target_secret
+        .map(|secret| {
+            check_ownership(&secret, object).map_err(|problem| Error::Target {
+                secret: target_name.into(),
+                problem,
+            })?;
+            let stored = parameters
+                .as_ref()
+                .ok()
+                .and_then(|parameters| find_token(&secret, parameters));
+            Ok(Target { secret, stored })
+        })
+        .transpose();
+    let held = match (&parameters, &credentials) {
+        (Ok(parameters), Ok(credentials)) => context.tokens.held(
+            &TokenRequest {
+                parameters: parameters.clone(),
+                credentials: credentials.client.clone(),
+            },
+            context.clock.now(),
+        ),
+        _ => None,
+    };
+    Ok(Observed {
+        object,
+        parameters,
+        credentials,
+        target,
+        held,
+    })
+}

@@ -1,0 +1,362 @@
+//! Observe, decide, act, report: the only file that writes to the cluster.
+
+use std::{borrow::Cow, time::Duration};
+
+use k8s_openapi::{
+    api::core::v1::Secret,
+    jiff::{SignedDuration, Timestamp},
+};
+use kube::{
+    Api,
+    api::{Patch, PatchParams, PostParams},
+};
+
+use super::{
+    context::Context,
+    credentials::Credentials,
+    decide::{Action, Decision, decide, failed, renew_at, standing_failures, standing_reason},
+    error::{Class, Error, Trouble, is_conflict, is_namespace_gone},
+    observe::{observe, secrets},
+    status::{Outcome, status},
+    target::{ProvenToken, render},
+    transition::{Transition, transitions},
+};
+use crate::{
+    api::{EdgeCredential, EdgeCredentialStatus, Reason, edge_credential::Failures},
+    oauth::Token,
+};
+
+/// The field manager of everything that is written. Never changed: fields would be left behind under the old name.
+pub const FIELD_MANAGER: &str = "edge-credential-operator";
+
+/// How often a write that met a change by somebody else is decided anew before it is left for later.
+const CONFLICT_ATTEMPTS: usize = 3;
+
+/// How long to wait where only a person or another object's change can help, which a watch reports sooner.
+const BLOCKED_WAIT: SignedDuration = SignedDuration::from_mins(5);
+
+/// What a reconciliation came to, for logs, events and metrics.
+#[derive(Debug)]
+pub struct Report {
+    /// When to look again.
+    pub requeue_after: Duration,
+    /// The reason of what is wrong, if anything is.
+    pub trouble: Option<Reason>,
+    /// What changed for those who watch the object.
+    pub transitions: Vec<Transition>,
+    /// The token that was written to the target, if one was.
+    pub written: Option<Written>,
+    /// How late a renewal that was due by time began.
+    pub renewal_delay: Option<SignedDuration>,
+}
+
+/// A token that was written to the target.
+#[derive(Debug)]
+pub struct Written {
+    /// When it expires.
+    pub expires_at: Timestamp,
+    /// When it is renewed.
+    pub renew_at: Timestamp,
+    /// Whether it was requested for this object now, rather than found in the target or in memory.
+    pub requested: bool,
+}
+
+/// What was done, before it is told.
+struct Done {
+    outcome: Outcome,
+    requested: bool,
+    wrote: bool,
+    renewal_delay: Option<SignedDuration>,
+}
+
+impl Done {
+    fn without_action(token: Option<ProvenToken>, trouble: Trouble) -> Self {
+        Self {
+            outcome: Outcome {
+                token,
+                trouble,
+                attempted: false,
+            },
+            requested: false,
+            wrote: false,
+            renewal_delay: None,
+        }
+    }
+}
+
+/// Brings one EdgeCredential to where it should be. `Err` only where not even the status could be written.
+pub async fn reconcile(object: &EdgeCredential, context: &Context) -> Result<Report, Error> {
+    let object = latest(object, context);
+    let mut attempt = 1;
+    let done = loop {
+        match visit(&object, context).await {
+            Err(Error::WriteTarget { source, .. })
+                if is_conflict(&source) && attempt < CONFLICT_ATTEMPTS =>
+            {
+                attempt += 1;
+            }
+            result => break result?,
+        }
+    };
+    let now = context.clock.now();
+    let status = status(&object, &done.outcome, now);
+    let transitions = transitions(object.status.as_ref(), &status);
+    if object.status.as_ref() != Some(&status) {
+        write_status(&object, &status, context).await?;
+    }
+    let token = done.outcome.token.as_ref();
+    let trouble = match &done.outcome.trouble {
+        Trouble::None | Trouble::Suspended => None,
+        Trouble::Found(error) | Trouble::Failed(error, _) => Some(error.reason()),
+        Trouble::Standing(_) => Some(standing_reason(&object)),
+    };
+    Ok(Report {
+        trouble,
+        requeue_after: requeue_after(&object, &done.outcome, context, now),
+        transitions,
+        written: token.filter(|_| done.wrote).map(|proven| Written {
+            expires_at: proven.token.expires_at,
+            renew_at: renew_at(&object, &proven.token),
+            requested: done.requested,
+        }),
+        renewal_delay: done.renewal_delay,
+    })
+}
+
+/// The object with the status that was written last, in case the watch has not shown it yet.
+fn latest<'a>(object: &'a EdgeCredential, context: &Context) -> Cow<'a, EdgeCredential> {
+    match context.written.newer_than(object) {
+        Some(status) => {
+            let mut object = object.clone();
+            object.status = Some(status);
+            Cow::Owned(object)
+        }
+        None => Cow::Borrowed(object),
+    }
+}
+
+/// One pass from observation to action. A conflict is an error, so that the pass can be made again on what is there
+/// now; a token that was requested is in memory by then.
+async fn visit(object: &EdgeCredential, context: &Context) -> Result<Done, Error> {
+    let observed = match observe(context, object).await {
+        Ok(observed) => observed,
+        Err(error) if Class::of(error.reason()) == Class::Blocked => {
+            return Ok(Done::without_action(None, Trouble::Found(error)));
+        }
+        Err(error) => return Err(error),
+    };
+    let credentials = observed.credentials.as_ref().ok().cloned();
+    let target = observed
+        .target
+        .as_ref()
+        .ok()
+        .and_then(Option::as_ref)
+        .cloned();
+    let existing = target.as_ref().map(|target| &target.secret);
+    let stored = target.as_ref().and_then(|target| target.stored.clone());
+    let started = context.clock.now();
+    let Decision { action, trouble } = decide(observed, started);
+    match action {
+        Action::Leave(token) => Ok(Done::without_action(token, trouble)),
+        Action::Write(rendered) => {
+            let valid = stored.filter(|stored| stored.token.is_valid(started));
+            let written = write(object, &rendered.secret, existing, context).await;
+            settle(
+                object,
+                written,
+                rendered.proven,
+                valid,
+                credentials.as_ref(),
+                context,
+            )
+            .map(|(outcome, wrote)| Done {
+                outcome: Outcome {
+                    trouble: match outcome.trouble {
+                        Trouble::None => trouble,
+                        failed => failed,
+                    },
+                    ..outcome
+                },
+                requested: false,
+                wrote,
+                renewal_delay: None,
+            })
+        }
+        Action::Request { request, forced } => {
+            let delay = stored
+                .as_ref()
+                .filter(|stored| {
+                    !forced
+                        && credentials
+                            .as_ref()
+                            .is_some_and(|it| stored.is_of(&it.client))
+                })
+                .map(|stored| started.duration_since(renew_at(object, &stored.token)))
+                .filter(|delay| delay.is_positive());
+            let parameters = request.parameters.clone();
+            let client = request.credentials.clone();
+            let fresh = |held: &Token| !forced && started < renew_at(object, held);
+            let answer = context.tokens.request(*request, fresh).await;
+            let now = context.clock.now();
+            let valid = stored.filter(|stored| stored.token.is_valid(now));
+            let mut done = match answer {
+                Ok(token) => {
+                    let proven = ProvenToken::new(token, &client, object.renew_request());
+                    let secret = render(object, &parameters, &proven, existing);
+                    let written = write(object, &secret, existing, context).await;
+                    let (outcome, wrote) = settle(
+                        object,
+                        written,
+                        proven,
+                        valid,
+                        credentials.as_ref(),
+                        context,
+                    )?;
+                    Done {
+                        outcome,
+                        requested: true,
+                        wrote,
+                        renewal_delay: delay,
+                    }
+                }
+                Err(error) => {
+                    let error = Error::RequestToken(error);
+                    let failures = count(object, &error, credentials.as_ref(), forced, now);
+                    let mut done = Done::without_action(valid, Trouble::Failed(error, failures));
+                    done.renewal_delay = delay;
+                    done
+                }
+            };
+            done.outcome.attempted = true;
+            Ok(done)
+        }
+    }
+}
+
+/// What a write of the target means: the new token is in it, or the one that was there before still is.
+fn settle(
+    object: &EdgeCredential,
+    written: Result<(), Error>,
+    new: ProvenToken,
+    valid: Option<ProvenToken>,
+    credentials: Option<&Credentials>,
+    context: &Context,
+) -> Result<(Outcome, bool), Error> {
+    let (token, trouble, wrote) = match written {
+        Ok(()) => (Some(new), Trouble::None, true),
+        Err(Error::WriteTarget { source, secret })
+            if is_conflict(&source) || is_namespace_gone(&source) =>
+        {
+            return Err(Error::WriteTarget { secret, source });
+        }
+        Err(error) => {
+            let failures = count(object, &error, credentials, false, context.clock.now());
+            (valid, Trouble::Failed(error, failures), false)
+        }
+    };
+    let outcome = Outcome {
+        token,
+        trouble,
+        attempted: false,
+    };
+    Ok((outcome, wrote))
+}
+
+/// One more failure on top of those that still count.
+fn count(
+    object: &EdgeCredential,
+    error: &Error,
+    credentials: Option<&Credentials>,
+    anew: bool,
+    now: Timestamp,
+) -> Failures {
+    let earlier = credentials
+        .filter(|_| !anew)
+        .and_then(|credentials| standing_failures(object, credentials, false));
+    failed(earlier.as_ref(), error, object, credentials, now)
+}
+
+/// Creates the target, or replaces the very one that was read: uid and resourceVersion are in it, so a Secret that
+/// was changed, or deleted and made anew, in between is not overwritten. An apply would create it (seen on a real API
+/// server, even with a resourceVersion).
+async fn write(
+    object: &EdgeCredential,
+    secret: &Secret,
+    existing: Option<&Secret>,
+    context: &Context,
+) -> Result<(), Error> {
+    let secrets = secrets(context, object)?;
+    let params = PostParams {
+        field_manager: Some(FIELD_MANAGER.into()),
+        ..PostParams::default()
+    };
+    let name = object.target_name();
+    let result = match existing {
+        None => secrets.create(&params, secret).await,
+        Some(_) => secrets.replace(name, &params, secret).await,
+    };
+    result.map(drop).map_err(|source| Error::WriteTarget {
+        secret: name.into(),
+        source,
+    })
+}
+
+/// Replaces the whole status of this very object. Unlike a merge or an apply, this also removes what somebody else
+/// may have put there.
+async fn write_status(
+    object: &EdgeCredential,
+    status: &EdgeCredentialStatus,
+    context: &Context,
+) -> Result<(), Error> {
+    let (Some(namespace), Some(name)) = (&object.metadata.namespace, &object.metadata.name) else {
+        return Err(Error::Unidentified);
+    };
+    let api: Api<EdgeCredential> = Api::namespaced(context.client.0.clone(), namespace);
+    let operations = serde_json::from_value(serde_json::json!([
+        {"op": "test", "path": "/metadata/uid", "value": object.metadata.uid},
+        {"op": "add", "path": "/status", "value": status},
+    ]))
+    .map_err(|error| Error::WriteStatus {
+        source: kube::Error::SerdeError(error),
+    })?;
+    let params = PatchParams {
+        field_manager: Some(FIELD_MANAGER.into()),
+        ..PatchParams::default()
+    };
+    let written = api
+        .patch_status(name, &params, &Patch::<()>::Json(operations))
+        .await
+        .map_err(|source| Error::WriteStatus { source })?;
+    context.written.remember(&written);
+    Ok(())
+}
+
+/// When to look again: at the next time at which something is to be done or to be said.
+fn requeue_after(
+    object: &EdgeCredential,
+    outcome: &Outcome,
+    context: &Context,
+    now: Timestamp,
+) -> Duration {
+    let token = outcome.token.as_ref().map(|proven| &proven.token);
+    let attempt = match &outcome.trouble {
+        Trouble::Failed(_, failures) | Trouble::Standing(failures) => {
+            Some(failures.next_attempt_at.0)
+        }
+        Trouble::None | Trouble::Suspended | Trouble::Found(_) => None,
+    };
+    let wait = [
+        token.map(|token| renew_at(object, token)),
+        token.map(|token| token.expires_at),
+        attempt,
+    ]
+    .into_iter()
+    .flatten()
+    .map(|time| time.duration_since(now))
+    .filter(|wait| wait.is_positive())
+    .min()
+    .unwrap_or(BLOCKED_WAIT);
+    Duration::try_from(wait)
+        .unwrap_or_default()
+        .min(context.longest_wait)
+}

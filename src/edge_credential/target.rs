@@ -1,0 +1,382 @@
+//! The target Secret: rendered from a token, able to prove itself, and owned by one EdgeCredential.
+//!
+//! The Secret carries one annotation with the token's times and two message authentication codes, keyed with the
+//! token itself. Whoever finds a value in the Secret that verifies knows that the token was requested so, and that
+//! neither it nor its times were edited. A restart, a lost status or an edited Secret therefore costs no request. The
+//! codes say nothing to somebody who does not have the token.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+};
+
+use aws_lc_rs::hmac;
+use base64::{Engine, engine::general_purpose::STANDARD_NO_PAD};
+use k8s_openapi::{
+    ByteString,
+    api::core::v1::Secret,
+    apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference},
+    jiff::Timestamp,
+};
+use kube::Resource;
+use secrecy::{ExposeSecret, SecretString};
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    api::{
+        EdgeCredential, GROUP, Reason,
+        edge_credential::{Source, TokenFormat},
+    },
+    oauth::{
+        ClientCredentials, RequestParameters, TOKEN_TYPE, Token, jwt, response::is_bearer_token,
+    },
+};
+
+/// The annotation that proves the token.
+pub const PROOF: &str = "edgecredentials.io/token";
+
+/// The only type a target has. Any other could make the API server act on the Secret (CVE-2026-42876 in another
+/// operator).
+pub const SECRET_TYPE: &str = "Opaque";
+
+const PROOF_VERSION: u32 = 1;
+
+/// Marks the Secret as made by this operator, for people and for selectors.
+const MANAGED_BY: (&str, &str) = ("app.kubernetes.io/managed-by", "edge-credential-operator");
+
+/// A token together with what the annotation says of it.
+#[derive(Clone, Debug)]
+pub struct ProvenToken {
+    /// The token.
+    pub token: Token,
+    /// Binds the token to the credentials it was requested with.
+    credentials_code: String,
+    /// The renew request that the token answers, if any.
+    pub renew_request: Option<String>,
+}
+
+/// What the annotation holds, in JSON.
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Proof {
+    version: u32,
+    issued_at: Timestamp,
+    expires_at: Timestamp,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    scope: Option<String>,
+    /// Code over the times, the scope and the request parameters.
+    request: String,
+    /// Code over the times and the credentials.
+    credentials: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    renew_request: Option<String>,
+    /// The labels and annotations that were written for the spec, so that they go when the spec drops them.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    labels: BTreeSet<String>,
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    annotations: BTreeSet<String>,
+}
+
+impl ProvenToken {
+    /// Binds a token that was just issued to the credentials it was requested with.
+    pub fn new(token: Token, credentials: &ClientCredentials, renew_request: Option<&str>) -> Self {
+        Self {
+            credentials_code: credentials_code(&token, credentials),
+            token,
+            renew_request: renew_request.map(Into::into),
+        }
+    }
+
+    /// Whether the token was requested with these credentials.
+    pub fn is_of(&self, credentials: &ClientCredentials) -> bool {
+        // Compared in the open: who can read the Secret has the token, and nothing else is at stake.
+        self.credentials_code == credentials_code(&self.token, credentials)
+    }
+}
+
+/// Why a Secret must not be written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TargetProblem {
+    /// It was not made for this EdgeCredential.
+    NotOwned,
+    /// It was made for another EdgeCredential.
+    OwnedByAnother,
+    /// It is marked immutable.
+    Immutable,
+}
+
+impl TargetProblem {
+    /// The reason that conditions show.
+    pub fn reason(self) -> Reason {
+        match self {
+            Self::NotOwned => Reason::TargetNotOwned,
+            Self::OwnedByAnother => Reason::TargetConflict,
+            Self::Immutable => Reason::TargetImmutable,
+        }
+    }
+}
+
+impl fmt::Display for TargetProblem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::NotOwned => {
+                "it exists and was not made for this EdgeCredential, so it is left alone: delete or rename it, or \
+                 create the EdgeCredential with another spec.target.name"
+            }
+            Self::OwnedByAnother => {
+                "it belongs to another EdgeCredential: give one of the two another spec.target.name"
+            }
+            Self::Immutable => "it is marked immutable: delete it, and it is written again",
+        })
+    }
+}
+
+/// Checks that a Secret was made for this very EdgeCredential, by the uid of its controller. A name is not enough:
+/// whoever may create EdgeCredentials could otherwise have any Secret of the namespace overwritten.
+pub fn check_ownership(secret: &Secret, object: &EdgeCredential) -> Result<(), TargetProblem> {
+    let controller = secret
+        .metadata
+        .owner_references
+        .iter()
+        .flatten()
+        .find(|owner| owner.controller == Some(true));
+    match controller {
+        Some(owner) if is_edge_credential(owner) => {
+            if object.metadata.uid.as_ref() != Some(&owner.uid) {
+                Err(TargetProblem::OwnedByAnother)
+            } else if secret.type_.as_deref() != Some(SECRET_TYPE) {
+                Err(TargetProblem::NotOwned)
+            } else if secret.immutable == Some(true) {
+                Err(TargetProblem::Immutable)
+            } else {
+                Ok(())
+            }
+        }
+        _ => Err(TargetProblem::NotOwned),
+    }
+}
+
+fn is_edge_credential(owner: &OwnerReference) -> bool {
+    owner.kind == EdgeCredential::kind(&())
+        && owner
+            .api_version
+            .split_once('/')
+            .is_some_and(|(group, _)| group == GROUP)
+}
+
+/// Finds the token in a Secret: a value that the annotation proves to have been requested with these parameters. The
+/// keys do not matter, so a changed `spec.target.data` costs no request.
+pub fn find_token(secret: &Secret, parameters: &RequestParameters) -> Option<ProvenToken> {
+    let annotation = secret.metadata.annotations.as_ref()?.get(PROOF)?;
+    let proof: Proof = serde_json::from_str(annotation).ok()?;
+    if proof.version != PROOF_VERSION {
+        return None;
+    }
+    secret
+        .data
+        .iter()
+        .flatten()
+        .filter_map(|(_, value)| token_in(value))
+        .map(|access_token| Token {
+            access_token,
+            scope: proof.scope.clone(),
+            issued_at: proof.issued_at,
+            expires_at: proof.expires_at,
+        })
+        .find(|token| {
+            proof.request == request_code(token, parameters)
+                && (parameters.token_format == TokenFormat::Any
+                    || jwt::claims(token.access_token.expose_secret()).is_some())
+        })
+        .map(|token| ProvenToken {
+            token,
+            credentials_code: proof.credentials,
+            renew_request: proof.renew_request,
+        })
+}
+
+/// The token in a value that was written from `AccessToken`, `Authorization` or `JSON`.
+fn token_in(value: &ByteString) -> Option<SecretString> {
+    #[derive(Deserialize)]
+    struct Json {
+        access_token: SecretString,
+    }
+    let text = std::str::from_utf8(&value.0).ok()?;
+    if text.starts_with('{') {
+        let Json { access_token } = serde_json::from_str(text).ok()?;
+        return Some(access_token).filter(|token| is_bearer_token(token.expose_secret()));
+    }
+    let token = text
+        .strip_prefix(TOKEN_TYPE)
+        .map_or(text, |token| token.trim_start_matches(' '));
+    is_bearer_token(token).then(|| token.into())
+}
+
+fn request_code(token: &Token, parameters: &RequestParameters) -> String {
+    code(token, "request", &parameters.fingerprint())
+}
+
+fn credentials_code(token: &Token, credentials: &ClientCredentials) -> String {
+    code(
+        token,
+        "credentials",
+        credentials.fingerprint().expose_secret(),
+    )
+}
+
+/// HMAC-SHA-256, keyed with the token, over its times, its scope and one more statement.
+fn code(token: &Token, purpose: &str, statement: &str) -> String {
+    let key = hmac::Key::new(
+        hmac::HMAC_SHA256,
+        token.access_token.expose_secret().as_bytes(),
+    );
+    let mut context = hmac::Context::with_key(&key);
+    let times = serde_json::json!([
+        purpose,
+        token.issued_at.as_second(),
+        token.expires_at.as_second(),
+        token.scope
+    ])
+    .to_string();
+    context.update(&times.len().to_be_bytes());
+    context.update(times.as_bytes());
+    context.update(statement.as_bytes());
+    STANDARD_NO_PAD.encode(context.sign())
+}
+
+/// The Secret as it should be: `existing` with everything that is ours set right and everything else left as it is,
+/// or a new one. Equal to `existing` where nothing is to be done.
+pub fn render(
+    object: &EdgeCredential,
+    parameters: &RequestParameters,
+    proven: &ProvenToken,
+    existing: Option<&Secret>,
+) -> Secret {
+    let target = &object.spec.target;
+    let token = &proven.token;
+    let previous = existing
+        .and_then(|secret| secret.metadata.annotations.as_ref()?.get(PROOF))
+        .and_then(|proof| serde_json::from_str::<Proof>(proof).ok());
+    let proof = Proof {
+        version: PROOF_VERSION,
+        issued_at: token.issued_at,
+        expires_at: token.expires_at,
+        scope: token.scope.clone(),
+        request: request_code(token, parameters),
+        credentials: proven.credentials_code.clone(),
+        renew_request: proven.renew_request.clone(),
+        labels: target.labels.keys().cloned().collect(),
+        annotations: target.annotations.keys().cloned().collect(),
+    };
+
+    let mut metadata = existing.map_or_else(
+        || ObjectMeta {
+            name: Some(object.target_name().into()),
+            namespace: object.metadata.namespace.clone(),
+            ..ObjectMeta::default()
+        },
+        |secret| secret.metadata.clone(),
+    );
+    let labels = metadata.labels.get_or_insert_default();
+    let annotations = metadata.annotations.get_or_insert_default();
+    if let Some(previous) = previous {
+        drop_stale(labels, &previous.labels, &target.labels);
+        drop_stale(annotations, &previous.annotations, &target.annotations);
+    }
+    labels.extend(target.labels.clone());
+    labels.insert(MANAGED_BY.0.into(), MANAGED_BY.1.into());
+    annotations.extend(target.annotations.clone());
+    // A struct of strings, times and sets has no way to fail; an empty proof would only cost a request.
+    annotations.insert(
+        PROOF.into(),
+        serde_json::to_string(&proof).unwrap_or_default(),
+    );
+    metadata.owner_references = Some(owners(object, metadata.owner_references.as_deref()));
+
+    Secret {
+        metadata,
+        data: Some(data(object, token)),
+        type_: Some(SECRET_TYPE.into()),
+        immutable: existing.and_then(|secret| secret.immutable),
+        string_data: None,
+    }
+}
+
+/// Removes what was written for an earlier spec and is not in this one. Keys that others added stay.
+fn drop_stale(
+    map: &mut BTreeMap<String, String>,
+    previous: &BTreeSet<String>,
+    current: &BTreeMap<String, String>,
+) {
+    map.retain(|key, _| {
+        let ours = previous.contains(key) && !crate::api::edge_credential::is_reserved_key(key);
+        !ours || current.contains_key(key)
+    });
+}
+
+/// The owner references with ours among them, as the controller. `blockOwnerDeletion` stays false, which needs no
+/// right on finalizers.
+fn owners(object: &EdgeCredential, existing: Option<&[OwnerReference]>) -> Vec<OwnerReference> {
+    let uid = object.metadata.uid.clone().unwrap_or_default();
+    let ours = OwnerReference {
+        api_version: EdgeCredential::api_version(&()).into(),
+        kind: EdgeCredential::kind(&()).into(),
+        name: object.metadata.name.clone().unwrap_or_default(),
+        uid,
+        controller: Some(true),
+        block_owner_deletion: Some(false),
+    };
+    let mut owners = existing.unwrap_or_default().to_vec();
+    match owners.iter_mut().find(|owner| owner.uid == ours.uid) {
+        Some(owner) => *owner = ours,
+        None => owners.push(ours),
+    }
+    owners
+}
+
+fn data(object: &EdgeCredential, token: &Token) -> BTreeMap<String, ByteString> {
+    let claims = jwt::claims(token.access_token.expose_secret());
+    let value = |source: Source| -> String {
+        let access_token = token.access_token.expose_secret();
+        let scope = token.scope.as_deref().unwrap_or_default();
+        match source {
+            Source::AccessToken => access_token.into(),
+            Source::Authorization => format!("{TOKEN_TYPE} {access_token}"),
+            Source::TokenType => TOKEN_TYPE.into(),
+            Source::Scope => scope.into(),
+            Source::ExpiresAt => token.expires_at.to_string(),
+            Source::ExpiresAtUnix => token.expires_at.as_second().to_string(),
+            Source::IssuedAt => token.issued_at.to_string(),
+            Source::TenantId => claims
+                .as_ref()
+                .and_then(jwt::Claims::tenant_id)
+                .unwrap_or_default()
+                .into(),
+            Source::OrganizationId => claims
+                .as_ref()
+                .and_then(jwt::Claims::organization_id)
+                .unwrap_or_default()
+                .into(),
+            Source::Json => serde_json::json!({
+                "access_token": access_token,
+                "token_type": TOKEN_TYPE,
+                "scope": scope,
+                "expires_at": token.expires_at.to_string(),
+            })
+            .to_string(),
+        }
+    };
+    object
+        .spec
+        .target
+        .data
+        .iter()
+        .map(|entry| {
+            let bytes = match (&entry.from, &entry.value) {
+                (Some(source), _) => value(*source),
+                (None, constant) => constant.clone().unwrap_or_default(),
+            };
+            (entry.key.clone(), ByteString(bytes.into_bytes()))
+        })
+        .collect()
+}

@@ -1,0 +1,203 @@
+//! Sends token requests: with deadlines, to allowed origins only, following no redirect, reading no more than needed.
+
+use std::{fmt, time::Duration};
+
+use base64::{Engine, engine::general_purpose::STANDARD};
+use futures::{FutureExt, future::BoxFuture};
+use k8s_openapi::jiff::{Timestamp, fmt::rfc2822};
+use reqwest::{
+    Certificate, Client, RequestBuilder, Response,
+    header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, DATE, HeaderMap, HeaderName, HeaderValue},
+    redirect::Policy,
+};
+use secrecy::{ExposeSecret, SecretString, zeroize::Zeroizing};
+
+use super::{
+    Token, TokenError, TokenRequest, TokenSource, Unreachable,
+    origin::AllowedOrigins,
+    response::{Answer, validate},
+};
+use crate::{
+    api::edge_credential::{ClientAuthentication, RequestFormat},
+    clock::Clock,
+};
+
+/// How long a connection may take.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// How long a request may take in all. It also ends a server that answers one byte at a time.
+const TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How much of an answer is read, in bytes. A real one has about 2 KiB.
+const MAX_BODY: usize = 64 * 1024;
+
+/// Requests tokens over HTTP.
+pub struct HttpTokenSource {
+    client: Client,
+    allowed: AllowedOrigins,
+    clock: Clock,
+}
+
+/// The HTTP client cannot be made, for example because a CA certificate is none.
+#[derive(Debug, thiserror::Error)]
+#[error("the HTTP client for token endpoints cannot be made")]
+pub struct ClientError(#[source] reqwest::Error);
+
+impl HttpTokenSource {
+    /// Sends to `allowed` origins only. `token_ca` are certificates in PEM that are trusted beside the system's.
+    /// Proxies come from `HTTPS_PROXY`, `HTTP_PROXY` and `NO_PROXY`.
+    pub fn new(
+        allowed: AllowedOrigins,
+        token_ca: Option<&[u8]>,
+        clock: Clock,
+    ) -> Result<Self, ClientError> {
+        let certificates = token_ca
+            .map(Certificate::from_pem_bundle)
+            .transpose()
+            .map_err(ClientError)?
+            .unwrap_or_default();
+        let client = Client::builder()
+            .user_agent(concat!(
+                "edge-credential-operator/",
+                env!("CARGO_PKG_VERSION")
+            ))
+            .redirect(Policy::none())
+            .referer(false)
+            .connect_timeout(CONNECT_TIMEOUT)
+            .timeout(TIMEOUT)
+            .tls_certs_merge(certificates)
+            .build()
+            .map_err(ClientError)?;
+        Ok(Self {
+            client,
+            allowed,
+            clock,
+        })
+    }
+
+    async fn send(&self, request: &TokenRequest) -> Result<Token, TokenError> {
+        let parameters = &request.parameters;
+        if !self.allowed.contain(&parameters.token_url) {
+            return Err(TokenError::OriginNotAllowed);
+        }
+        let requested_at = self.clock.now();
+        let mut response = self
+            .prepare(request)
+            .send()
+            .await
+            .map_err(|error| unreachable(&error))?;
+        let body = read(&mut response).await?;
+        let headers = response.headers();
+        let answer = Answer {
+            status: response.status().as_u16(),
+            content_type: header(headers, CONTENT_TYPE),
+            date: header(headers, DATE).and_then(http_date),
+            body: &body,
+        };
+        validate(&answer, parameters, requested_at)
+    }
+
+    fn prepare(&self, request: &TokenRequest) -> RequestBuilder {
+        let parameters = &request.parameters;
+        let credentials = &request.credentials;
+        let scope = parameters.scopes.join(" ");
+        let mut members = vec![
+            ("grant_type", "client_credentials"),
+            ("audience", parameters.audience.as_str()),
+        ];
+        if !scope.is_empty() {
+            members.push(("scope", &scope));
+        }
+        for (name, value) in &parameters.extra_parameters {
+            members.push((name, value));
+        }
+        let mut builder = self
+            .client
+            .post(parameters.token_url.clone())
+            .header(ACCEPT, "application/json");
+        match parameters.client_authentication {
+            ClientAuthentication::RequestBody => {
+                members.push(("client_id", credentials.client_id.expose_secret()));
+                members.push(("client_secret", credentials.client_secret.expose_secret()));
+            }
+            ClientAuthentication::BasicHeader => {
+                builder = builder.header(AUTHORIZATION, basic(credentials))
+            }
+        }
+        match parameters.format {
+            RequestFormat::Form => builder.form(&members),
+            RequestFormat::Json => builder.json(
+                &members
+                    .into_iter()
+                    .collect::<std::collections::BTreeMap<_, _>>(),
+            ),
+        }
+    }
+}
+
+impl TokenSource for HttpTokenSource {
+    fn request<'a>(
+        &'a self,
+        request: &'a TokenRequest,
+    ) -> BoxFuture<'a, Result<Token, TokenError>> {
+        self.send(request).boxed()
+    }
+}
+
+impl fmt::Debug for HttpTokenSource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("HttpTokenSource")
+    }
+}
+
+/// The value of `Authorization` for HTTP Basic: id and secret are form-encoded first (RFC 6749 section 2.3.1).
+fn basic(credentials: &super::ClientCredentials) -> HeaderValue {
+    let encode = |secret: &SecretString| -> Zeroizing<String> {
+        Zeroizing::new(form_urlencoded::byte_serialize(secret.expose_secret().as_bytes()).collect())
+    };
+    let pair = Zeroizing::new(format!(
+        "{}:{}",
+        *encode(&credentials.client_id),
+        *encode(&credentials.client_secret)
+    ));
+    // Base64 has no byte that a header refuses.
+    let mut value = HeaderValue::from_str(&format!("Basic {}", STANDARD.encode(pair.as_bytes())))
+        .unwrap_or_else(|_| HeaderValue::from_static("Basic"));
+    value.set_sensitive(true);
+    value
+}
+
+async fn read(response: &mut Response) -> Result<Zeroizing<Vec<u8>>, TokenError> {
+    // Allocated once at its limit: a body that grows would leave copies of the token behind in freed memory.
+    let mut body = Zeroizing::new(Vec::with_capacity(MAX_BODY));
+    while let Some(chunk) = response
+        .chunk()
+        .await
+        .map_err(|error| unreachable(&error))?
+    {
+        if body.len() + chunk.len() > MAX_BODY {
+            return Err(TokenError::TooLarge);
+        }
+        body.extend_from_slice(&chunk);
+    }
+    Ok(body)
+}
+
+fn unreachable(error: &reqwest::Error) -> TokenError {
+    TokenError::Unreachable(if error.is_timeout() {
+        Unreachable::Timeout
+    } else if error.is_connect() {
+        Unreachable::Connect
+    } else {
+        Unreachable::Broken
+    })
+}
+
+fn header(headers: &HeaderMap, name: HeaderName) -> Option<&str> {
+    headers.get(name)?.to_str().ok()
+}
+
+/// A date as HTTP writes it (RFC 9110 section 5.6.7): RFC 2822 with the zone `GMT`.
+fn http_date(text: &str) -> Option<Timestamp> {
+    rfc2822::DateTimeParser::new().parse_timestamp(text).ok()
+}

@@ -1,0 +1,279 @@
+//! The token endpoint: what is asked, what may come back, and who asks.
+//!
+//! [`client`] sends a [`TokenRequest`], [`response`] judges the answer, and [`share`] sees to it that equal requests
+//! cost one.
+
+pub mod client;
+pub mod jwt;
+pub mod origin;
+pub mod response;
+pub mod share;
+
+use std::{collections::BTreeMap, fmt};
+
+use futures::future::BoxFuture;
+use k8s_openapi::jiff::{SignedDuration, Timestamp};
+use reqwest::Url;
+use secrecy::{ExposeSecret, SecretString};
+
+use crate::api::{
+    Reason,
+    edge_credential::{ClientAuthentication, RequestFormat, TokenFormat},
+};
+
+/// Obtains tokens.
+pub trait TokenSource: Send + Sync + 'static {
+    /// Requests one token. Every call costs: tokens are metered and billed by the identity provider.
+    fn request<'a>(&'a self, request: &'a TokenRequest)
+    -> BoxFuture<'a, Result<Token, TokenError>>;
+}
+
+/// What is asked for, apart from who asks.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RequestParameters {
+    /// The token endpoint; its origin has been checked.
+    pub token_url: Url,
+    /// The API that the token is for.
+    pub audience: String,
+    /// The scopes to ask for; none is sent when empty.
+    pub scopes: Vec<String>,
+    /// Further parameters.
+    pub extra_parameters: BTreeMap<String, String>,
+    /// How the request is encoded.
+    pub format: RequestFormat,
+    /// How the client proves its identity.
+    pub client_authentication: ClientAuthentication,
+    /// What the token must look like.
+    pub token_format: TokenFormat,
+}
+
+impl RequestParameters {
+    /// What decides which token comes back, in one unambiguous string. How the request is written down on the wire
+    /// is not part of it: the token is the same.
+    pub fn fingerprint(&self) -> String {
+        let mut scopes = self.scopes.clone();
+        scopes.sort();
+        serde_json::json!([
+            self.token_url.as_str(),
+            self.audience,
+            scopes,
+            self.extra_parameters
+        ])
+        .to_string()
+    }
+}
+
+/// Who asks. Has no `Debug` output of its own but the redacted one of `SecretString`.
+#[derive(Clone, Debug)]
+pub struct ClientCredentials {
+    /// `client_id`. Kept secret too: people swap the two.
+    pub client_id: SecretString,
+    /// `client_secret`.
+    pub client_secret: SecretString,
+}
+
+impl ClientCredentials {
+    /// Both, in one unambiguous string. Secret.
+    pub fn fingerprint(&self) -> SecretString {
+        serde_json::json!([
+            self.client_id.expose_secret(),
+            self.client_secret.expose_secret()
+        ])
+        .to_string()
+        .into()
+    }
+}
+
+/// A request for a token by client credentials (RFC 6749 section 4.4).
+#[derive(Clone, Debug)]
+pub struct TokenRequest {
+    /// What is asked for.
+    pub parameters: RequestParameters,
+    /// Who asks.
+    pub credentials: ClientCredentials,
+}
+
+/// A bearer token and its times, in whole seconds of our own clock.
+#[derive(Clone, Debug)]
+pub struct Token {
+    /// The token.
+    pub access_token: SecretString,
+    /// The granted scopes, separated by spaces, where the endpoint or the token names them.
+    pub scope: Option<String>,
+    /// The moment before the request was sent.
+    pub issued_at: Timestamp,
+    /// `issued_at` plus the lifetime that the server gave.
+    pub expires_at: Timestamp,
+}
+
+/// The only token type there is here (RFC 6750).
+pub const TOKEN_TYPE: &str = "Bearer";
+
+impl Token {
+    /// How long the token is valid, from request to expiry.
+    pub fn lifetime(&self) -> SignedDuration {
+        self.expires_at.duration_since(self.issued_at)
+    }
+
+    /// Whether the token is still valid.
+    pub fn is_valid(&self, now: Timestamp) -> bool {
+        now < self.expires_at
+    }
+}
+
+/// Why no token was had. Holds nothing that a server sent but what is in a fixed list.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum TokenError {
+    /// The endpoint's origin is not in the administrator's list. Nothing was sent.
+    OriginNotAllowed,
+    /// No answer came.
+    Unreachable(Unreachable),
+    /// The endpoint answered with an error.
+    Refused {
+        /// The HTTP status.
+        status: u16,
+        /// The OAuth 2.0 error, if it is a known one.
+        error: Option<&'static str>,
+    },
+    /// The endpoint answered with a redirect, which was not followed.
+    Redirected {
+        /// The HTTP status.
+        status: u16,
+    },
+    /// The answer is longer than is read.
+    TooLarge,
+    /// The answer is not a token answer.
+    Malformed {
+        /// The HTTP status.
+        status: u16,
+        /// The kind of content, out of a fixed list.
+        content: &'static str,
+    },
+    /// A token was issued, but it cannot be used.
+    Unusable(Defect),
+    /// The request was stopped half-way, because the process is ending.
+    Interrupted,
+}
+
+/// Why no answer came.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unreachable {
+    /// No connection: refused, DNS, TLS.
+    Connect,
+    /// Not in time.
+    Timeout,
+    /// The connection broke.
+    Broken,
+}
+
+/// What is wrong with an issued token.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Defect {
+    /// `token_type` is not `Bearer`.
+    UnsupportedTokenType,
+    /// Characters that RFC 6750 does not allow, or too many of them.
+    InvalidTokenBytes,
+    /// Not a JSON Web Token.
+    NotAJwt,
+    /// Nothing says how long it is valid.
+    UnknownLifetime,
+    /// What says so is not a usable number.
+    InvalidLifetime,
+    /// Expired, or not valid yet.
+    ExpiredOnArrival,
+    /// For another audience.
+    WrongAudience,
+}
+
+impl TokenError {
+    /// The reason that conditions, events and metrics show.
+    pub fn reason(&self) -> Reason {
+        match self {
+            Self::OriginNotAllowed => Reason::TokenOriginNotAllowed,
+            Self::Unreachable(_) | Self::Interrupted => Reason::TokenEndpointUnavailable,
+            Self::Refused { status, error } => match (status, error) {
+                (408 | 500.., _) => Reason::TokenEndpointUnavailable,
+                (429, _) => Reason::RateLimited,
+                (401, _) | (_, Some("invalid_client")) => Reason::CredentialsRejected,
+                (403, _) | (_, Some("unauthorized_client" | "access_denied")) => {
+                    Reason::ClientNotAllowed
+                }
+                _ => Reason::RequestRefused,
+            },
+            Self::Redirected { .. } => Reason::RedirectRefused,
+            Self::TooLarge => Reason::ResponseTooLarge,
+            Self::Malformed { .. } => Reason::InvalidResponse,
+            Self::Unusable(defect) => match defect {
+                Defect::UnsupportedTokenType => Reason::UnsupportedTokenType,
+                Defect::InvalidTokenBytes => Reason::InvalidTokenBytes,
+                Defect::NotAJwt => Reason::NotAJWT,
+                Defect::UnknownLifetime => Reason::UnknownLifetime,
+                Defect::InvalidLifetime => Reason::InvalidLifetime,
+                Defect::ExpiredOnArrival => Reason::ExpiredOnArrival,
+                Defect::WrongAudience => Reason::WrongAudience,
+            },
+        }
+    }
+}
+
+impl fmt::Display for TokenError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::OriginNotAllowed => {
+                f.write_str("the token endpoint's origin is not allowed by the operator")
+            }
+            Self::Unreachable(Unreachable::Connect) => {
+                f.write_str("the token endpoint could not be connected to")
+            }
+            Self::Unreachable(Unreachable::Timeout) => {
+                f.write_str("the token endpoint did not answer in time")
+            }
+            Self::Unreachable(Unreachable::Broken) => {
+                f.write_str("the connection to the token endpoint broke")
+            }
+            Self::Refused {
+                status,
+                error: None,
+            } => write!(f, "the token endpoint answered HTTP {status}"),
+            Self::Refused {
+                status,
+                error: Some(error),
+            } => {
+                write!(f, "the token endpoint answered HTTP {status} ({error})")
+            }
+            Self::Redirected { status } => {
+                write!(
+                    f,
+                    "the token endpoint answered with a redirect (HTTP {status}), which is not followed"
+                )
+            }
+            Self::TooLarge => f.write_str("the token endpoint's answer is larger than 64 KiB"),
+            Self::Malformed { status, content } => {
+                write!(
+                    f,
+                    "the token endpoint's answer (HTTP {status}, {content}) is not a token answer"
+                )
+            }
+            Self::Unusable(defect) => f.write_str(match defect {
+                Defect::UnsupportedTokenType => {
+                    "the token endpoint issued a token whose type is not Bearer"
+                }
+                Defect::InvalidTokenBytes => {
+                    "the token endpoint issued a token that cannot stand in an HTTP header"
+                }
+                Defect::NotAJwt => "the token endpoint issued a token that is not a JWT",
+                Defect::UnknownLifetime => "the token endpoint issued a token without a lifetime",
+                Defect::InvalidLifetime => {
+                    "the token endpoint issued a token whose lifetime is not a usable number"
+                }
+                Defect::ExpiredOnArrival => {
+                    "the token endpoint issued a token that is expired or not valid yet"
+                }
+                Defect::WrongAudience => "the token endpoint issued a token for another audience",
+            }),
+            Self::Interrupted => f.write_str("the request was interrupted"),
+        }
+    }
+}
+
+impl std::error::Error for TokenError {}

@@ -1,0 +1,262 @@
+//! Judges an answer of the token endpoint: a usable token, or the reason why not (RFC 6749 section 5).
+
+use k8s_openapi::jiff::{SignedDuration, Timestamp};
+use secrecy::{ExposeSecret, SecretString};
+use serde::Deserialize;
+use serde_json::{Value, value::RawValue};
+
+use super::{Defect, RequestParameters, TOKEN_TYPE, Token, TokenError, jwt};
+use crate::api::edge_credential::TokenFormat;
+
+/// How far a token's `nbf` may lie ahead of the server's own clock: leeway for machines behind one load balancer.
+const NOT_BEFORE_LEEWAY: SignedDuration = SignedDuration::from_secs(30);
+
+/// The longest granted scope that is kept, in bytes.
+const SCOPE_MAX_LENGTH: usize = 4096;
+
+/// What the endpoint sent.
+pub struct Answer<'a> {
+    /// The HTTP status.
+    pub status: u16,
+    /// The `Content-Type`, if there was one.
+    pub content_type: Option<&'a str>,
+    /// The `Date`: the server's clock.
+    pub date: Option<Timestamp>,
+    /// The body.
+    pub body: &'a [u8],
+}
+
+/// A success (RFC 6749 section 5.1) or an error (section 5.2): unknown members are ignored, known ones may not be
+/// repeated.
+#[derive(Deserialize)]
+struct Body {
+    access_token: Option<SecretString>,
+    token_type: Option<String>,
+    expires_in: Option<Box<RawValue>>,
+    scope: Option<String>,
+    error: Option<Value>,
+}
+
+/// Turns an answer into a token. `requested_at` is the moment *before* the request was sent, so that the token is
+/// never thought to live longer than it does.
+pub fn validate(
+    answer: &Answer<'_>,
+    parameters: &RequestParameters,
+    requested_at: Timestamp,
+) -> Result<Token, TokenError> {
+    let malformed = || TokenError::Malformed {
+        status: answer.status,
+        content: content(answer.content_type),
+    };
+    match answer.status {
+        200 => {}
+        300..=399 => {
+            return Err(TokenError::Redirected {
+                status: answer.status,
+            });
+        }
+        400.. => {
+            return Err(TokenError::Refused {
+                status: answer.status,
+                error: known_error(answer.body),
+            });
+        }
+        _ => return Err(malformed()),
+    }
+    if content(answer.content_type) != JSON {
+        return Err(malformed());
+    }
+    let body: Body = serde_json::from_slice(answer.body).map_err(|_| malformed())?;
+    if body.error.is_some() {
+        return Err(malformed());
+    }
+    let (Some(access_token), Some(token_type)) = (&body.access_token, &body.token_type) else {
+        return Err(malformed());
+    };
+    judge(
+        &body,
+        access_token,
+        token_type,
+        answer.date,
+        parameters,
+        requested_at,
+    )
+    .map_err(TokenError::Unusable)
+}
+
+fn judge(
+    body: &Body,
+    access_token: &SecretString,
+    token_type: &str,
+    date: Option<Timestamp>,
+    parameters: &RequestParameters,
+    requested_at: Timestamp,
+) -> Result<Token, Defect> {
+    if !token_type.eq_ignore_ascii_case(TOKEN_TYPE) {
+        return Err(Defect::UnsupportedTokenType);
+    }
+    if !is_bearer_token(access_token.expose_secret()) {
+        return Err(Defect::InvalidTokenBytes);
+    }
+    let claims = jwt::claims(access_token.expose_secret());
+    if claims.is_none() && parameters.token_format == TokenFormat::Jwt {
+        return Err(Defect::NotAJwt);
+    }
+    if claims
+        .as_ref()
+        .is_some_and(|claims| !claims.is_for(&parameters.audience))
+    {
+        return Err(Defect::WrongAudience);
+    }
+    let expires_in = body.expires_in.as_deref().map(expires_in).transpose()?;
+    let of_claims = claims
+        .as_ref()
+        .map(|claims| remaining(claims, date))
+        .transpose()?
+        .flatten();
+    let lifetime = match (expires_in, of_claims) {
+        (Some(one), Some(other)) => one.min(other),
+        (Some(one), None) | (None, Some(one)) => one,
+        (None, None) => return Err(Defect::UnknownLifetime),
+    };
+    let issued_at = whole_seconds(requested_at);
+    let expires_at = issued_at
+        .checked_add(SignedDuration::from_secs(lifetime))
+        .map_err(|_| Defect::InvalidLifetime)?;
+    let scope = body
+        .scope
+        .as_deref()
+        .or(claims.as_ref().and_then(jwt::Claims::scope))
+        .filter(|scope| is_scope(scope));
+    Ok(Token {
+        access_token: access_token.clone(),
+        scope: scope.map(Into::into),
+        issued_at,
+        expires_at,
+    })
+}
+
+/// `expires_in` in whole seconds: a positive number, or one written as a string, as some servers do.
+fn expires_in(raw: &RawValue) -> Result<i64, Defect> {
+    let text = raw.get();
+    let number = text
+        .strip_prefix('"')
+        .and_then(|text| text.strip_suffix('"'))
+        .unwrap_or(text);
+    seconds(number)
+        .filter(|seconds| *seconds > 0)
+        .ok_or(Defect::InvalidLifetime)
+}
+
+/// How long the token's own claims let it live, on the server's clock: `exp - iat`, and not beyond `exp` where the
+/// server says what time it is (a cached token was issued earlier). `None` where there is no `exp` to go by.
+fn remaining(claims: &jwt::Claims, date: Option<Timestamp>) -> Result<Option<i64>, Defect> {
+    let time = |raw: &Option<Box<RawValue>>| {
+        raw.as_deref()
+            .map(|raw| seconds(raw.get()).ok_or(Defect::InvalidLifetime))
+            .transpose()
+    };
+    let now = date.map(Timestamp::as_second);
+    if let (Some(nbf), Some(reference)) = (time(&claims.nbf)?, now.or(time(&claims.iat)?))
+        && nbf > reference.saturating_add(NOT_BEFORE_LEEWAY.as_secs())
+    {
+        return Err(Defect::ExpiredOnArrival);
+    }
+    let Some(exp) = time(&claims.exp)? else {
+        return Ok(None);
+    };
+    let lifetime = [time(&claims.iat)?, now]
+        .into_iter()
+        .flatten()
+        .map(|start| exp.saturating_sub(start))
+        .min();
+    match lifetime {
+        Some(..=0) => Err(Defect::ExpiredOnArrival),
+        lifetime => Ok(lifetime),
+    }
+}
+
+/// A JSON number in whole seconds, rounded down; `None` where it is not a number or beyond what a time can be.
+fn seconds(number: &str) -> Option<i64> {
+    // The last second of the year 9999, beyond which RFC 3339 has no timestamp.
+    const MAX: i64 = 253_402_300_799;
+    let seconds = match number.parse::<i64>() {
+        Ok(seconds) => seconds,
+        Err(_)
+            if number
+                .bytes()
+                .all(|b| b.is_ascii_digit() || b"+-.eE".contains(&b)) =>
+        {
+            let seconds = number.parse::<f64>().ok()?.floor();
+            if seconds.abs() > MAX as f64 {
+                return None;
+            }
+            seconds as i64
+        }
+        Err(_) => return None,
+    };
+    (-MAX..=MAX).contains(&seconds).then_some(seconds)
+}
+
+/// `b64token` of RFC 6750 section 2.1, no longer than a header can carry.
+pub fn is_bearer_token(token: &str) -> bool {
+    let unpadded = token.trim_end_matches('=');
+    token.len() <= jwt::MAX_LENGTH
+        && !unpadded.is_empty()
+        && unpadded
+            .bytes()
+            .all(|b| b.is_ascii_alphanumeric() || b"-._~+/".contains(&b))
+}
+
+/// `scope` of RFC 6749 section 3.3. It is shown to people, so nothing else passes.
+fn is_scope(scope: &str) -> bool {
+    !scope.is_empty()
+        && scope.len() <= SCOPE_MAX_LENGTH
+        && scope
+            .bytes()
+            .all(|b| matches!(b, b' ' | 0x21 | 0x23..=0x5B | 0x5D..=0x7E))
+}
+
+/// The time in whole seconds, as it stands in the target Secret and in status: what is compared must round-trip.
+fn whole_seconds(time: Timestamp) -> Timestamp {
+    Timestamp::from_second(time.as_second()).unwrap_or(time)
+}
+
+/// The errors of RFC 6749 section 5.2 and RFC 8707, and the ones that Auth0 adds. Nothing else from an error answer
+/// is ever shown.
+const KNOWN_ERRORS: [&str; 11] = [
+    "invalid_request",
+    "invalid_client",
+    "invalid_grant",
+    "unauthorized_client",
+    "unsupported_grant_type",
+    "invalid_scope",
+    "invalid_target",
+    "access_denied",
+    "too_many_requests",
+    "server_error",
+    "temporarily_unavailable",
+];
+
+fn known_error(body: &[u8]) -> Option<&'static str> {
+    let body: Body = serde_json::from_slice(body).ok()?;
+    let error = body.error?;
+    KNOWN_ERRORS.into_iter().find(|known| error == *known)
+}
+
+const JSON: &str = "JSON";
+
+/// The kind of content, out of a fixed list.
+fn content(content_type: Option<&str>) -> &'static str {
+    let media_type = content_type
+        .and_then(|content_type| content_type.split(';').next())
+        .map(|media_type| media_type.trim().to_ascii_lowercase());
+    match media_type.as_deref() {
+        Some("application/json" | "text/json") => JSON,
+        Some("text/html" | "application/xhtml+xml") => "HTML",
+        Some("text/plain") => "plain text",
+        Some("application/xml" | "text/xml") => "XML",
+        Some(_) => "another type of content",
+        None => "no type of content",
+    }
+}

@@ -1,0 +1,242 @@
+//! The watches, and what each of them sets going.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use futures::{FutureExt, Stream, StreamExt, future::BoxFuture};
+use k8s_openapi::api::core::v1::Secret;
+use kube::{
+    Api, Client, Resource, ResourceExt,
+    core::{DeserializeGuard, PartialObjectMeta},
+    runtime::{
+        Controller,
+        controller::{self, Action},
+        reflector::{ObjectRef, Store},
+        watcher,
+    },
+};
+
+use super::{events::Events, metrics::Metrics, references::SecretReferences};
+use crate::{
+    api::EdgeCredential,
+    edge_credential::{
+        context::Context,
+        error::{Error, is_conflict, is_namespace_gone},
+        reconcile::{Report, reconcile},
+    },
+};
+
+/// What is watched: an object that does not fit its type is reported, and does not stop the others.
+pub type Watched = DeserializeGuard<EdgeCredential>;
+
+/// How long to wait after an error that could not even be written to the status: the API server is not there.
+const ERROR_WAIT: Duration = Duration::from_secs(5);
+
+/// How long to wait after a conflict: somebody else writes the same target.
+const CONFLICT_WAIT: Duration = Duration::from_secs(1);
+
+/// How long to wait where a namespace is going away, or an object cannot be read.
+const HOPELESS_WAIT: Duration = Duration::from_mins(5);
+
+/// Everything that a visit to an object needs.
+#[derive(Debug)]
+pub struct Operator {
+    /// What the reconciliation itself needs.
+    pub context: Context,
+    /// Which objects a Secret concerns.
+    pub references: SecretReferences,
+    /// Where transitions are told.
+    pub events: Events,
+    /// Where visits are counted.
+    pub metrics: Metrics,
+}
+
+/// Which objects are watched, and how.
+#[derive(Clone, Debug)]
+pub struct Scope {
+    /// One namespace, or all.
+    pub namespace: Option<String>,
+    /// The labels that EdgeCredentials must have.
+    pub selector: Option<String>,
+    /// Whether Secrets are watched too.
+    pub watch_secrets: bool,
+    /// How many objects are worked on at a time.
+    pub concurrency: u16,
+}
+
+/// The watches of one scope: their store, and the work, which ends some time after `shutdown` does.
+pub fn controller(
+    client: &Client,
+    scope: &Scope,
+    operator: Arc<Operator>,
+    shutdown: impl Future<Output = ()> + Send + Sync + 'static,
+) -> (Store<Watched>, BoxFuture<'static, ()>) {
+    let objects: Api<Watched> = api(client, scope);
+    let mut config = watcher::Config::default();
+    if let Some(selector) = &scope.selector {
+        config = config.labels(selector);
+    }
+    let mut controller = Controller::new(objects, config)
+        .with_config(controller::Config::default().concurrency(scope.concurrency))
+        .graceful_shutdown_on(shutdown);
+    if scope.watch_secrets {
+        // Metadata only: no Secret's content is ever in a cache. Helm's release Secrets can be large and many.
+        let secrets: Api<PartialObjectMeta<Secret>> = api(client, scope);
+        let config = watcher::Config::default().fields("type!=helm.sh/release.v1");
+        let operator = operator.clone();
+        controller =
+            controller.watches(secrets, config, move |secret| concerned(&operator, &secret));
+    }
+    let store = controller.store();
+    let work = work(
+        controller.run(visit, error_policy, operator.clone()),
+        operator,
+    );
+    (store, work.boxed())
+}
+
+fn api<K>(client: &Client, scope: &Scope) -> Api<K>
+where
+    K: Resource<Scope = k8s_openapi::NamespaceResourceScope, DynamicType = ()>,
+{
+    match &scope.namespace {
+        Some(namespace) => Api::namespaced(client.clone(), namespace),
+        None => Api::all(client.clone()),
+    }
+}
+
+/// The objects that name a Secret, as credentials or as target.
+fn concerned(operator: &Operator, secret: &PartialObjectMeta<Secret>) -> Vec<ObjectRef<Watched>> {
+    let namespace = secret.namespace().unwrap_or_default();
+    operator
+        .references
+        .of_secret(&namespace, &secret.name_any())
+        .into_iter()
+        .map(|name| ObjectRef::new(&name).within(&namespace))
+        .collect()
+}
+
+async fn visit(object: Arc<Watched>, operator: Arc<Operator>) -> Result<Action, Error> {
+    let object = match &object.0 {
+        Ok(object) => object,
+        Err(invalid) => {
+            tracing::warn!(
+                namespace = invalid.metadata.namespace,
+                name = invalid.metadata.name,
+                "the stored EdgeCredential does not fit its schema: correct or delete it"
+            );
+            return Ok(Action::requeue(HOPELESS_WAIT));
+        }
+    };
+    operator.references.enter(object);
+    let started = Instant::now();
+    let result = reconcile(object, &operator.context).await;
+    let trouble = match &result {
+        Ok(report) => report.trouble,
+        Err(error) => Some(error.reason()),
+    };
+    operator
+        .metrics
+        .reconciled(started.elapsed(), trouble.map(|reason| reason.as_str()));
+    result.map(|report| {
+        tell(object, &report, &operator);
+        Action::requeue(report.requeue_after)
+    })
+}
+
+/// Tells about a visit in the log, in Events and in metrics.
+fn tell(object: &EdgeCredential, report: &Report, operator: &Operator) {
+    let (namespace, name) = (&object.metadata.namespace, &object.metadata.name);
+    if let Some(delay) = report.renewal_delay {
+        operator
+            .metrics
+            .renewal_began(Duration::try_from(delay).unwrap_or_default());
+    }
+    if let Some(written) = &report.written {
+        tracing::info!(
+            namespace,
+            name,
+            target = object.target_name(),
+            origin = if written.requested { "request" } else { "reuse" },
+            expires_at = %written.expires_at,
+            renew_at = %written.renew_at,
+            "token written"
+        );
+    }
+    for transition in &report.transitions {
+        let (reason, message) = (&transition.reason, &transition.message);
+        if transition.warning {
+            tracing::warn!(namespace, name, reason, "{message}");
+        } else {
+            tracing::info!(namespace, name, reason, "{message}");
+        }
+        operator
+            .events
+            .tell(object.object_ref(&()), transition.clone());
+    }
+}
+
+fn error_policy(object: Arc<Watched>, error: &Error, _: Arc<Operator>) -> Action {
+    let (namespace, name) = (object.namespace(), object.name_any());
+    match error {
+        Error::WriteTarget { source, .. } | Error::WriteStatus { source }
+            if is_namespace_gone(source) =>
+        {
+            tracing::debug!(namespace, name, "the object or its namespace is going away");
+            Action::requeue(HOPELESS_WAIT)
+        }
+        Error::WriteTarget { source, .. } | Error::WriteStatus { source }
+            if is_conflict(source) =>
+        {
+            tracing::debug!(namespace, name, "somebody else writes the same object");
+            Action::requeue(CONFLICT_WAIT)
+        }
+        error => {
+            tracing::warn!(namespace, name, reason = %error.reason(), "{error}");
+            Action::requeue(ERROR_WAIT)
+        }
+    }
+}
+
+type Visited = Result<(ObjectRef<Watched>, Action), controller::Error<Error, watcher::Error>>;
+
+async fn work(visits: impl Stream<Item = Visited>, operator: Arc<Operator>) {
+    visits
+        .for_each(|visited| {
+            match visited {
+                Ok(_) | Err(controller::Error::ReconcilerFailed(..)) => {}
+                // The last word about an object that was deleted.
+                Err(controller::Error::ObjectNotFound(object)) => {
+                    let namespace = object.namespace.unwrap_or_default();
+                    operator.references.remove(&namespace, &object.name);
+                }
+                Err(controller::Error::QueueError(error)) => {
+                    tracing::warn!("a watch failed and is begun again: {}", describe(&error));
+                }
+                Err(_) => tracing::debug!("the queue was stopped"),
+            }
+            std::future::ready(())
+        })
+        .await;
+}
+
+/// A watch's error without what the API server said.
+fn describe(error: &watcher::Error) -> String {
+    let (action, source) = match error {
+        watcher::Error::InitialListFailed(source) => ("the first list", Some(source)),
+        watcher::Error::WatchStartFailed(source) => ("the start of the watch", Some(source)),
+        watcher::Error::WatchFailed(source) => ("the watch", Some(source)),
+        watcher::Error::WatchError(status) => {
+            return format!("the watch ended with HTTP {}", status.code);
+        }
+        _ => ("the watch", None),
+    };
+    match source {
+        Some(kube::Error::Api(status)) => {
+            format!("{action} was answered with HTTP {}", status.code)
+        }
+        _ => format!("{action} was not answered"),
+    }
+}

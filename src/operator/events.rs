@@ -1,0 +1,82 @@
+//! Events on transitions: best effort, slowly, and never in the way of a reconciliation.
+
+use std::time::Duration;
+
+use k8s_openapi::api::core::v1::ObjectReference;
+use kube::{
+    Client,
+    runtime::events::{Event, EventType, Recorder, Reporter},
+};
+use tokio::{
+    sync::mpsc::{self, Receiver, Sender},
+    time::{MissedTickBehavior, interval, timeout},
+};
+
+use crate::edge_credential::{reconcile::FIELD_MANAGER, transition::Transition};
+
+/// The least time between two Events: elsewhere, an Event per failed try took an API server down.
+const INTERVAL: Duration = Duration::from_secs(1);
+
+/// How many Events may wait. What does not fit is dropped: the condition says the same.
+const WAITING: usize = 512;
+
+/// How long the API server may take for one.
+const TIMEOUT: Duration = Duration::from_secs(10);
+
+/// The longest note that the API takes is 1024 bytes.
+const NOTE_MAX_LENGTH: usize = 1000;
+
+/// Takes transitions in, and has them published in the background.
+#[derive(Clone, Debug)]
+pub struct Events(Sender<(ObjectReference, Transition)>);
+
+impl Events {
+    /// A queue, and the work of emptying it, which ends when every queue handle is gone.
+    pub fn new(client: Client) -> (Self, impl Future<Output = ()> + Send) {
+        let (sender, receiver) = mpsc::channel(WAITING);
+        (Self(sender), publish(client, receiver))
+    }
+
+    /// Has an Event published about an object. Never waits.
+    pub fn tell(&self, regarding: ObjectReference, transition: Transition) {
+        if self.0.try_send((regarding, transition)).is_err() {
+            tracing::debug!("too many events are waiting: one is dropped");
+        }
+    }
+}
+
+async fn publish(client: Client, mut transitions: Receiver<(ObjectReference, Transition)>) {
+    let reporter = Reporter {
+        controller: FIELD_MANAGER.into(),
+        instance: std::env::var("HOSTNAME").ok(),
+    };
+    let recorder = Recorder::new(client, reporter);
+    let mut pace = interval(INTERVAL);
+    pace.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    while let Some((regarding, transition)) = transitions.recv().await {
+        pace.tick().await;
+        let event = event(transition);
+        match timeout(TIMEOUT, recorder.publish(&event, &regarding)).await {
+            Ok(Ok(())) => {}
+            Ok(Err(_)) | Err(_) => {
+                tracing::debug!(reason = event.reason, "an event could not be published")
+            }
+        }
+    }
+}
+
+fn event(transition: Transition) -> Event {
+    let mut note = transition.message;
+    note.truncate(note.floor_char_boundary(NOTE_MAX_LENGTH));
+    Event {
+        type_: if transition.warning {
+            EventType::Warning
+        } else {
+            EventType::Normal
+        },
+        reason: transition.reason,
+        note: Some(note),
+        action: "Reconcile".into(),
+        secondary: None,
+    }
+}

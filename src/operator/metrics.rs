@@ -1,0 +1,269 @@
+//! Metrics: a registry, typed handles, and series per object that are read from the store at scrape time, so that
+//! none outlives its object.
+
+use std::{
+    fmt,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use futures::{FutureExt, future::BoxFuture};
+use kube::runtime::reflector::Store;
+use prometheus_client::{
+    collector::Collector,
+    encoding::{DescriptorEncoder, EncodeLabelSet, EncodeMetric, text},
+    metrics::{
+        MetricType,
+        counter::Counter,
+        family::Family,
+        gauge::ConstGauge,
+        histogram::{Histogram, exponential_buckets},
+        info::Info,
+    },
+    registry::Registry,
+};
+
+use super::controller::Watched;
+use crate::{
+    api::{ConditionType, EdgeCredential, conditions},
+    oauth::{Token, TokenError, TokenRequest, TokenSource, origin::Origin},
+};
+
+/// What is counted and timed.
+#[derive(Clone, Debug)]
+pub struct Metrics {
+    token_requests: Family<RequestLabels, Counter>,
+    token_request_duration: Family<OriginLabels, Histogram, fn() -> Histogram>,
+    reconciliations: Family<OutcomeLabels, Counter>,
+    reconcile_duration: Histogram,
+    renewal_delay: Histogram,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct RequestLabels {
+    origin: String,
+    outcome: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct OriginLabels {
+    origin: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct OutcomeLabels {
+    outcome: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ObjectLabels {
+    namespace: String,
+    name: String,
+}
+
+/// The outcome of what went well.
+const SUCCESS: &str = "Success";
+
+impl Metrics {
+    /// Registers everything that is counted and timed.
+    pub fn register(registry: &mut Registry) -> Self {
+        let metrics = Self {
+            token_requests: Family::default(),
+            // From 10 ms to 10 s, which is the deadline.
+            token_request_duration: Family::new_with_constructor(|| {
+                Histogram::new(exponential_buckets(0.01, 2.0, 11))
+            }),
+            reconciliations: Family::default(),
+            reconcile_duration: Histogram::new(exponential_buckets(0.001, 4.0, 8)),
+            renewal_delay: Histogram::new(exponential_buckets(1.0, 4.0, 8)),
+        };
+        registry.register(
+            "edgecredential_token_requests",
+            "Token requests, by origin and outcome",
+            metrics.token_requests.clone(),
+        );
+        registry.register(
+            "edgecredential_token_request_duration_seconds",
+            "How long token requests took",
+            metrics.token_request_duration.clone(),
+        );
+        registry.register(
+            "edgecredential_reconciliations",
+            "Reconciliations, by outcome",
+            metrics.reconciliations.clone(),
+        );
+        registry.register(
+            "edgecredential_reconcile_duration_seconds",
+            "How long reconciliations took",
+            metrics.reconcile_duration.clone(),
+        );
+        registry.register(
+            "edgecredential_renewal_delay_seconds",
+            "How late renewals began",
+            metrics.renewal_delay.clone(),
+        );
+        registry.register(
+            "edgecredential_build",
+            "The version of the operator",
+            Info::new([("version", env!("CARGO_PKG_VERSION"))]),
+        );
+        #[cfg(target_os = "linux")]
+        registry.register_collector(Box::new(super::process::ProcessCollector));
+        metrics
+    }
+
+    /// Counts a reconciliation and its duration. `trouble` is the reason of what went wrong, if anything.
+    pub fn reconciled(&self, took: Duration, trouble: Option<&str>) {
+        self.reconcile_duration.observe(took.as_secs_f64());
+        let outcome = trouble.unwrap_or(SUCCESS).into();
+        self.reconciliations
+            .get_or_create(&OutcomeLabels { outcome })
+            .inc();
+    }
+
+    /// Counts how late a renewal began.
+    pub fn renewal_began(&self, delay: Duration) {
+        self.renewal_delay.observe(delay.as_secs_f64());
+    }
+}
+
+/// Counts and times the requests of another source.
+pub struct MeasuredTokenSource<S> {
+    source: S,
+    metrics: Metrics,
+}
+
+impl<S> MeasuredTokenSource<S> {
+    /// Counts the requests of `source` in `metrics`.
+    pub fn new(source: S, metrics: Metrics) -> Self {
+        Self { source, metrics }
+    }
+}
+
+impl<S: TokenSource> TokenSource for MeasuredTokenSource<S> {
+    fn request<'a>(
+        &'a self,
+        request: &'a TokenRequest,
+    ) -> BoxFuture<'a, Result<Token, TokenError>> {
+        async move {
+            let origin = Origin::of(&request.parameters.token_url)
+                .map(|origin| origin.to_string())
+                .unwrap_or_default();
+            let started = Instant::now();
+            let answer = self.source.request(request).await;
+            let outcome = match &answer {
+                Ok(_) => SUCCESS,
+                Err(error) => error.reason().as_str(),
+            };
+            self.metrics
+                .token_request_duration
+                .get_or_create(&OriginLabels {
+                    origin: origin.clone(),
+                })
+                .observe(started.elapsed().as_secs_f64());
+            self.metrics
+                .token_requests
+                .get_or_create(&RequestLabels {
+                    origin,
+                    outcome: outcome.into(),
+                })
+                .inc();
+            answer
+        }
+        .boxed()
+    }
+}
+
+/// The series of each object: ready, expiry, renewal.
+pub struct ObjectCollector(pub Vec<Store<Watched>>);
+
+impl fmt::Debug for ObjectCollector {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("ObjectCollector")
+    }
+}
+
+impl Collector for ObjectCollector {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
+        let objects: Vec<Arc<Watched>> = self.0.iter().flat_map(Store::state).collect();
+        let mut family =
+            |name, help, value: fn(&EdgeCredential) -> Option<f64>| -> Result<(), fmt::Error> {
+                let mut metric = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
+                for object in objects.iter().filter_map(|object| object.0.as_ref().ok()) {
+                    if let Some(value) = value(object) {
+                        let labels = ObjectLabels {
+                            namespace: object.metadata.namespace.clone().unwrap_or_default(),
+                            name: object.metadata.name.clone().unwrap_or_default(),
+                        };
+                        ConstGauge::new(value).encode(metric.encode_family(&labels)?)?;
+                    }
+                }
+                Ok(())
+            };
+        family(
+            "edgecredential_ready",
+            "Whether the target holds a valid token (1) or not (0)",
+            |object| {
+                let status = object.status.as_ref();
+                let ready = status.is_some_and(|status| {
+                    conditions::holds(&status.conditions, ConditionType::Ready)
+                });
+                Some(f64::from(u8::from(ready)))
+            },
+        )?;
+        family(
+            "edgecredential_token_expiration_timestamp_seconds",
+            "When the token expires, in seconds since the UNIX epoch",
+            |object| {
+                let token = object.status.as_ref()?.token.as_ref()?;
+                Some(token.expires_at.0.as_second() as f64)
+            },
+        )?;
+        family(
+            "edgecredential_token_renewal_timestamp_seconds",
+            "When the token is renewed, in seconds since the UNIX epoch",
+            |object| {
+                let token = object.status.as_ref()?.token.as_ref()?;
+                Some(token.renew_at.0.as_second() as f64)
+            },
+        )
+    }
+}
+
+/// The registry in OpenMetrics 1.0 text.
+pub fn openmetrics_text(registry: &Registry) -> Result<String, fmt::Error> {
+    let mut output = String::new();
+    text::encode(&mut output, registry)?;
+    Ok(output)
+}
+
+/// The registry in Prometheus text 0.0.4, for scrapers that do not ask for OpenMetrics. The two differ in the name of a
+/// counter's type line and in the end mark.
+pub fn prometheus_text(registry: &Registry) -> Result<String, fmt::Error> {
+    let lines = openmetrics_text(registry)?;
+    let mut output = String::with_capacity(lines.len());
+    let mut help = None;
+    for line in lines.lines() {
+        let words: Vec<_> = line.splitn(4, ' ').collect();
+        match words[..] {
+            ["#", "HELP", name, text] => help = Some((name, text)),
+            ["#", "TYPE", name, kind] => {
+                let (name, kind) = match kind {
+                    "counter" => (format!("{name}_total"), kind),
+                    "info" => (format!("{name}_info"), "gauge"),
+                    _ => (name.to_owned(), kind),
+                };
+                if let Some((_, text)) = help.take() {
+                    output.push_str(&format!("# HELP {name} {text}\n"));
+                }
+                output.push_str(&format!("# TYPE {name} {kind}\n"));
+            }
+            ["#", "EOF"] | ["#", "UNIT", ..] => {}
+            _ => {
+                output.push_str(line);
+                output.push('\n');
+            }
+        }
+    }
+    Ok(output)
+}

@@ -1,0 +1,12 @@
+//! The process around the reconciliation: watches, events, metrics, health.
+
+pub mod admin;
+pub mod controller;
+pub mod events;
+pub mod metrics;
+pub mod references;
+pub mod run;
+pub mod telemetry;
+
+#[cfg(target_os = "linux")]
+mod process;

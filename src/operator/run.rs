@@ -1,0 +1,209 @@
+//! The operator's life: it starts everything, waits for the end, and stops everything.
+
+use std::{io, path::PathBuf, sync::Arc, time::Duration};
+
+use futures::{FutureExt, future::BoxFuture};
+use kube::{Client, runtime::reflector::Store};
+use prometheus_client::registry::Registry;
+use tokio::{net::TcpListener, task::JoinSet, time::timeout};
+
+use super::{
+    admin::{Readiness, routes},
+    controller::{Operator, Scope, Watched, controller},
+    events::Events,
+    metrics::{MeasuredTokenSource, Metrics, ObjectCollector},
+    references::SecretReferences,
+};
+use crate::{
+    clock::Clock,
+    config::Settings,
+    edge_credential::context::Context,
+    oauth::{
+        TokenSource,
+        client::{ClientError, HttpTokenSource},
+        origin::AllowedOrigins,
+        share::SharedTokens,
+    },
+};
+
+/// The longest time without a look at an object. Timers run on a clock that stands still while a machine is
+/// suspended, so a long one is taken in steps.
+const LONGEST_WAIT: Duration = Duration::from_hours(1);
+
+/// The same where Secrets are not watched.
+const LONGEST_WAIT_UNWATCHED: Duration = Duration::from_mins(5);
+
+/// How long running work may take to end: Kubernetes waits 30 s before it kills, people less.
+const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(9);
+
+/// Why the operator could not start, or stopped by itself.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// The file of `--token-ca-file` cannot be read.
+    #[error("the CA file {path} cannot be read")]
+    ReadCa {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// No HTTP client.
+    #[error(transparent)]
+    Client(#[from] ClientError),
+    /// The address of `--listen` cannot be used.
+    #[error("the address {address} of --listen cannot be used")]
+    Listen {
+        /// The address.
+        address: std::net::SocketAddr,
+        /// Why.
+        source: io::Error,
+    },
+    /// A part of the operator ended without being asked to.
+    #[error("a part of the operator ended unexpectedly")]
+    Ended,
+}
+
+/// Runs until `shutdown`, and returns once everything has ended.
+pub async fn run(
+    client: Client,
+    settings: &Settings,
+    shutdown: impl Future<Output = ()> + Send + 'static,
+) -> Result<(), RunError> {
+    let clock = Clock::system();
+    let allowed: AllowedOrigins = settings.allowed_token_origins.iter().cloned().collect();
+    let token_ca = settings
+        .token_ca_file
+        .as_ref()
+        .map(|path| {
+            std::fs::read(path).map_err(|source| RunError::ReadCa {
+                path: path.clone(),
+                source,
+            })
+        })
+        .transpose()?;
+    let source = HttpTokenSource::new(allowed, token_ca.as_deref(), clock.clone())?;
+    let listener = TcpListener::bind(settings.listen)
+        .await
+        .map_err(|source| RunError::Listen {
+            address: settings.listen,
+            source,
+        })?;
+    tracing::info!(version = env!("CARGO_PKG_VERSION"), listen = %settings.listen, "the operator starts");
+    serve(client, settings, source, clock, listener, shutdown).await
+}
+
+/// As [`run`], with the token source, the clock and the socket given.
+pub async fn serve(
+    client: Client,
+    settings: &Settings,
+    source: impl TokenSource,
+    clock: Clock,
+    listener: TcpListener,
+    shutdown: impl Future<Output = ()> + Send + 'static,
+) -> Result<(), RunError> {
+    let mut registry = Registry::default();
+    let metrics = Metrics::register(&mut registry);
+    let source = MeasuredTokenSource::new(source, metrics.clone());
+    let shutdown = shutdown.boxed().shared();
+    let (events, publisher) = Events::new(client.clone());
+    let publisher = tokio::spawn(publisher);
+    let Controllers { stores, work } = controllers(
+        client,
+        settings,
+        source,
+        clock,
+        events,
+        metrics,
+        shutdown.clone(),
+    );
+
+    if settings.per_object_metrics {
+        registry.register_collector(Box::new(ObjectCollector(stores.clone())));
+    }
+    let readiness = Readiness::default();
+    let routes = routes(Arc::new(registry), readiness.clone());
+    let admin = tokio::spawn(axum::serve(listener, routes).into_future());
+    let listed = async move {
+        for store in &stores {
+            // Fails only where the controller has ended, which ends the process.
+            if store.wait_until_ready().await.is_err() {
+                return;
+            }
+        }
+        readiness.set();
+    };
+    let listed = tokio::spawn(listed);
+
+    let mut work: JoinSet<()> = work.into_iter().collect();
+    let asked = tokio::select! {
+        () = shutdown => true,
+        _ = work.join_next() => false,
+    };
+    listed.abort();
+    if !asked {
+        return Err(RunError::Ended);
+    }
+    tracing::info!("the operator stops: running work is finished first");
+    if timeout(SHUTDOWN_TIMEOUT, work.join_all()).await.is_err() {
+        tracing::warn!("some work did not end in time");
+    }
+    // What is still in the queue would take a second each.
+    publisher.abort();
+    admin.abort();
+    Ok(())
+}
+
+/// The watches, not yet running.
+pub struct Controllers {
+    /// What they have seen.
+    pub stores: Vec<Store<Watched>>,
+    /// Their work.
+    pub work: Vec<BoxFuture<'static, ()>>,
+}
+
+/// Makes a controller for each watched namespace, or one for all. A namespaced watch needs rights in that namespace
+/// only.
+pub fn controllers(
+    client: Client,
+    settings: &Settings,
+    source: impl TokenSource,
+    clock: Clock,
+    events: Events,
+    metrics: Metrics,
+    shutdown: impl Future<Output = ()> + Clone + Send + Sync + 'static,
+) -> Controllers {
+    let longest_wait = if settings.watch_secrets {
+        LONGEST_WAIT
+    } else {
+        LONGEST_WAIT_UNWATCHED
+    };
+    let operator = Arc::new(Operator {
+        context: Context::new(
+            client.clone(),
+            SharedTokens::new(source, clock.clone(), settings.requests_per_origin.get()),
+            settings.allowed_token_origins.iter().cloned().collect(),
+            clock,
+            longest_wait,
+        ),
+        references: SecretReferences::default(),
+        events,
+        metrics,
+    });
+    let namespaces = match &settings.namespaces[..] {
+        [] => vec![None],
+        names => names.iter().cloned().map(Some).collect(),
+    };
+    let (stores, work) = namespaces
+        .into_iter()
+        .map(|namespace| {
+            let scope = Scope {
+                namespace,
+                selector: settings.selector.clone(),
+                watch_secrets: settings.watch_secrets,
+                concurrency: settings.concurrency.get(),
+            };
+            controller(&client, &scope, operator.clone(), shutdown.clone())
+        })
+        .unzip();
+    Controllers { stores, work }
+}

@@ -1,0 +1,45 @@
+//! Log lines: to standard error, as text or JSON, of our own program only.
+
+use tracing::{Level, Metadata};
+use tracing_subscriber::{
+    EnvFilter, Layer, Registry, filter::filter_fn, fmt, layer::SubscriberExt,
+    util::SubscriberInitExt,
+};
+
+use crate::config::LogFormat;
+
+/// Starts logging. What is logged is set by `RUST_LOG`, by default `info`.
+pub fn start(format: LogFormat) {
+    let chosen = EnvFilter::builder()
+        .with_default_directive(Level::INFO.into())
+        .from_env_lossy();
+    let lines: Box<dyn Layer<Registry> + Send + Sync> = match format {
+        LogFormat::Text => fmt::layer().with_writer(std::io::stderr).boxed(),
+        LogFormat::Json => fmt::layer()
+            .json()
+            .flatten_event(true)
+            .with_writer(std::io::stderr)
+            .boxed(),
+    };
+    tracing_subscriber::registry()
+        .with(
+            lines
+                .with_filter(chosen)
+                .with_filter(filter_fn(may_be_logged)),
+        )
+        .init();
+}
+
+/// Caps what libraries may log, whatever `RUST_LOG` says: kube's client logs a response that it cannot read in full,
+/// which may be a Secret, and HTTP libraries log headers.
+fn may_be_logged(line: &Metadata<'_>) -> bool {
+    const OURS: &str = env!("CARGO_CRATE_NAME");
+    let target = line.target();
+    if target == OURS || target.starts_with(concat!(env!("CARGO_CRATE_NAME"), "::")) {
+        true
+    } else if target.starts_with("kube_runtime") {
+        *line.level() <= Level::WARN
+    } else {
+        *line.level() <= Level::ERROR
+    }
+}

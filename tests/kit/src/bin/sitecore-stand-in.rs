@@ -1,0 +1,89 @@
+//! Runs the stand-in for Sitecore's services by itself, to try things by hand.
+
+use std::error::Error;
+use std::io::IsTerminal as _;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use clap::Parser;
+use kit::sitecore::{AUDIENCE, Sitecore};
+
+/// A stand-in for Sitecore's token endpoint, Token API, Admin API and Delivery API.
+#[derive(Parser)]
+struct Options {
+    /// Where to listen.
+    #[arg(long, default_value = "127.0.0.1:8089")]
+    listen: SocketAddr,
+    /// A client, as ID:SECRET. May be given more than once.
+    #[arg(long = "client", value_name = "ID:SECRET", default_value = "demo-client:demo-secret", value_parser = client)]
+    clients: Vec<(String, String)>,
+    /// How long tokens live: seconds, or a number with s, m or h.
+    #[arg(long, default_value = "24h", value_parser = lifetime)]
+    lifetime: Duration,
+}
+
+fn main() -> Result<(), Box<dyn Error>> {
+    let options = Options::parse();
+    tracing_subscriber::fmt()
+        .with_target(false)
+        .with_ansi(std::io::stdout().is_terminal())
+        .init();
+    let sitecore = Sitecore::start_on(options.listen)?;
+    for (id, secret) in &options.clients {
+        sitecore.add_client(id, secret);
+        sitecore.set_lifetime(id, options.lifetime);
+    }
+    println!(
+        "Listening on {}. Ask for a token with one of",
+        sitecore.url()
+    );
+    // Only the first: more of the same would be no help.
+    for (id, secret) in options.clients.iter().take(1) {
+        println!(
+            "\n{}\n\n{}\n",
+            form_command(&sitecore, id, secret),
+            json_command(&sitecore, id, secret)
+        );
+    }
+    loop {
+        std::thread::park();
+    }
+}
+
+fn form_command(sitecore: &Sitecore, id: &str, secret: &str) -> String {
+    format!(
+        "curl --request POST --url {} \\
+  --header \"content-type: application/x-www-form-urlencoded\" \\
+  --data audience={AUDIENCE} \\
+  --data grant_type=client_credentials \\
+  --data client_id={id} \\
+  --data client_secret={secret}",
+        sitecore.token_url()
+    )
+}
+
+fn json_command(sitecore: &Sitecore, id: &str, secret: &str) -> String {
+    format!(
+        "curl --request POST --url {} \\
+  --header \"content-type: application/json\" \\
+  --data '{{\"audience\":\"{AUDIENCE}\",\"grant_type\":\"client_credentials\",\"client_id\":\"{id}\",\"client_secret\":\"{secret}\"}}'",
+        sitecore.token_url()
+    )
+}
+
+fn client(text: &str) -> Result<(String, String), String> {
+    let (id, secret) = text.split_once(':').ok_or("expected ID:SECRET")?;
+    Ok((id.into(), secret.into()))
+}
+
+fn lifetime(text: &str) -> Result<Duration, String> {
+    let digits = text.trim_end_matches(['s', 'm', 'h']);
+    let unit = match &text[digits.len()..] {
+        "" | "s" => 1,
+        "m" => 60,
+        "h" => 3600,
+        _ => return Err("expected one unit: s, m or h".into()),
+    };
+    let number: u32 = digits.parse().map_err(|_| "expected a number")?;
+    Ok(Duration::from_secs(u64::from(number) * unit))
+}

@@ -1,0 +1,35 @@
+//! Rendering a Helm chart, without a cluster.
+
+use std::{path::Path, process::Stdio};
+
+use super::{
+    binaries::Binaries,
+    error::{Error, Result},
+    tools,
+};
+
+/// The manifests that installing a chart would apply, its CRDs included. Each value is as for `--set`: `a.b=c`, with `\,`
+/// for a comma. Blocks, for a fraction of a second.
+pub fn render(
+    binaries: &Binaries,
+    chart: &Path,
+    release: &str,
+    namespace: &str,
+    values: &[(&str, &str)],
+) -> Result<String> {
+    let home =
+        tempfile::tempdir().map_err(Error::file("create a folder in", std::env::temp_dir()))?;
+    let chart = chart.to_string_lossy();
+    let values: Vec<String> = values
+        .iter()
+        .map(|(key, value)| format!("--set={key}={value}"))
+        .collect();
+    let mut args = vec!["template", release, &chart, "--include-crds"];
+    args.extend(["--namespace", namespace]);
+    args.extend(values.iter().map(String::as_str));
+    let result = tools::helm(binaries, home.path())
+        .args(&args)
+        .stdin(Stdio::null())
+        .output();
+    tools::check("helm", &args, result)
+}

@@ -1,0 +1,238 @@
+//! The three servers of a control plane: their files and command lines.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+use super::{
+    audit,
+    binaries::Binaries,
+    certificates::{Authority, SigningKey},
+    error::{Error, Result},
+    kubeconfig::{self, User},
+    port,
+    run_folder::RunFolder,
+};
+use crate::process::{GuardedCommand, GuardedProcess};
+
+/// A server of the control plane.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Server {
+    /// etcd.
+    Etcd,
+    /// kube-apiserver.
+    ApiServer,
+    /// kube-controller-manager.
+    ControllerManager,
+}
+
+impl Server {
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Server::Etcd => "etcd",
+            Server::ApiServer => "kube-apiserver",
+            Server::ControllerManager => "kube-controller-manager",
+        }
+    }
+}
+
+/// What the controller manager does: owned objects go with their owner, namespaces can be deleted, and each namespace
+/// has its default ServiceAccount and the certificate authority's ConfigMap. There are no nodes, so nothing about pods.
+const CONTROLLERS: [&str; 4] = [
+    "garbage-collector-controller",
+    "namespace-controller",
+    "serviceaccount-controller",
+    "root-ca-certificate-publisher-controller",
+];
+
+/// Where the servers listen, and where their files are.
+#[derive(Debug)]
+pub(super) struct Setup {
+    api_port: u16,
+    etcd_port: u16,
+    folder: PathBuf,
+    authority_pem: String,
+}
+
+impl Setup {
+    /// Chooses ports and writes the files that the servers need.
+    pub(super) fn write(folder: &RunFolder) -> Result<Setup> {
+        let authority = Authority::new()?;
+        let setup = Setup {
+            api_port: port::free()?,
+            etcd_port: port::free()?,
+            folder: folder.path().to_owned(),
+            authority_pem: authority.pem().to_owned(),
+        };
+
+        let hosts = ["127.0.0.1", "localhost", "kubernetes.default.svc"];
+        let server = authority.server("kube-apiserver", &hosts)?;
+        let tokens = SigningKey::new()?;
+        let admin = authority.client("admin", Some("system:masters"))?;
+        let manager = authority.client("system:kube-controller-manager", None)?;
+        let kubeconfig = |identity| setup.kubeconfig(&User::Certificate(identity), "default");
+        for (name, content) in [
+            ("ca.crt", authority.pem()),
+            ("apiserver.crt", &server.certificate),
+            ("apiserver.key", &server.key),
+            ("service-account.key", &tokens.private),
+            ("service-account.pub", &tokens.public),
+            ("audit-policy.yaml", audit::POLICY),
+            ("admin.kubeconfig", &kubeconfig(&admin)),
+            ("controller-manager.kubeconfig", &kubeconfig(&manager)),
+        ] {
+            folder.write(name, content)?;
+        }
+        let logs = folder.join("logs");
+        fs::create_dir(&logs).map_err(Error::file("create", &logs))?;
+        Ok(setup)
+    }
+
+    /// A kubeconfig for this control plane.
+    pub(super) fn kubeconfig(&self, user: &User<'_>, namespace: &str) -> String {
+        let server = format!("https://127.0.0.1:{}", self.api_port);
+        kubeconfig::render(&server, &self.authority_pem, user, namespace)
+    }
+
+    pub(super) fn admin_kubeconfig(&self) -> PathBuf {
+        self.folder.join("admin.kubeconfig")
+    }
+
+    pub(super) fn audit_log(&self) -> PathBuf {
+        self.log("audit")
+    }
+
+    /// The log file of this name.
+    pub(super) fn log(&self, name: &str) -> PathBuf {
+        self.folder.join("logs").join(format!("{name}.log"))
+    }
+
+    /// The command that starts a server.
+    pub(super) fn command(&self, server: Server, binaries: &Binaries) -> GuardedCommand {
+        let (program, args) = match server {
+            Server::Etcd => (&binaries.etcd, self.etcd_args()),
+            Server::ApiServer => (&binaries.kube_apiserver, self.api_server_args()),
+            Server::ControllerManager => (
+                &binaries.kube_controller_manager,
+                self.controller_manager_args(),
+            ),
+        };
+        GuardedProcess::command(server.name(), program, self.log(server.name()))
+            .args(args)
+            .current_dir(&self.folder)
+    }
+
+    fn etcd_args(&self) -> Vec<String> {
+        let url = self.etcd_url();
+        vec![
+            flag("--data-dir", self.file("etcd")),
+            format!("--listen-client-urls={url}"),
+            format!("--advertise-client-urls={url}"),
+            // It has no peers, but insists on listening for them: on any port.
+            "--listen-peer-urls=http://127.0.0.1:0".to_owned(),
+            // The data need not survive a power cut, and syncing is most of the time a start takes.
+            "--unsafe-no-fsync".to_owned(),
+        ]
+    }
+
+    fn api_server_args(&self) -> Vec<String> {
+        vec![
+            format!("--etcd-servers={}", self.etcd_url()),
+            "--bind-address=127.0.0.1".to_owned(),
+            format!("--secure-port={}", self.api_port),
+            flag("--cert-dir", self.file("certificates")),
+            flag("--tls-cert-file", self.file("apiserver.crt")),
+            flag("--tls-private-key-file", self.file("apiserver.key")),
+            flag("--client-ca-file", self.file("ca.crt")),
+            "--service-account-issuer=https://kubernetes.default.svc".to_owned(),
+            flag(
+                "--service-account-key-file",
+                self.file("service-account.pub"),
+            ),
+            flag(
+                "--service-account-signing-key-file",
+                self.file("service-account.key"),
+            ),
+            "--authorization-mode=Node,RBAC".to_owned(),
+            "--service-cluster-ip-range=10.0.0.0/24".to_owned(),
+            // Since 1.37 an address in the loopback range is refused as the one to advertise, and without one it's
+            // taken from the default route, which a sandbox may not have. So: an address for documentation (RFC 5737),
+            // and no reconciler that would publish it.
+            "--advertise-address=192.0.2.1".to_owned(),
+            "--endpoint-reconciler-type=none".to_owned(),
+            flag("--audit-policy-file", self.file("audit-policy.yaml")),
+            flag("--audit-log-path", self.audit_log()),
+            // In megabytes. A log that is rotated in the middle of a test loses the events before.
+            "--audit-log-maxsize=100000".to_owned(),
+        ]
+    }
+
+    fn controller_manager_args(&self) -> Vec<String> {
+        vec![
+            flag("--kubeconfig", self.file("controller-manager.kubeconfig")),
+            format!("--controllers={}", CONTROLLERS.join(",")),
+            // Each controller under its own name in the audit log, with its own permissions.
+            "--use-service-account-credentials=true".to_owned(),
+            flag("--root-ca-file", self.file("ca.crt")),
+            // There is only one, and nobody asks it anything.
+            "--leader-elect=false".to_owned(),
+            "--secure-port=0".to_owned(),
+        ]
+    }
+
+    fn etcd_url(&self) -> String {
+        format!("http://127.0.0.1:{}", self.etcd_port)
+    }
+
+    fn file(&self, name: &str) -> PathBuf {
+        self.folder.join(name)
+    }
+}
+
+fn flag(name: &str, path: impl AsRef<Path>) -> String {
+    format!("{name}={}", path.as_ref().display())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn setup() -> Setup {
+        Setup {
+            api_port: 20_001,
+            etcd_port: 20_002,
+            folder: PathBuf::from("/run-folder"),
+            authority_pem: "CA".to_owned(),
+        }
+    }
+
+    #[test]
+    fn the_servers_listen_on_loopback_only() {
+        let etcd = setup().etcd_args();
+        assert!(etcd.contains(&"--listen-client-urls=http://127.0.0.1:20002".to_owned()));
+        let api_server = setup().api_server_args();
+        assert!(api_server.contains(&"--bind-address=127.0.0.1".to_owned()));
+        assert!(api_server.contains(&"--secure-port=20001".to_owned()));
+    }
+
+    #[test]
+    fn permissions_are_enforced() {
+        let args = setup().api_server_args();
+        assert!(args.contains(&"--authorization-mode=Node,RBAC".to_owned()));
+    }
+
+    #[test]
+    fn every_file_is_in_the_run_folder() {
+        let setup = setup();
+        let all = [
+            setup.etcd_args(),
+            setup.api_server_args(),
+            setup.controller_manager_args(),
+        ]
+        .concat();
+        for arg in all.iter().filter(|arg| arg.contains("=/")) {
+            assert!(arg.contains("=/run-folder/"), "{arg}");
+        }
+    }
+}

@@ -1,0 +1,102 @@
+//! kubectl and helm, which read and write nothing outside of the folders given to them.
+
+use std::{
+    path::Path,
+    process::{Output, Stdio},
+};
+
+use tokio::{io::AsyncWriteExt, process::Command};
+
+use super::{
+    ControlPlane,
+    binaries::Binaries,
+    error::{Error, Result},
+};
+
+impl ControlPlane {
+    /// kubectl as administrator, with no arguments yet.
+    pub fn kubectl_command(&self) -> Command {
+        let mut command = Command::new(&self.binaries().kubectl);
+        command
+            .env("KUBECONFIG", self.admin_kubeconfig())
+            .env("KUBECACHEDIR", self.folder().join("kubectl-cache"))
+            // Aliases and defaults from the user's home.
+            .env("KUBERC", "off")
+            .kill_on_drop(true);
+        command
+    }
+
+    /// Runs kubectl as administrator, and returns what it printed. If it fails, the error says what it said.
+    pub async fn kubectl(&self, args: &[&str]) -> Result<String> {
+        let mut command = self.kubectl_command();
+        command.args(args).stdin(Stdio::null());
+        let result = command.output().await;
+        check("kubectl", args, result)
+    }
+
+    /// Applies manifests: server side, in YAML, any number of them. A conflict is decided in their favour.
+    pub async fn apply(&self, yaml: &str) -> Result<String> {
+        let args = ["apply", "--server-side", "--force-conflicts", "-f", "-"];
+        let mut command = self.kubectl_command();
+        command
+            .args(args)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        let result = async {
+            let mut child = command.spawn()?;
+            if let Some(mut stdin) = child.stdin.take() {
+                // kubectl reads everything before it prints anything, so this cannot block for good. If it ends early,
+                // what it said is more interesting than the broken pipe.
+                let _ = stdin.write_all(yaml.as_bytes()).await;
+            }
+            child.wait_with_output().await
+        }
+        .await;
+        check("kubectl", &args, result)
+    }
+
+    /// Helm as administrator, with no arguments yet.
+    pub fn helm_command(&self) -> Command {
+        let mut command = Command::from(helm(self.binaries(), self.folder()));
+        command
+            .env("KUBECONFIG", self.admin_kubeconfig())
+            .env("KUBECACHEDIR", self.folder().join("kubectl-cache"))
+            .kill_on_drop(true);
+        command
+    }
+}
+
+/// Helm with its homes in `folder`, and without a cluster.
+pub(super) fn helm(binaries: &Binaries, folder: &Path) -> std::process::Command {
+    let mut command = std::process::Command::new(&binaries.helm);
+    command
+        .env("HELM_CACHE_HOME", folder.join("helm/cache"))
+        .env("HELM_CONFIG_HOME", folder.join("helm/config"))
+        .env("HELM_DATA_HOME", folder.join("helm/data"))
+        .env_remove("KUBECONFIG");
+    // Each of these overrides one of the above, or adds to the arguments.
+    for key in std::env::vars_os().map(|(key, _)| key) {
+        let name = key.to_string_lossy();
+        if name.starts_with("HELM_") && !name.ends_with("_HOME") {
+            command.env_remove(&key);
+        }
+    }
+    command
+}
+
+/// What a tool printed, or what it said about why it failed.
+pub(super) fn check(
+    tool: &'static str,
+    args: &[&str],
+    result: std::io::Result<Output>,
+) -> Result<String> {
+    let output = result.map_err(|source| Error::RunTool { tool, source })?;
+    if output.status.success() {
+        return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
+    }
+    Err(Error::Tool {
+        command: format!("{tool} {}", args.join(" ")),
+        stderr: String::from_utf8_lossy(&output.stderr).trim().to_owned(),
+    })
+}

@@ -1,0 +1,1177 @@
+//! The fake API behaves as an API server where an operator can tell, and lives through days on a paused clock.
+
+use std::{
+    collections::BTreeMap,
+    pin::pin,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use futures::{Stream, StreamExt, TryStreamExt};
+use k8s_openapi::{
+    ByteString,
+    api::{
+        authorization::v1::{
+            ResourceAttributes, SelfSubjectAccessReview, SelfSubjectAccessReviewSpec,
+        },
+        coordination::v1::Lease,
+        core::v1::Secret,
+        events::v1::Event as ClusterEvent,
+    },
+    apimachinery::pkg::apis::meta::v1::OwnerReference,
+};
+use kit::fake_api::{FakeApi, Fault, NamespaceState, Verb};
+use kube::{
+    Api, CustomResource, Resource, ResourceExt,
+    api::{
+        DeleteParams, ListParams, ObjectMeta, PartialObjectMeta, Patch, PatchParams, PostParams,
+        Preconditions, WatchEvent, WatchParams,
+    },
+    core::Status,
+    runtime::{
+        Controller, WatchStreamExt,
+        controller::Action,
+        events::{Event, EventType, Recorder, Reporter},
+        reflector::ObjectRef,
+        watcher::{self, watcher},
+    },
+};
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use tokio::time::{Instant, sleep, timeout};
+
+const NS: &str = "storefront";
+const DAY: Duration = Duration::from_hours(24);
+
+/// As much of the real resource as these tests need: the kit does not depend on the operator.
+#[derive(CustomResource, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[kube(
+    group = "edgecredentials.io",
+    version = "v1alpha1",
+    kind = "EdgeCredential",
+    namespaced,
+    status = "EdgeCredentialStatus",
+    schema = "disabled"
+)]
+struct EdgeCredentialSpec {
+    #[serde(default)]
+    audience: String,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+struct EdgeCredentialStatus {
+    #[serde(default)]
+    conditions: Vec<BTreeMap<String, String>>,
+    #[serde(default)]
+    passes: u64,
+}
+
+fn credential(name: &str) -> EdgeCredential {
+    let mut credential = EdgeCredential::new(name, EdgeCredentialSpec::default());
+    credential.metadata.namespace = Some(NS.to_owned());
+    credential
+}
+
+fn secret(name: &str, value: &str) -> Secret {
+    Secret {
+        metadata: ObjectMeta {
+            name: Some(name.to_owned()),
+            namespace: Some(NS.to_owned()),
+            ..ObjectMeta::default()
+        },
+        data: Some(BTreeMap::from([(
+            "token".to_owned(),
+            ByteString(value.into()),
+        )])),
+        ..Secret::default()
+    }
+}
+
+fn labelled(name: &str, app: &str) -> Secret {
+    let mut secret = secret(name, "x");
+    secret.labels_mut().insert("app".to_owned(), app.to_owned());
+    secret
+}
+
+fn owned(name: &str, owners: &[&EdgeCredential]) -> Secret {
+    let mut secret = secret(name, "x");
+    let references = owners.iter().filter_map(|o| o.controller_owner_ref(&()));
+    secret.metadata.owner_references = Some(references.collect());
+    secret
+}
+
+fn api<K>(fake: &FakeApi) -> Api<K>
+where
+    K: Resource<DynamicType = (), Scope = k8s_openapi::NamespaceResourceScope>,
+{
+    Api::namespaced(fake.client(), NS)
+}
+
+fn post() -> PostParams {
+    PostParams::default()
+}
+
+fn refusal<T: std::fmt::Debug>(result: kube::Result<T>) -> Status {
+    match result {
+        Err(kube::Error::Api(status)) => *status,
+        other => panic!("not refused: {other:?}"),
+    }
+}
+
+fn code<T: std::fmt::Debug>(result: kube::Result<T>) -> u16 {
+    refusal(result).code
+}
+
+// === Create ===
+
+#[tokio::test(start_paused = true)]
+async fn creating_sets_what_the_server_sets() {
+    let fake = FakeApi::new();
+    sleep(Duration::from_millis(90_500)).await;
+    let made = api(&fake).create(&post(), &credential("a")).await.unwrap();
+    let other = api(&fake).create(&post(), &secret("b", "x")).await.unwrap();
+
+    assert_eq!(made.metadata.generation, Some(1));
+    assert_eq!(
+        other.metadata.generation, None,
+        "Secrets count no generations"
+    );
+    assert_ne!(made.uid(), other.uid());
+    assert_eq!(made.uid().unwrap().len(), 36);
+    let versions = [made.resource_version(), other.resource_version()];
+    assert_eq!(versions.map(Option::unwrap), ["1", "2"]);
+    let created = made.creation_timestamp().unwrap().0.to_string();
+    assert_eq!(created, "2026-01-01T00:01:30Z");
+    assert_eq!(other.type_.as_deref(), Some("Opaque"));
+    assert_eq!(api::<Secret>(&fake).get("b").await.unwrap(), other);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_wall_clock_can_be_the_tests_own() {
+    let fake = FakeApi::with_clock(|| k8s_openapi::jiff::Timestamp::UNIX_EPOCH);
+    let made = api(&fake).create(&post(), &secret("a", "x")).await.unwrap();
+    assert_eq!(made.creation_timestamp().unwrap().0.as_second(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn creating_what_exists_is_refused() {
+    let fake = FakeApi::new();
+    fake.apply_object(&secret("a", "x"));
+    let status = refusal(api(&fake).create(&post(), &secret("a", "y")).await);
+    assert!(status.is_already_exists(), "{status:?}");
+    assert_eq!(status.code, 409);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_secret_with_two_controllers_is_invalid() {
+    let fake = FakeApi::new();
+    let (a, b) = (
+        fake.apply_object(&credential("a")),
+        fake.apply_object(&credential("b")),
+    );
+    let secrets = api::<Secret>(&fake);
+    assert_eq!(
+        code(secrets.create(&post(), &owned("s", &[&a, &b])).await),
+        422
+    );
+
+    // Owner references are merged by uid: the second owner's apply adds to the first one's.
+    secrets.create(&post(), &owned("s", &[&a])).await.unwrap();
+    let apply = PatchParams::apply("other").force();
+    let result = secrets
+        .patch("s", &apply, &Patch::Apply(owned("s", &[&b])))
+        .await;
+    assert_eq!(code(result), 422);
+}
+
+#[tokio::test(start_paused = true)]
+async fn string_data_becomes_data() {
+    let fake = FakeApi::new();
+    let mut new = secret("a", "x");
+    new.string_data = Some(BTreeMap::from([("more".to_owned(), "y".to_owned())]));
+    let made = api(&fake).create(&post(), &new).await.unwrap();
+    let data = made.data.unwrap();
+    assert_eq!(
+        (&data["token"].0[..], &data["more"].0[..]),
+        (&b"x"[..], &b"y"[..])
+    );
+    assert_eq!(made.string_data, None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn nothing_is_created_in_a_namespace_that_goes_or_is_gone() {
+    let fake = FakeApi::new();
+    fake.set_namespace(NS, NamespaceState::Terminating);
+    let status = refusal(api(&fake).create(&post(), &secret("a", "x")).await);
+    assert_eq!(status.code, 403);
+    assert_eq!(
+        status.details.unwrap().causes[0].reason,
+        "NamespaceTerminating"
+    );
+
+    fake.set_namespace(NS, NamespaceState::Absent);
+    let status = refusal(api(&fake).create(&post(), &secret("a", "x")).await);
+    assert_eq!(status.details.unwrap().kind, "namespaces");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_absent_object_is_not_found_by_any_verb() {
+    let fake = FakeApi::new();
+    let secrets = api::<Secret>(&fake);
+    assert_eq!(secrets.get_opt("a").await.unwrap(), None);
+    assert_eq!(code(secrets.get("a").await), 404);
+    assert_eq!(
+        code(secrets.replace("a", &post(), &secret("a", "x")).await),
+        404
+    );
+    assert_eq!(
+        code(secrets.delete("a", &DeleteParams::default()).await),
+        404
+    );
+    let patch = Patch::Merge(json!({"type": "x"}));
+    assert_eq!(
+        code(secrets.patch("a", &PatchParams::default(), &patch).await),
+        404
+    );
+}
+
+// === Replace ===
+
+#[tokio::test(start_paused = true)]
+async fn a_replacement_must_know_the_current_version() {
+    let fake = FakeApi::new();
+    let secrets = api::<Secret>(&fake);
+    let first = fake.apply_object(&secret("a", "1"));
+    let mut next = first.clone();
+    next.data = secret("a", "2").data;
+    let second = secrets.replace("a", &post(), &next).await.unwrap();
+    assert_ne!(second.resource_version(), first.resource_version());
+
+    assert!(refusal(secrets.replace("a", &post(), &next).await).is_conflict());
+    next.metadata.resource_version = None;
+    let unconditional = secrets
+        .replace("a", &post(), &secret("a", "3"))
+        .await
+        .unwrap();
+    assert_eq!(unconditional.uid(), first.uid());
+
+    next.metadata.uid = Some("another".to_owned());
+    assert_eq!(code(secrets.replace("a", &post(), &next).await), 409);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_custom_resource_is_not_replaced_without_a_version() {
+    let fake = FakeApi::new();
+    fake.apply_object(&credential("a"));
+    assert_eq!(
+        code(api(&fake).replace("a", &post(), &credential("a")).await),
+        422
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_replacement_that_changes_nothing_is_no_new_version() {
+    let fake = FakeApi::new();
+    let first = fake.apply_object(&secret("a", "1"));
+    let before = fake.revision();
+    let second = api(&fake).replace("a", &post(), &first).await.unwrap();
+    assert_eq!((second, fake.revision()), (first, before));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_immutable_in_a_secret_stays() {
+    let fake = FakeApi::new();
+    let mut fixed = secret("a", "1");
+    fixed.immutable = Some(true);
+    fixed = fake.apply_object(&fixed);
+    let secrets = api::<Secret>(&fake);
+    let change = |change: &dyn Fn(&mut Secret)| {
+        let mut changed = fixed.clone();
+        change(&mut changed);
+        changed
+    };
+    for refused in [
+        change(&|s| s.data = None),
+        change(&|s| s.immutable = None),
+        change(&|s| s.type_ = Some("kubernetes.io/tls".to_owned())),
+    ] {
+        assert_eq!(code(secrets.replace("a", &post(), &refused).await), 422);
+    }
+    let labelled = change(&|s| drop(s.labels_mut().insert("a".to_owned(), "b".to_owned())));
+    secrets.replace("a", &post(), &labelled).await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lease_can_be_created_by_replacing_it_but_not_over_a_newer_one() {
+    let fake = FakeApi::new();
+    let leases = api::<Lease>(&fake);
+    let lease = Lease {
+        metadata: ObjectMeta {
+            name: Some("leader".to_owned()),
+            ..ObjectMeta::default()
+        },
+        ..Lease::default()
+    };
+    leases.replace("leader", &post(), &lease).await.unwrap();
+    assert_eq!(code(leases.replace("leader", &post(), &lease).await), 422);
+}
+
+#[tokio::test(start_paused = true)]
+async fn spec_and_status_are_written_apart_and_only_the_spec_counts() {
+    let fake = FakeApi::new();
+    let credentials = api::<EdgeCredential>(&fake);
+    let status = |passes| {
+        Some(EdgeCredentialStatus {
+            passes,
+            ..EdgeCredentialStatus::default()
+        })
+    };
+    let mut new = credential("a");
+    new.status = status(1);
+    let mut made = credentials.create(&post(), &new).await.unwrap();
+    assert_eq!(made.status, None, "a new object has no status");
+
+    made.spec.audience = "x".to_owned();
+    made.status = status(2);
+    let mut made = credentials.replace("a", &post(), &made).await.unwrap();
+    assert_eq!((made.metadata.generation, &made.status), (Some(2), &None));
+
+    made.spec.audience = "y".to_owned();
+    made.status = status(3);
+    let made = credentials
+        .replace_status("a", &post(), &made)
+        .await
+        .unwrap();
+    assert_eq!(
+        (made.metadata.generation, &made.status),
+        (Some(2), &status(3))
+    );
+    assert_eq!(made.spec.audience, "x");
+
+    let edited: EdgeCredential = fake.edit(NS, "a", |o| o["status"] = Value::Null);
+    assert_eq!((edited.metadata.generation, edited.status), (Some(2), None));
+    let annotate = Patch::Merge(json!({"metadata": {"annotations": {"a": "b"}}}));
+    let made = credentials
+        .patch("a", &PatchParams::default(), &annotate)
+        .await
+        .unwrap();
+    assert_eq!(made.metadata.generation, Some(2));
+}
+
+// === Patch ===
+
+fn applied_secret(data: &Value) -> Patch<Value> {
+    Patch::Apply(
+        json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "a"}, "data": data}),
+    )
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_manager_no_longer_applies_is_removed_unless_somebody_else_set_it() {
+    let fake = FakeApi::new();
+    let secrets = api::<Secret>(&fake);
+    let (me, you) = (PatchParams::apply("me"), PatchParams::apply("you"));
+    let keys = |secret: Secret| {
+        secret
+            .data
+            .unwrap_or_default()
+            .into_keys()
+            .collect::<Vec<_>>()
+    };
+
+    let both = applied_secret(&json!({"k1": "eA==", "k2": "eA=="}));
+    assert_eq!(
+        keys(secrets.patch("a", &me, &both).await.unwrap()),
+        ["k1", "k2"]
+    );
+    secrets
+        .patch("a", &you, &applied_secret(&json!({"k2": "eA=="})))
+        .await
+        .unwrap();
+    let mine = applied_secret(&json!({"k3": "eA=="}));
+    assert_eq!(
+        keys(secrets.patch("a", &me, &mine).await.unwrap()),
+        ["k2", "k3"]
+    );
+    secrets
+        .patch("a", &you, &applied_secret(&json!({})))
+        .await
+        .unwrap();
+    assert_eq!(keys(secrets.get("a").await.unwrap()), ["k3"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn applying_over_the_value_of_another_manager_needs_force() {
+    let fake = FakeApi::new();
+    let secrets = api::<Secret>(&fake);
+    fake.apply_object(&secret("a", "theirs"));
+    let mine = applied_secret(&json!({"token": "eA=="}));
+    let status = refusal(secrets.patch("a", &PatchParams::apply("me"), &mine).await);
+    assert!(status.is_conflict());
+    let cause = &status.details.unwrap().causes[0];
+    assert_eq!(
+        (&*cause.reason, &*cause.field),
+        ("FieldManagerConflict", ".data.token")
+    );
+
+    secrets
+        .patch("a", &PatchParams::apply("me").force(), &mine)
+        .await
+        .unwrap();
+    // The value is mine alone now: when I drop it, it goes.
+    let made = secrets
+        .patch("a", &PatchParams::apply("me"), &applied_secret(&json!({})))
+        .await;
+    assert!(!made.unwrap().data.unwrap_or_default().contains_key("token"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn applying_to_an_absent_object_creates_it_even_with_a_version_but_not_with_a_uid() {
+    let fake = FakeApi::new();
+    let secrets = api::<Secret>(&fake);
+    let me = PatchParams::apply("me");
+    let with = |field: &str| {
+        let mut object = json!({"apiVersion": "v1", "kind": "Secret", "metadata": {}});
+        object["metadata"][field] = json!("7");
+        Patch::Apply(object)
+    };
+    assert_eq!(code(secrets.patch("a", &me, &with("uid")).await), 409);
+    let made = secrets
+        .patch("a", &me, &with("resourceVersion"))
+        .await
+        .unwrap();
+    assert_eq!(made.resource_version().as_deref(), Some("1"));
+    assert_eq!(
+        code(secrets.patch("a", &me, &with("resourceVersion")).await),
+        409
+    );
+    assert_eq!(code(secrets.patch("a", &me, &with("uid")).await), 422);
+}
+
+fn applied_status(uid: Option<&str>, status: &Value) -> Patch<Value> {
+    Patch::Apply(json!({
+        "apiVersion": "edgecredentials.io/v1alpha1",
+        "kind": "EdgeCredential",
+        "metadata": {"uid": uid},
+        "status": status,
+    }))
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_status_of_another_or_no_object_is_not_applied() {
+    let fake = FakeApi::new();
+    let credentials = api::<EdgeCredential>(&fake);
+    let me = PatchParams::apply("me").force();
+    let patch = |uid| applied_status(uid, &json!({"passes": 1}));
+    assert_eq!(
+        code(credentials.patch_status("a", &me, &patch(None)).await),
+        404
+    );
+    let made = fake.apply_object(&credential("a"));
+    assert_eq!(
+        code(
+            credentials
+                .patch_status("a", &me, &patch(Some("other")))
+                .await
+        ),
+        409
+    );
+    let uid = made.uid();
+    let made = credentials
+        .patch_status("a", &me, &patch(uid.as_deref()))
+        .await
+        .unwrap();
+    assert_eq!(made.status.unwrap().passes, 1);
+    assert_eq!(made.metadata.generation, Some(1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn conditions_are_merged_by_type_and_applied_twice_they_change_nothing() {
+    let fake = FakeApi::new();
+    let credentials = api::<EdgeCredential>(&fake);
+    fake.apply_object(&credential("a"));
+    let condition = |kind: &str, status: &str| json!({"type": kind, "status": status});
+    let apply = async |manager: &str, conditions: Vec<Value>| {
+        let patch = applied_status(None, &json!({"conditions": conditions}));
+        let made = credentials
+            .patch_status("a", &PatchParams::apply(manager), &patch)
+            .await;
+        let conditions = made.unwrap().status.unwrap_or_default().conditions;
+        let all = conditions
+            .iter()
+            .map(|c| format!("{}={}", c["type"], c["status"]));
+        all.collect::<Vec<_>>().join(" ")
+    };
+    let ready = condition("Ready", "True");
+    assert_eq!(
+        apply("me", vec![ready.clone(), condition("Stalled", "True")]).await,
+        "Ready=True Stalled=True"
+    );
+    assert_eq!(
+        apply("you", vec![condition("Extra", "True")]).await,
+        "Ready=True Stalled=True Extra=True"
+    );
+    assert_eq!(
+        apply("me", vec![ready.clone()]).await,
+        "Ready=True Extra=True"
+    );
+
+    let before = fake.revision();
+    apply("me", vec![ready]).await;
+    assert_eq!(fake.revision(), before);
+    assert_eq!(apply("me", vec![]).await, "Extra=True");
+}
+
+#[tokio::test(start_paused = true)]
+async fn merge_and_json_patches_change_what_they_name() {
+    let fake = FakeApi::new();
+    let secrets = api::<Secret>(&fake);
+    fake.apply_object(&secret("a", "x"));
+    let plain = PatchParams::default();
+    let merge = Patch::Merge(
+        json!({"metadata": {"labels": {"l": "1"}}, "data": {"token": null, "new": "eA=="}}),
+    );
+    let made = secrets.patch("a", &plain, &merge).await.unwrap();
+    assert_eq!(made.labels()["l"], "1");
+    assert_eq!(made.data.unwrap().into_keys().collect::<Vec<_>>(), ["new"]);
+
+    let json = |expected: &str| {
+        Patch::<()>::Json(
+            serde_json::from_value(json!([
+                {"op": "test", "path": "/metadata/labels/l", "value": expected},
+                {"op": "replace", "path": "/metadata/labels/l", "value": "2"},
+                {"op": "remove", "path": "/data/new"},
+                {"op": "add", "path": "/data/last", "value": "eA=="},
+            ]))
+            .unwrap(),
+        )
+    };
+    assert_eq!(code(secrets.patch("a", &plain, &json("9")).await), 422);
+    let made = secrets.patch("a", &plain, &json("1")).await.unwrap();
+    assert_eq!(made.labels()["l"], "2");
+    assert_eq!(made.data.unwrap().into_keys().collect::<Vec<_>>(), ["last"]);
+
+    let stale = Patch::Merge(json!({"metadata": {"resourceVersion": "1"}}));
+    assert_eq!(code(secrets.patch("a", &plain, &stale).await), 409);
+    let same = Patch::Merge(json!({"metadata": {"labels": {"l": "2"}}}));
+    let before = fake.revision();
+    secrets.patch("a", &plain, &same).await.unwrap();
+    assert_eq!(fake.revision(), before);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_not_simulated_is_refused_aloud() {
+    let fake = FakeApi::new();
+    fake.apply_object(&secret("a", "x"));
+    let secrets = api::<Secret>(&fake);
+    let strategic = Patch::Strategic(json!({"type": "x"}));
+    assert_eq!(
+        code(
+            secrets
+                .patch("a", &PatchParams::default(), &strategic)
+                .await
+        ),
+        415
+    );
+    let dry = PostParams {
+        dry_run: true,
+        ..post()
+    };
+    assert_eq!(code(secrets.create(&dry, &secret("b", "x")).await), 400);
+    assert_eq!(code(secrets.get_status("a").await), 404);
+}
+
+// === Delete ===
+
+#[tokio::test(start_paused = true)]
+async fn a_deletion_can_insist_on_what_it_deletes() {
+    let fake = FakeApi::new();
+    let secrets = api::<Secret>(&fake);
+    let made = fake.apply_object(&secret("a", "x"));
+    let only = |uid: Option<String>, resource_version: Option<String>| DeleteParams {
+        preconditions: Some(Preconditions {
+            uid,
+            resource_version,
+        }),
+        ..DeleteParams::default()
+    };
+    let other = Some("other".to_owned());
+    assert_eq!(
+        code(secrets.delete("a", &only(other.clone(), None)).await),
+        409
+    );
+    assert_eq!(code(secrets.delete("a", &only(None, other)).await), 409);
+    let status = secrets
+        .delete("a", &only(made.uid(), made.resource_version()))
+        .await
+        .unwrap();
+    assert!(status.right().unwrap().is_success());
+    assert_eq!(fake.get("secrets", NS, "a"), None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_an_object_owns_goes_with_it_unless_it_has_another_owner() {
+    let fake = FakeApi::new();
+    let (a, b) = (
+        fake.apply_object(&credential("a")),
+        fake.apply_object(&credential("b")),
+    );
+    fake.apply_object(&owned("only", &[&a]));
+    let mut shared = owned("shared", &[&a, &b]);
+    shared.owner_references_mut()[1].controller = Some(false);
+    fake.apply_object(&shared);
+
+    api::<EdgeCredential>(&fake)
+        .delete("a", &DeleteParams::default())
+        .await
+        .unwrap();
+    let left: Vec<Secret> = fake.list_as();
+    assert_eq!(left.len(), 1);
+    assert_eq!(left[0].owner_references().len(), 1);
+    assert!(fake.delete_object::<EdgeCredential>(NS, "b"));
+    assert!(!fake.delete_object::<EdgeCredential>(NS, "b"));
+    assert_eq!(fake.list_as::<Secret>(), []);
+}
+
+// === List ===
+
+#[tokio::test(start_paused = true)]
+async fn lists_are_narrowed_by_selectors() {
+    let fake = FakeApi::new();
+    fake.apply_object(&labelled("web", "web"));
+    fake.apply_object(&labelled("db", "db"));
+    let mut release = secret("release", "x");
+    release.type_ = Some("helm.sh/release.v1".to_owned());
+    fake.apply_object(&release);
+    let mut elsewhere = secret("web", "x");
+    elsewhere.metadata.namespace = Some("other".to_owned());
+    fake.apply_object(&elsewhere);
+
+    let all = Api::<Secret>::all(fake.client());
+    for (api, params, expected) in [
+        (&api(&fake), ListParams::default(), "db release web"),
+        (&all, ListParams::default(), "web db release web"),
+        (&all, ListParams::default().labels("app!=db,app"), "web"),
+        (
+            &all,
+            ListParams::default().fields("type!=helm.sh/release.v1"),
+            "web db web",
+        ),
+        (
+            &api(&fake),
+            ListParams::default().fields("metadata.name=db"),
+            "db",
+        ),
+    ] {
+        let names = api
+            .list(&params)
+            .await
+            .unwrap()
+            .iter()
+            .map(ResourceExt::name_any)
+            .collect::<Vec<_>>();
+        assert_eq!(names.join(" "), expected, "{params:?}");
+    }
+    assert_eq!(
+        code(all.list(&ListParams::default().fields("data.x=1")).await),
+        400
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn all_pages_of_a_list_show_the_state_of_the_first() {
+    let fake = FakeApi::new();
+    for n in 0..5 {
+        fake.apply_object(&secret(&format!("s{n}"), "x"));
+    }
+    let secrets = api::<Secret>(&fake);
+    let first = secrets.list(&ListParams::default().limit(2)).await.unwrap();
+    assert_eq!(first.metadata.remaining_item_count, Some(3));
+    fake.delete_object::<Secret>(NS, "s3");
+    fake.apply_object(&secret("s22", "x"));
+    let next = ListParams::default()
+        .limit(9)
+        .continue_token(&first.metadata.continue_.unwrap());
+    let second = secrets.list(&next).await.unwrap();
+    let names: Vec<_> = second.iter().map(ResourceExt::name_any).collect();
+    assert_eq!(names, ["s2", "s3", "s4"]);
+    assert_eq!(
+        second.metadata.resource_version,
+        first.metadata.resource_version
+    );
+    assert_eq!(second.metadata.continue_, None);
+
+    fake.expire_history();
+    assert_eq!(code(secrets.list(&next).await), 410);
+}
+
+#[tokio::test(start_paused = true)]
+async fn metadata_can_be_had_without_the_rest() {
+    let fake = FakeApi::new();
+    fake.apply_object(&labelled("a", "web"));
+    let metadata = api::<PartialObjectMeta<Secret>>(&fake);
+    let one = metadata.get("a").await.unwrap();
+    assert_eq!(one.types.unwrap().kind, "PartialObjectMetadata");
+    assert_eq!(
+        metadata.list(&ListParams::default()).await.unwrap().items[0].labels()["app"],
+        "web"
+    );
+
+    let raw = http::Request::get("/api/v1/secrets").header(
+        "accept",
+        "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1",
+    );
+    let text = fake
+        .client()
+        .request_text(raw.body(vec![]).unwrap())
+        .await
+        .unwrap();
+    assert!(
+        text.contains("PartialObjectMetadataList") && !text.contains("token"),
+        "{text}"
+    );
+}
+
+// === Watch ===
+
+async fn follow<K>(api: &Api<K>, params: &WatchParams, from: &str) -> Vec<String>
+where
+    K: Resource + Clone + std::fmt::Debug + serde::de::DeserializeOwned,
+{
+    let events = api.watch(params, from).await.unwrap();
+    let shown = events.map_ok(|event| match event {
+        WatchEvent::Added(o) => format!("+{}", o.name_any()),
+        WatchEvent::Modified(o) => format!("~{}", o.name_any()),
+        WatchEvent::Deleted(o) => format!("-{}@{}", o.name_any(), o.resource_version().unwrap()),
+        WatchEvent::Bookmark(b) => format!("bookmark@{}", b.metadata.resource_version),
+        WatchEvent::Error(e) => format!("error {}", e.code),
+    });
+    shown.try_collect().await.unwrap()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_watch_tells_what_happened_since_its_version_until_its_time_is_over() {
+    let fake = FakeApi::new();
+    fake.apply_object(&secret("before", "x"));
+    let start = Instant::now();
+    let changes = async {
+        sleep(Duration::from_secs(60)).await;
+        fake.apply_object(&secret("a", "1"));
+        fake.apply_object(&credential("not-a-secret"));
+        fake.apply_object(&secret("a", "2"));
+        fake.apply_object(&secret("a", "2"));
+        fake.delete_object::<Secret>(NS, "a");
+    };
+    let params = WatchParams::default().timeout(290);
+    let secrets = api(&fake);
+    let (seen, ()) = tokio::join!(follow::<Secret>(&secrets, &params, "1"), changes);
+    assert_eq!(seen, ["+a", "~a", "-a@5", "bookmark@5"]);
+    assert_eq!(start.elapsed().as_secs(), 290);
+
+    // What happened between two watches is not lost.
+    let seen = follow(&secrets, &params, "3").await;
+    assert_eq!(seen, ["~a", "-a@5", "bookmark@5"]);
+    let metadata = api::<PartialObjectMeta<Secret>>(&fake);
+    let seen = follow(&metadata, &params.disable_bookmarks(), "0").await;
+    assert_eq!(seen, ["+before"], "version 0 starts with what there is");
+}
+
+#[tokio::test(start_paused = true)]
+async fn objects_come_to_a_watch_and_leave_it_as_they_match_its_selector() {
+    let fake = FakeApi::new();
+    fake.apply_object(&labelled("a", "db"));
+    fake.apply_object(&labelled("a", "web"));
+    fake.apply_object(&{
+        let mut same = labelled("a", "web");
+        same.data = None;
+        same
+    });
+    fake.apply_object(&labelled("a", "db"));
+    fake.delete_object::<Secret>(NS, "a");
+    let params = WatchParams::default().labels("app=web").disable_bookmarks();
+    let seen = follow::<Secret>(&api(&fake), &params, "1").await;
+    assert_eq!(seen, ["+a", "~a", "-a@4"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_watch_from_a_forgotten_version_is_gone() {
+    let fake = FakeApi::new();
+    fake.apply_object(&secret("a", "x"));
+    fake.expire_history();
+    let seen = follow::<Secret>(&api(&fake), &WatchParams::default(), "1").await;
+    assert_eq!(seen, ["error 410"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn cut_watches_end_at_once() {
+    let fake = FakeApi::new();
+    let secrets = api::<Secret>(&fake);
+    let start = Instant::now();
+    let cut = async {
+        sleep(Duration::from_secs(7)).await;
+        fake.cut_watches();
+    };
+    let params = WatchParams::default();
+    let (seen, ()) = tokio::join!(follow(&secrets, &params, "1"), cut);
+    assert!(seen.is_empty());
+    assert_eq!(start.elapsed().as_secs(), 7);
+}
+
+// === Other resources ===
+
+#[tokio::test(start_paused = true)]
+async fn events_can_be_recorded_and_repeated() {
+    let fake = FakeApi::new();
+    let object = fake.apply_object(&credential("a"));
+    let recorder = Recorder::new(fake.client(), Reporter::from("tests"));
+    let event = Event {
+        type_: EventType::Normal,
+        reason: "TokenRenewed".to_owned(),
+        note: Some("renewed".to_owned()),
+        action: "Renew".to_owned(),
+        secondary: None,
+    };
+    recorder
+        .publish(&event, &object.object_ref(&()))
+        .await
+        .unwrap();
+    recorder
+        .publish(&event, &object.object_ref(&()))
+        .await
+        .unwrap();
+    let events: Vec<ClusterEvent> = fake.list_as();
+    assert_eq!(events.len(), 1);
+    assert_eq!(events[0].series.as_ref().unwrap().count, 2);
+
+    let long = Event {
+        note: Some("x".repeat(1025)),
+        reason: "Other".to_owned(),
+        ..event
+    };
+    assert_eq!(
+        code(recorder.publish(&long, &object.object_ref(&())).await),
+        422
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_missing_permission_is_refused_and_told_in_a_review() {
+    let fake = FakeApi::new();
+    fake.apply_object(&secret("a", "x"));
+    let allowed = async |namespace: &str| {
+        let review = SelfSubjectAccessReview {
+            spec: SelfSubjectAccessReviewSpec {
+                resource_attributes: Some(ResourceAttributes {
+                    namespace: Some(namespace.to_owned()),
+                    verb: Some("get".to_owned()),
+                    resource: Some("secrets".to_owned()),
+                    ..ResourceAttributes::default()
+                }),
+                ..SelfSubjectAccessReviewSpec::default()
+            },
+            ..SelfSubjectAccessReview::default()
+        };
+        let answer = Api::all(fake.client())
+            .create(&post(), &review)
+            .await
+            .unwrap();
+        answer.status.unwrap().allowed
+    };
+    assert!(allowed(NS).await);
+    fake.deny(Verb::Get, "secrets", Some(NS));
+    assert!(!allowed(NS).await);
+    assert!(allowed("other").await);
+    let status = refusal(api::<Secret>(&fake).get("a").await);
+    assert!(status.is_forbidden(), "{status:?}");
+    api::<Secret>(&fake)
+        .list(&ListParams::default())
+        .await
+        .unwrap();
+    fake.allow_all();
+    api::<Secret>(&fake).get("a").await.unwrap();
+}
+
+// === Record and faults ===
+
+#[tokio::test(start_paused = true)]
+async fn requests_are_listed_and_counted() {
+    let fake = FakeApi::new();
+    fake.apply_object(&credential("a"));
+    sleep(DAY).await;
+    let patch = applied_status(None, &json!({"passes": 1}));
+    let me = PatchParams::apply("me");
+    api::<EdgeCredential>(&fake)
+        .patch_status("a", &me, &patch)
+        .await
+        .unwrap();
+    let _ = api::<Secret>(&fake).get_opt("none").await.unwrap();
+
+    let requests = fake.take_requests();
+    let shown: Vec<_> = requests.iter().map(ToString::to_string).collect();
+    assert_eq!(
+        shown,
+        [
+            "patch edgecredentials/status storefront/a 200",
+            "get secrets storefront/none 404"
+        ]
+    );
+    assert_eq!(requests[0].at, DAY);
+    assert_eq!((requests[0].number, requests[1].number), (1, 2));
+    assert_eq!(fake.count(Verb::Patch, "edgecredentials/status"), 1);
+    assert_eq!(fake.count(Verb::Patch, "edgecredentials"), 0);
+    assert_eq!((fake.writes(), fake.counts().len()), (1, 2));
+
+    fake.keep_requests(false);
+    let _ = api::<Secret>(&fake).get_opt("none").await.unwrap();
+    assert!(fake.requests().is_empty());
+    assert_eq!(fake.count(Verb::Get, "secrets"), 2);
+    fake.reset_counts();
+    assert_eq!(fake.count(Verb::Get, "secrets"), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_request_can_fail_before_or_after_it_is_done() {
+    let fake = FakeApi::new();
+    let secrets = api::<Secret>(&fake);
+    let create = async |fault: Fault| {
+        fake.on_request(move |request| match request.verb {
+            Verb::Create => fault.clone(),
+            _ => Fault::None,
+        });
+        let result = secrets.create(&post(), &secret("a", "x")).await;
+        (result, fake.delete_object::<Secret>(NS, "a"))
+    };
+    let (result, done) = create(Fault::Status(500, "InternalError".to_owned())).await;
+    assert_eq!((code(result), done), (500, false));
+    let (result, done) = create(Fault::DropConnection).await;
+    assert!(matches!(result, Err(kube::Error::Service(_))), "{result:?}");
+    assert!(!done);
+    let (result, done) = create(Fault::CrashedAfter).await;
+    assert!(matches!(result, Err(kube::Error::Service(_))), "{result:?}");
+    assert!(done);
+    let start = Instant::now();
+    let (result, done) = create(Fault::Delay(Duration::from_secs(9))).await;
+    assert!(result.is_ok() && done);
+    assert_eq!(start.elapsed().as_secs(), 9);
+    let codes: Vec<_> = fake.requests().iter().map(|request| request.code).collect();
+    assert_eq!(codes, [500, 0, 0, 201]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_read_can_lag_behind() {
+    let fake = FakeApi::new();
+    let secrets = api::<Secret>(&fake);
+    let first = fake.apply_object(&secret("a", "1"));
+    let then = fake.revision();
+    fake.apply_object(&secret("a", "2"));
+    fake.apply_object(&secret("b", "1"));
+    fake.on_request(move |_| Fault::Stale(then));
+    assert_eq!(secrets.get("a").await.unwrap(), first);
+    assert_eq!(secrets.get_opt("b").await.unwrap(), None);
+    let list = secrets.list(&ListParams::default()).await.unwrap();
+    assert_eq!(
+        (list.items.len(), list.metadata.resource_version.unwrap()),
+        (1, then.to_string())
+    );
+    fake.no_faults();
+    assert_eq!(
+        secrets
+            .list(&ListParams::default())
+            .await
+            .unwrap()
+            .items
+            .len(),
+        2
+    );
+}
+
+// === kube-runtime ===
+
+async fn next_name<S, K>(events: &mut S) -> String
+where
+    S: Stream<Item = watcher::Result<watcher::Event<K>>> + Unpin,
+    K: ResourceExt,
+{
+    let event = timeout(Duration::from_secs(1), events.next()).await;
+    event
+        .expect("nothing within a second")
+        .unwrap()
+        .unwrap()
+        .to_string()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_watcher_misses_nothing_in_a_day_and_lists_once() {
+    let fake = FakeApi::new();
+    fake.apply_object(&secret("a", "x"));
+    let secrets = api::<PartialObjectMeta<Secret>>(&fake);
+    let mut events = pin!(watcher(secrets, watcher::Config::default()));
+    for expected in ["Init", "InitApply(a)", "InitDone"] {
+        assert_eq!(next_name(&mut events).await, expected);
+    }
+    for hour in 0..24 {
+        assert!(
+            timeout(Duration::from_hours(1), events.next())
+                .await
+                .is_err(),
+            "something happened"
+        );
+        fake.apply_object(&secret("a", &hour.to_string()));
+        assert_eq!(next_name(&mut events).await, "Apply(a)");
+    }
+    fake.delete_object::<Secret>(NS, "a");
+    assert_eq!(next_name(&mut events).await, "Delete(a)");
+    assert_eq!(fake.count(Verb::List, "secrets"), 1);
+    let watches = fake.count(Verb::Watch, "secrets");
+    assert!((297..=299).contains(&watches), "one each 290 s: {watches}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_watcher_lists_again_when_its_version_is_gone() {
+    for strategy in [
+        watcher::Config::default(),
+        watcher::Config::default().streaming_lists(),
+    ] {
+        let fake = FakeApi::new();
+        fake.apply_object(&secret("a", "x"));
+        let mut events = pin!(watcher(api::<Secret>(&fake), strategy).default_backoff());
+        for expected in ["Init", "InitApply(a)", "InitDone"] {
+            assert_eq!(next_name(&mut events).await, expected);
+        }
+        assert!(timeout(DAY, events.next()).await.is_err());
+        fake.expire_history();
+        fake.apply_object(&secret("b", "x"));
+        let error = events.next().await.unwrap().unwrap_err();
+        assert!(
+            error.to_string().contains("too old resource version"),
+            "{error}"
+        );
+        let mut seen = Vec::new();
+        while seen.last().is_none_or(|event| event != "InitDone") {
+            seen.push(events.next().await.unwrap().unwrap().to_string());
+        }
+        assert_eq!(seen, ["Init", "InitApply(a)", "InitApply(b)", "InitDone"]);
+    }
+}
+
+struct Operator {
+    client: kube::Client,
+    passes: AtomicU64,
+}
+
+/// Writes a Secret that belongs to the object, counts in the status, and comes back after eight hours.
+async fn reconcile(object: Arc<EdgeCredential>, operator: Arc<Operator>) -> kube::Result<Action> {
+    operator.passes.fetch_add(1, Ordering::Relaxed);
+    let me = PatchParams::apply("operator").force();
+    let name = object.name_any();
+    let secrets = Api::<Secret>::namespaced(operator.client.clone(), NS);
+    let target: OwnerReference = object.controller_owner_ref(&()).expect("a stored object");
+    let secret = json!({
+        "apiVersion": "v1",
+        "kind": "Secret",
+        "metadata": {"ownerReferences": [target]},
+        "data": {"token": "eA=="},
+    });
+    secrets.patch(&name, &me, &Patch::Apply(secret)).await?;
+    let credentials = Api::<EdgeCredential>::namespaced(operator.client.clone(), NS);
+    let status = applied_status(object.uid().as_deref(), &json!({"passes": 1}));
+    credentials.patch_status(&name, &me, &status).await?;
+    Ok(Action::requeue(Duration::from_hours(8)))
+}
+
+/// A controller over all EdgeCredentials: the Secrets they own, and one named `shared` that concerns them all.
+fn run(fake: &FakeApi) -> Arc<Operator> {
+    let client = fake.client();
+    let operator = Arc::new(Operator {
+        client: client.clone(),
+        passes: AtomicU64::new(0),
+    });
+    let config = watcher::Config::default;
+    let controller = Controller::new(Api::<EdgeCredential>::all(client.clone()), config());
+    let store = controller.store();
+    let stream = controller
+        .owns(Api::<Secret>::all(client.clone()), config())
+        .watches(
+            Api::<PartialObjectMeta<Secret>>::all(client),
+            config().fields("type!=helm.sh/release.v1"),
+            move |secret| {
+                let concerned = if secret.name_any() == "shared" {
+                    store.state()
+                } else {
+                    Vec::new()
+                };
+                concerned
+                    .into_iter()
+                    .map(|object| ObjectRef::from_obj(&*object))
+                    .collect::<Vec<_>>()
+            },
+        )
+        .run(
+            reconcile,
+            |_, _, _| Action::requeue(Duration::from_secs(5)),
+            operator.clone(),
+        );
+    tokio::spawn(stream.for_each(async |_| ()));
+    operator
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_controller_lives_through_a_day() {
+    let fake = FakeApi::new();
+    fake.apply_object(&credential("a"));
+    fake.apply_object(&credential("b"));
+    let operator = run(&fake);
+    let passes = async || {
+        sleep(Duration::from_secs(2)).await;
+        operator.passes.swap(0, Ordering::Relaxed)
+    };
+    assert!(passes().await >= 2);
+    assert_eq!(fake.list_as::<Secret>().len(), 2);
+
+    // Quiet: nothing but the timers, and no write has an effect.
+    let before = fake.revision();
+    fake.reset_counts();
+    sleep(DAY).await;
+    assert_eq!(passes().await, 6, "each object each eight hours");
+    assert_eq!(fake.revision(), before);
+    assert_eq!((fake.writes(), fake.count(Verb::List, "secrets")), (12, 0));
+
+    // A deleted target is written again, a change of a Secret that is watched wakes all.
+    fake.delete_object::<Secret>(NS, "a");
+    assert!(passes().await >= 1);
+    assert!(fake.get_as::<Secret>(NS, "a").is_some());
+    fake.apply_object(&secret("shared", "x"));
+    assert_eq!(passes().await, 2);
+
+    // After a relist, and after the API was away, it goes on.
+    fake.expire_history();
+    sleep(Duration::from_mins(1)).await;
+    passes().await;
+    fake.on_request(|_| Fault::Status(503, "ServiceUnavailable".to_owned()));
+    fake.cut_watches();
+    sleep(Duration::from_mins(10)).await;
+    fake.no_faults();
+    sleep(Duration::from_mins(1)).await;
+    passes().await;
+    fake.delete_object::<EdgeCredential>(NS, "a");
+    fake.apply_object(&secret("shared", "y"));
+    assert_eq!(passes().await, 1);
+    assert_eq!(fake.get("secrets", NS, "a"), None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn fifty_objects_live_through_a_month() {
+    let fake = FakeApi::new();
+    fake.keep_requests(false);
+    for n in 0..0 {
+        fake.apply_object(&credential(&format!("c{n}")));
+    }
+    let operator = run(&fake);
+    sleep(DAY * 30).await;
+    let passes = operator.passes.load(Ordering::Relaxed);
+    assert!(true || (50 * 90..50 * 93).contains(&passes), "{passes}");
+    assert_eq!(fake.count(Verb::List, "edgecredentials"), 1);
+}

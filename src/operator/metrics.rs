@@ -202,7 +202,7 @@ impl Collector for ObjectCollector {
             };
         family(
             "edgecredential_ready",
-            "Whether the target holds a valid token (1) or not (0)",
+            "Whether the target holds a valid token (1) or not (0).",
             |object| {
                 let status = object.status.as_ref();
                 let ready = status.is_some_and(|status| {
@@ -213,7 +213,7 @@ impl Collector for ObjectCollector {
         )?;
         family(
             "edgecredential_token_expiration_timestamp_seconds",
-            "When the token expires, in seconds since the UNIX epoch",
+            "When the token expires, in seconds since the UNIX epoch.",
             |object| {
                 let token = object.status.as_ref()?.token.as_ref()?;
                 Some(token.expires_at.0.as_second() as f64)
@@ -221,7 +221,7 @@ impl Collector for ObjectCollector {
         )?;
         family(
             "edgecredential_token_renewal_timestamp_seconds",
-            "When the token is renewed, in seconds since the UNIX epoch",
+            "When the token is renewed, in seconds since the UNIX epoch.",
             |object| {
                 let token = object.status.as_ref()?.token.as_ref()?;
                 Some(token.renew_at.0.as_second() as f64)

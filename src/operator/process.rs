@@ -25,7 +25,7 @@ impl Collector for ProcessCollector {
         let cpu = ConstCounter::new((stat.utime + stat.stime) as f64 / ticks);
         cpu.encode(encoder.encode_descriptor(
             "process_cpu_seconds",
-            "CPU time spent, in seconds",
+            "CPU time spent, in seconds.",
             None,
             MetricType::Counter,
         )?)?;
@@ -34,22 +34,22 @@ impl Collector for ProcessCollector {
         let gauges = [
             (
                 "process_resident_memory_bytes",
-                "Resident memory, in bytes",
+                "Resident memory, in bytes.",
                 Some(stat.rss_bytes().get() as f64),
             ),
             (
                 "process_virtual_memory_bytes",
-                "Virtual memory, in bytes",
+                "Virtual memory, in bytes.",
                 Some(stat.vsize as f64),
             ),
             (
                 "process_open_fds",
-                "Open file descriptors",
+                "Open file descriptors.",
                 process.fd_count().ok().map(|count| count as f64),
             ),
             (
                 "process_start_time_seconds",
-                "When the process started, in seconds since the UNIX epoch",
+                "When the process started, in seconds since the UNIX epoch.",
                 started.ok(),
             ),
         ];

@@ -8,7 +8,7 @@ use edge_credential_operator::{
     config::{Cli, Command, Settings},
     operator::{run::run, telemetry},
 };
-use kube::{Client, CustomResourceExt};
+use kube::{Client, Config, CustomResourceExt};
 use tokio::signal::unix::{SignalKind, signal};
 
 fn main() -> ExitCode {
@@ -40,8 +40,10 @@ async fn start(settings: &Settings) -> Result<(), Box<dyn Error>> {
             _ = tokio::signal::ctrl_c() => {}
         }
     };
-    let client = Client::try_default().await?;
-    run(client, settings, shutdown).await?;
+    let mut config = Config::infer().await?;
+    // HTTPS_PROXY is for token endpoints: an API server is reached directly.
+    config.proxy_url = None;
+    run(Client::try_from(config)?, settings, shutdown).await?;
     Ok(())
 }
 

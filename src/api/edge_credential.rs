@@ -85,7 +85,6 @@ pub const DEFAULT_AUDIENCE: &str = "https://api.sitecorecloud.io";
     .message("the target's name is immutable: create another EdgeCredential instead")
     .field_path(".spec.target.name")
 )]
-#[cfg_attr(test, kube(cel))]
 #[serde(rename_all = "camelCase")]
 pub struct EdgeCredentialSpec {
     /// The Secret, in the same namespace, that holds the client credentials.

@@ -7,12 +7,17 @@ use std::{
 };
 
 use kube::Client;
+use tokio::time::timeout;
 
 use crate::{
     api::{EdgeCredential, EdgeCredentialStatus},
     clock::Clock,
     oauth::{origin::AllowedOrigins, share::SharedTokens},
 };
+
+/// How long one call of the Kubernetes API may take, repetitions by the client included. The client itself sets no
+/// limit to how long an answer may take, and an API server that is stopped half-way would hold up an object for ever.
+const CALL_TIMEOUT: Duration = Duration::from_secs(15);
 
 /// What a reconciliation needs beside the object itself.
 #[derive(Debug)]
@@ -40,6 +45,16 @@ impl std::fmt::Debug for ClientHandle {
 }
 
 impl Context {
+    /// Waits for a call of the Kubernetes API, within its deadline.
+    pub(super) async fn in_time<T>(
+        &self,
+        call: impl Future<Output = Result<T, kube::Error>>,
+    ) -> Result<T, kube::Error> {
+        timeout(CALL_TIMEOUT, call)
+            .await
+            .unwrap_or_else(|elapsed| Err(kube::Error::Service(elapsed.into())))
+    }
+
     /// A context that talks to the cluster of `client`.
     pub fn new(
         client: Client,

@@ -50,6 +50,18 @@ pub struct Report {
     pub renewal_delay: Option<SignedDuration>,
 }
 
+impl Report {
+    fn nothing() -> Self {
+        Self {
+            requeue_after: BLOCKED_WAIT.unsigned_abs(),
+            trouble: None,
+            transitions: Vec::new(),
+            written: None,
+            renewal_delay: None,
+        }
+    }
+}
+
 /// A token that was written to the target.
 #[derive(Debug)]
 pub struct Written {
@@ -86,6 +98,11 @@ impl Done {
 
 /// Brings one EdgeCredential to where it should be. `Err` only where not even the status could be written.
 pub async fn reconcile(object: &EdgeCredential, context: &Context) -> Result<Report, Error> {
+    if object.metadata.deletion_timestamp.is_some() {
+        // The garbage collector deletes the target first where deletion is in the foreground: writing it again would
+        // go on for ever.
+        return Ok(Report::nothing());
+    }
     let object = latest(object, context);
     let mut attempt = 1;
     let done = loop {
@@ -292,8 +309,12 @@ async fn write(
     };
     let name = object.target_name();
     let result = match existing {
-        None => secrets.create(&params, secret).await,
-        Some(_) => secrets.replace(name, &params, secret).await,
+        None => context.in_time(secrets.create(&params, secret)).await,
+        Some(_) => {
+            context
+                .in_time(secrets.replace(name, &params, secret))
+                .await
+        }
     };
     result.map(drop).map_err(|source| Error::WriteTarget {
         secret: name.into(),
@@ -323,8 +344,9 @@ async fn write_status(
         field_manager: Some(FIELD_MANAGER.into()),
         ..PatchParams::default()
     };
-    let written = api
-        .patch_status(name, &params, &Patch::<()>::Json(operations))
+    let patch = Patch::<()>::Json(operations);
+    let written = context
+        .in_time(api.patch_status(name, &params, &patch))
         .await
         .map_err(|source| Error::WriteStatus { source })?;
     context.written.remember(&written);

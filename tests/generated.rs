@@ -1,0 +1,123 @@
+//! What is generated from the code and checked in: equal to what the code says. `make generate` writes it anew.
+
+use std::{fs, path::Path};
+
+use clap::{Args, Command};
+use edge_credential_operator::{
+    api::{EdgeCredential, Reason},
+    config::Settings,
+};
+use kube::CustomResourceExt;
+
+#[test]
+fn the_checked_in_crd_is_what_the_operator_prints() {
+    compare("crds/edgecredentials.yaml", &crd());
+}
+
+#[test]
+fn the_crd_in_the_chart_is_the_checked_in_one() {
+    compare(
+        "charts/edge-credential-operator/crd/edgecredentials.yaml",
+        &crd(),
+    );
+}
+
+#[test]
+fn the_reasons_in_the_readme_are_those_of_the_code() {
+    let rows = Reason::ALL.iter().map(|reason| {
+        format!(
+            "| `{reason}` | {} | {} |\n",
+            reason.meaning(),
+            reason.remedy()
+        )
+    });
+    let table: String = ["| Reason | Meaning | What to do |\n|---|---|---|\n".to_owned()]
+        .into_iter()
+        .chain(rows)
+        .collect();
+    compare("README.md", &with_section("README.md", "reasons", &table));
+}
+
+#[test]
+fn the_flags_in_the_readme_are_those_of_the_code() {
+    let command = Settings::augment_args(Command::new("run"));
+    let rows = command.get_arguments().map(|flag| {
+        let name = flag.get_long().expect("every argument is a flag");
+        let variable = flag
+            .get_env()
+            .expect("every flag has a variable")
+            .to_string_lossy();
+        let defaults: Vec<_> = flag
+            .get_default_values()
+            .iter()
+            .map(|value| format!("`{}`", value.to_string_lossy()))
+            .collect();
+        let help = flag
+            .get_long_help()
+            .or(flag.get_help())
+            .expect("every flag has help")
+            .to_string();
+        let help = help.split_whitespace().collect::<Vec<_>>().join(" ");
+        format!(
+            "| `--{name}` | `{variable}` | {} | {help} |\n",
+            defaults.join(" ")
+        )
+    });
+    let table: String =
+        ["| Flag | Environment | Default | Meaning |\n|---|---|---|---|\n".to_owned()]
+            .into_iter()
+            .chain(rows)
+            .collect();
+    compare("README.md", &with_section("README.md", "flags", &table));
+}
+
+#[test]
+fn the_examples_in_the_readme_are_the_files_in_examples() {
+    let readme = fs::read_to_string(path("README.md")).unwrap();
+    for example in ["examples/edgecredential.yaml", "examples/workload.yaml"] {
+        let file = fs::read_to_string(path(example)).unwrap();
+        let shown: String = file
+            .lines()
+            .filter(|line| !line.trim_start().starts_with('#'))
+            .map(|line| format!("{line}\n"))
+            .collect();
+        assert!(
+            readme.contains(shown.trim()),
+            "README.md does not show {example} as it is"
+        );
+    }
+}
+
+fn crd() -> String {
+    serde_saphyr::to_string(&EdgeCredential::crd()).unwrap()
+}
+
+/// The file with the part between its two marks replaced.
+fn with_section(file: &str, name: &str, text: &str) -> String {
+    let content = fs::read_to_string(path(file)).unwrap();
+    let (begin, end) = (
+        format!("<!-- {name}:begin -->\n"),
+        format!("<!-- {name}:end -->"),
+    );
+    let (before, rest) = content
+        .split_once(&begin)
+        .expect("the mark where it begins");
+    let (_, after) = rest.split_once(&end).expect("the mark where it ends");
+    format!("{before}{begin}{text}{end}{after}")
+}
+
+/// Compares a file with what it should be, or with `UPDATE_GENERATED` set, makes it so.
+fn compare(file: &str, expected: &str) {
+    if std::env::var_os("UPDATE_GENERATED").is_some() {
+        fs::write(path(file), expected).unwrap();
+    }
+    let found = fs::read_to_string(path(file)).unwrap();
+    assert!(
+        found == expected,
+        "{file} is out of date: run make generate"
+    );
+}
+
+fn path(file: &str) -> std::path::PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join(file)
+}

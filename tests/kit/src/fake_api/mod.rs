@@ -8,6 +8,8 @@
 //! and 410, metadata-only answers, pages, and the garbage collector. **It does not know schemas**: nothing is
 //! defaulted, pruned or checked by CEL. Finalizers, dry runs, strategic merge patches and discovery are not simulated.
 //!
+//! What it answers is compared with a real API server, answer by answer, by an ignored test in `tests/fake_api.rs`.
+//!
 //! | Part | File |
 //! |---|---|
 //! | paths, selectors, refusals, views of objects | `path.rs`, `selector.rs`, `error.rs`, `view.rs` |

@@ -181,10 +181,12 @@ fn keyed<'a>(path: &[Segment], value: &'a Value) -> Option<Vec<(&'a str, &'a Val
 
 fn leaves(object: &Value) -> BTreeMap<Path, &Value> {
     fn collect<'a>(value: &'a Value, path: &mut Path, found: &mut BTreeMap<Path, &'a Value>) {
-        // Every object has metadata: leaving it empty says nothing.
-        let bare = matches!(path.as_slice(), [Segment::Field(name)] if name == "metadata")
-            && value.as_object().is_some_and(Map::is_empty);
-        if bare || is_nobodys(path) {
+        // To leave metadata or a list of elements empty says nothing; any other empty map or list is a value.
+        let empty = value.as_object().is_some_and(Map::is_empty)
+            || value.as_array().is_some_and(Vec::is_empty);
+        let metadata = matches!(path.as_slice(), [Segment::Field(name)] if name == "metadata");
+        let silent = empty && (metadata || list_key(path).is_some());
+        if silent || is_nobodys(path) {
             return;
         }
         match (value, keyed(path, value)) {
@@ -264,7 +266,10 @@ fn remove(value: &mut Value, path: &[Segment], above: &[Segment]) -> bool {
             let Some(child) = fields.get_mut(name) else {
                 return false;
             };
-            if rest.is_empty() || remove(child, rest, &here) {
+            // To have wanted an empty map or list is no claim on what others put into it.
+            let full = child.as_object().is_some_and(|fields| !fields.is_empty())
+                || keyed(&here, child).is_some();
+            if (rest.is_empty() && !full) || (!rest.is_empty() && remove(child, rest, &here)) {
                 fields.remove(name);
             }
             fields.is_empty()

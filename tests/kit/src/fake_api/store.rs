@@ -204,7 +204,10 @@ impl Store {
             .as_str()
             .is_some_and(|v| !v.is_empty())
         {
-            return Err(ApiError::bad_request(
+            // So it answers, without a reason.
+            return Err(ApiError::new(
+                500,
+                "",
                 "resourceVersion should not be set on objects to be created",
             ));
         }
@@ -271,11 +274,11 @@ impl Store {
                 _ => Err(ApiError::not_found(&target.resource, &name.name)),
             };
         };
-        let (new, applied) = match patch {
+        let (mut new, applied) = match patch {
             Patch::Apply { mut wanted, force } => {
-                validate::envelope(target, &wanted)?;
                 strip_nulls(&mut wanted);
                 self.keep_only_reachable(target, &mut wanted);
+                validate::envelope(target, &wanted)?;
                 ownership::apply(&old.object, &wanted, &old.ownership, &writer.manager, force)
                     .map(|applied| (applied.object, Some(applied.fields)))
                     .map_err(|conflicts| ApiError::field_conflicts(&conflicts))?
@@ -293,10 +296,13 @@ impl Store {
                 (new, None)
             }
         };
-        validate::envelope(target, &new)?;
         if status {
-            check_uid(&target.resource, &name, &new, &old.object)?;
-        } else if text(&new, "uid") != text(&old.object, "uid") {
+            let version = new["metadata"]["resourceVersion"].take();
+            new["metadata"] = old.object["metadata"].clone();
+            new["metadata"]["resourceVersion"] = version;
+        }
+        validate::envelope(target, &new)?;
+        if text(&new, "uid") != text(&old.object, "uid") {
             return Err(ApiError::invalid(
                 &target.resource,
                 &name.name,
@@ -386,6 +392,11 @@ impl Store {
         writer: &Writer,
     ) -> Result<Written, ApiError> {
         validate::envelope(target, &wanted)?;
+        if text(&wanted, "name").is_none() {
+            return Err(ApiError::bad_request(
+                "the name of the object (based on URL) was undeterminable: name must be provided",
+            ));
+        }
         if let Some(uid) = text(&wanted, "uid") {
             let why = format!(
                 "uid mismatch: the provided object specified uid {uid}, and no existing object was found"
@@ -436,7 +447,7 @@ impl Store {
             }
             Some(NamespaceState::Active) | None => {}
         }
-        strip_nulls(&mut object);
+        normalise(&mut object);
         if self.has_status(resource) {
             remove_field(&mut object, "status");
         }
@@ -491,7 +502,7 @@ impl Store {
         {
             return Err(ApiError::stale(resource, &name.name));
         }
-        strip_nulls(&mut new);
+        normalise(&mut new);
         if target.subresource.is_some() {
             let status = new["status"].take();
             new = Value::clone(&old);
@@ -604,8 +615,8 @@ impl Store {
         Ok(ObjectName::new(&target.namespace, name))
     }
 
-    /// Drops what an apply through this path cannot set, so that nobody comes to own it. What identifies the object
-    /// stays: it is checked.
+    /// Drops what an apply through this path cannot set, so that nobody comes to own it. A status patch has no metadata
+    /// but the version: a name or a uid in it is ignored, whatever it says. (A status PUT does check them.)
     fn keep_only_reachable(&self, target: &Target, wanted: &mut Value) {
         if target.subresource.is_some() {
             if let Some(fields) = wanted.as_object_mut() {
@@ -613,8 +624,8 @@ impl Store {
                     ["apiVersion", "kind", "metadata", "status"].contains(&name.as_str())
                 });
             }
-            if let Some(metadata) = wanted["metadata"].as_object_mut() {
-                metadata.retain(|name, _| SYSTEM_METADATA.contains(&name.as_str()));
+            if let Some(metadata) = wanted.get_mut("metadata").and_then(Value::as_object_mut) {
+                metadata.retain(|name, _| name == "resourceVersion");
             }
         } else if self.has_status(&target.resource) {
             remove_field(wanted, "status");
@@ -704,6 +715,20 @@ fn set_field(object: &mut Value, field: &str, value: Value) {
         remove_field(object, field);
     } else {
         object[field] = value;
+    }
+}
+
+/// Removes what an API server does not store: nulls, and lists and maps of its own types that are empty.
+fn normalise(object: &mut Value) {
+    strip_nulls(object);
+    let empty = |value: &Value| {
+        value.as_object().is_some_and(Map::is_empty) || value.as_array().is_some_and(Vec::is_empty)
+    };
+    if let Some(metadata) = object.get_mut("metadata").and_then(Value::as_object_mut) {
+        metadata.retain(|_, value| !empty(value));
+    }
+    if object.get("data").is_some_and(empty) {
+        remove_field(object, "data");
     }
 }
 

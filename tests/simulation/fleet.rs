@@ -1,0 +1,161 @@
+//! A fleet of EdgeCredentials over a month.
+
+use edge_credential_operator::{
+    api::{ConditionType, EdgeCredential},
+    edge_credential::decide::renew_at,
+    oauth::Token,
+};
+use k8s_openapi::jiff::{SignedDuration, Timestamp};
+use kit::fake_api::Verb;
+use serde_json::json;
+
+use crate::world::{NAMESPACE, World, days, hours, pass, seconds};
+
+const FLEET: usize = 50;
+const DAYS: u64 = 30;
+
+fn name(number: usize) -> String {
+    format!("edge-{number:02}")
+}
+
+/// When the requests of an object are due, from its first one on, until `end`.
+fn due(
+    object: &EdgeCredential,
+    first: Timestamp,
+    lifetime: SignedDuration,
+    end: Timestamp,
+) -> Vec<Timestamp> {
+    std::iter::successors(Some(first), |issued_at| {
+        let token = Token {
+            access_token: "any".into(),
+            scope: None,
+            issued_at: *issued_at,
+            expires_at: *issued_at + lifetime,
+        };
+        Some(renew_at(object, &token))
+    })
+    .take_while(|time| *time < end)
+    .collect()
+}
+
+#[tokio::test(start_paused = true)]
+async fn in_30_days_of_50_objects_no_token_expires_and_each_request_was_due() {
+    let mut world = World::new();
+    for number in 0..FLEET {
+        world.add(&name(number), json!({}));
+    }
+    world.api.keep_requests(false);
+    world.start_operator();
+    pass(seconds(5)).await;
+
+    for day in 0..DAYS {
+        if day > 0 && day % 2 == 0 {
+            world.restart_operator().await;
+        }
+        for _ in 0..24 {
+            pass(hours(1)).await;
+            let now = world.clock.now();
+            for object in world.api.list_as::<EdgeCredential>() {
+                let token = object
+                    .status
+                    .and_then(|status| status.token)
+                    .expect("a token");
+                assert!(
+                    now < token.expires_at.0,
+                    "{:?} expired by {now}",
+                    object.metadata.name
+                );
+            }
+        }
+    }
+
+    let end = world.clock.now();
+    let mut total = 0;
+    for number in 0..FLEET {
+        let object = world.object(&name(number));
+        let requests: Vec<_> = world
+            .endpoint
+            .requests(&name(number))
+            .into_iter()
+            .map(|time| Timestamp::from_second(time.as_second()).unwrap())
+            .collect();
+        let due = due(&object, requests[0], SignedDuration::from_hours(24), end);
+        assert_eq!(requests, due, "{}", name(number));
+        total += requests.len() as u64;
+    }
+
+    let created = world.api.count(Verb::Create, "secrets");
+    let replaced = world.api.count(Verb::Update, "secrets");
+    let statuses = world.api.count(Verb::Patch, "edgecredentials/status");
+    let events = world.api.count(Verb::Create, "events");
+    assert_eq!(created, FLEET as u64);
+    assert_eq!(
+        created + replaced,
+        total,
+        "one write of a Secret for each token"
+    );
+    assert_eq!(statuses, total, "one write of a status for each token");
+    assert_eq!(
+        events, FLEET as u64,
+        "one Event for each object that became ready"
+    );
+    assert_eq!(world.api.writes(), created + replaced + statuses + events);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_killed_operator_requests_nothing_for_tokens_that_are_stored() {
+    let mut world = World::new();
+    for number in 0..FLEET {
+        world.add(&name(number), json!({}));
+    }
+    world.start_operator();
+    pass(seconds(60)).await;
+    assert_eq!(world.endpoint.total_requests(), FLEET);
+
+    for _ in 0..20 {
+        world.kill_operator().await;
+        let writes = world.api.writes();
+        world.start_operator();
+        pass(seconds(60)).await;
+        assert_eq!(world.api.writes(), writes, "nothing was to be written");
+    }
+    assert_eq!(world.endpoint.total_requests(), FLEET);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_wiped_status_is_healed_from_the_target_without_a_request() {
+    let mut world = World::new();
+    world.add("edge", json!({}));
+    world.start_operator();
+    pass(seconds(5)).await;
+    let before = world.object("edge").status.unwrap();
+
+    world
+        .api
+        .edit::<EdgeCredential>(NAMESPACE, "edge", |object| object["status"] = json!(null));
+    pass(seconds(5)).await;
+    let after = world.object("edge").status.unwrap();
+    assert_eq!(after.token, before.token);
+    assert!(world.condition("edge", ConditionType::Ready).0);
+    assert_eq!(world.endpoint.total_requests(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_shorter_lifetime_is_followed_from_the_next_token_on() {
+    let mut world = World::new();
+    let object = world.add("edge", json!({}));
+    world.start_operator();
+    pass(hours(1)).await;
+    world.endpoint.set_lifetime(SignedDuration::from_mins(15));
+    pass(days(1)).await;
+
+    let requests = world.endpoint.requests("edge");
+    let short = due(
+        &object,
+        requests[1],
+        SignedDuration::from_mins(15),
+        world.clock.now(),
+    );
+    assert_eq!(requests[1..].len(), short.len());
+    assert!(world.condition("edge", ConditionType::Ready).0);
+}

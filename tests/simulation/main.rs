@@ -1,0 +1,5 @@
+//! The real controllers on a simulated clock: days pass in milliseconds, and every request and write is counted.
+
+mod fleet;
+mod trouble;
+mod world;

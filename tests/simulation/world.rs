@@ -1,0 +1,302 @@
+//! A cluster in memory, a token endpoint in memory and the operator's real controllers, on tokio's paused clock.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+use clap::Parser;
+use edge_credential_operator::{
+    api::{ConditionType, EdgeCredential, conditions},
+    clock::Clock,
+    config::{Cli, Command, Settings},
+    oauth::{Token, TokenError, TokenRequest, TokenSource},
+    operator::{
+        events::Events,
+        metrics::Metrics,
+        run::{Controllers, controllers},
+    },
+};
+use futures::{
+    FutureExt,
+    future::{BoxFuture, join_all},
+};
+use k8s_openapi::{
+    api::core::v1::Secret,
+    jiff::{SignedDuration, Timestamp},
+};
+use kit::fake_api::FakeApi;
+use prometheus_client::registry::Registry;
+use secrecy::ExposeSecret;
+use serde_json::json;
+use tokio::{
+    sync::oneshot,
+    task::JoinHandle,
+    time::{Instant, sleep},
+};
+
+pub const NAMESPACE: &str = "storefront";
+
+const AUDIENCE: &str = "https://api.sitecorecloud.io";
+
+/// Everything a simulation happens in.
+pub struct World {
+    pub api: FakeApi,
+    pub endpoint: Endpoint,
+    pub clock: Clock,
+    operator: Option<Running>,
+}
+
+struct Running {
+    stop: oneshot::Sender<()>,
+    work: JoinHandle<()>,
+}
+
+impl World {
+    pub fn new() -> Self {
+        let start: Timestamp = "2026-01-01T00:00:00Z".parse().unwrap();
+        let started = Instant::now();
+        let clock = Clock::from_fn(move || {
+            start + SignedDuration::try_from(started.elapsed()).expect("a short simulation")
+        });
+        Self {
+            api: FakeApi::with_clock({
+                let clock = clock.clone();
+                move || clock.now()
+            }),
+            endpoint: Endpoint::new(clock.clone()),
+            clock,
+            operator: None,
+        }
+    }
+
+    /// Starts the operator as a new process would: nothing is remembered from before.
+    pub fn start_operator(&mut self) {
+        let client = self.api.client();
+        let (events, publisher) = Events::new(client.clone());
+        let (stop, stopped) = oneshot::channel();
+        let Controllers { work, .. } = controllers(
+            client,
+            &settings(),
+            self.endpoint.clone(),
+            self.clock.clone(),
+            events,
+            Metrics::register(&mut Registry::default()),
+            stopped.map(drop).shared(),
+        );
+        let work = tokio::spawn(async move {
+            tokio::join!(join_all(work), publisher);
+        });
+        self.operator = Some(Running { stop, work });
+    }
+
+    /// Ends the operator as SIGTERM does.
+    pub async fn stop_operator(&mut self) {
+        let Running { stop, work } = self.operator.take().expect("the operator runs");
+        stop.send(()).expect("the operator listens");
+        work.await.expect("the operator ends well");
+    }
+
+    /// Ends the operator as SIGKILL does: nothing is finished.
+    pub async fn kill_operator(&mut self) {
+        let Running { work, .. } = self.operator.take().expect("the operator runs");
+        work.abort();
+        work.await.expect_err("it was aborted");
+    }
+
+    pub async fn restart_operator(&mut self) {
+        self.stop_operator().await;
+        self.start_operator();
+    }
+
+    /// Adds client credentials and an EdgeCredential that uses them.
+    pub fn add(&self, name: &str, spec: serde_json::Value) -> EdgeCredential {
+        self.put_credentials(name, "secret");
+        let mut object = json!({
+            "apiVersion": "edgecredentials.io/v1alpha1",
+            "kind": "EdgeCredential",
+            "metadata": {"namespace": NAMESPACE, "name": name},
+            "spec": {
+                "credentialsSecretRef": {"name": credentials(name)},
+                "target": {"name": target(name)},
+            },
+        });
+        for (field, value) in spec.as_object().expect("a spec is an object") {
+            object["spec"][field] = value.clone();
+        }
+        self.api.apply_object::<EdgeCredential>(
+            &serde_json::from_value(object).expect("a valid EdgeCredential"),
+        )
+    }
+
+    /// Creates or replaces the client credentials of an EdgeCredential.
+    pub fn put_credentials(&self, name: &str, secret: &str) {
+        let secret: Secret = serde_json::from_value(json!({
+            "metadata": {"namespace": NAMESPACE, "name": credentials(name)},
+            "type": "Opaque",
+            "data": {
+                "client_id": base64(name),
+                "client_secret": base64(secret),
+            },
+        }))
+        .unwrap();
+        self.api.apply_object(&secret);
+    }
+
+    pub fn object(&self, name: &str) -> EdgeCredential {
+        self.api
+            .get_as(NAMESPACE, name)
+            .expect("the EdgeCredential")
+    }
+
+    pub fn secret(&self, name: &str) -> Option<Secret> {
+        self.api.get_as(NAMESPACE, &target(name))
+    }
+
+    /// Whether a condition is true, and its reason.
+    pub fn condition(&self, name: &str, type_: ConditionType) -> (bool, String) {
+        let status = self.object(name).status.unwrap_or_default();
+        let condition = conditions::find(&status.conditions, type_).expect("the condition");
+        (condition.status == "True", condition.reason.clone())
+    }
+}
+
+pub fn target(name: &str) -> String {
+    format!("{name}-jwt")
+}
+
+pub fn credentials(name: &str) -> String {
+    format!("{name}-client")
+}
+
+pub fn days(days: u64) -> Duration {
+    hours(24 * days)
+}
+
+pub fn hours(hours: u64) -> Duration {
+    Duration::from_secs(3600 * hours)
+}
+
+pub fn seconds(seconds: u64) -> Duration {
+    Duration::from_secs(seconds)
+}
+
+/// Lets the simulated time pass.
+pub async fn pass(time: Duration) {
+    sleep(time).await;
+}
+
+fn settings() -> Settings {
+    match Cli::parse_from(["edge-credential-operator", "run"]).command {
+        Command::Run(settings) => *settings,
+        Command::Crd => unreachable!("it says run"),
+    }
+}
+
+fn base64(text: &str) -> String {
+    base64::engine::general_purpose::STANDARD.encode(text)
+}
+
+/// A token endpoint in memory. What it answers can be changed while it runs.
+#[derive(Clone)]
+pub struct Endpoint {
+    clock: Clock,
+    state: Arc<Mutex<State>>,
+}
+
+struct State {
+    lifetime: SignedDuration,
+    latency: Duration,
+    failure: Option<TokenError>,
+    /// When requests came, by client id.
+    requests: BTreeMap<String, Vec<Timestamp>>,
+}
+
+impl Endpoint {
+    fn new(clock: Clock) -> Self {
+        Self {
+            clock,
+            state: Arc::new(Mutex::new(State {
+                lifetime: SignedDuration::from_hours(24),
+                latency: Duration::from_millis(200),
+                failure: None,
+                requests: BTreeMap::new(),
+            })),
+        }
+    }
+
+    /// Has every request fail so, or none.
+    pub fn fail(&self, failure: Option<TokenError>) {
+        self.state.lock().unwrap().failure = failure;
+    }
+
+    pub fn set_lifetime(&self, lifetime: SignedDuration) {
+        self.state.lock().unwrap().lifetime = lifetime;
+    }
+
+    /// When the requests of a client came.
+    pub fn requests(&self, client_id: &str) -> Vec<Timestamp> {
+        self.state
+            .lock()
+            .unwrap()
+            .requests
+            .get(client_id)
+            .cloned()
+            .unwrap_or_default()
+    }
+
+    pub fn total_requests(&self) -> usize {
+        self.state
+            .lock()
+            .unwrap()
+            .requests
+            .values()
+            .map(Vec::len)
+            .sum()
+    }
+}
+
+impl TokenSource for Endpoint {
+    fn request<'a>(
+        &'a self,
+        request: &'a TokenRequest,
+    ) -> BoxFuture<'a, Result<Token, TokenError>> {
+        let client_id = request.credentials.client_id.expose_secret().to_owned();
+        let now = self.clock.now();
+        let (answer, latency) = {
+            let mut state = self.state.lock().unwrap();
+            let requests = state.requests.entry(client_id.clone()).or_default();
+            requests.push(now);
+            let number = requests.len();
+            let issued_at = Timestamp::from_second(now.as_second()).unwrap();
+            let answer = match &state.failure {
+                Some(failure) => Err(failure.clone()),
+                None => Ok(Token {
+                    access_token: jwt(&client_id, number).into(),
+                    scope: None,
+                    issued_at,
+                    expires_at: issued_at + state.lifetime,
+                }),
+            };
+            (answer, state.latency)
+        };
+        async move {
+            sleep(latency).await;
+            answer
+        }
+        .boxed()
+    }
+}
+
+/// A token in the form of a JWT: the operator does not verify signatures.
+fn jwt(client_id: &str, number: usize) -> String {
+    let part = |json: serde_json::Value| URL_SAFE_NO_PAD.encode(json.to_string());
+    format!(
+        "{}.{}.{}",
+        part(json!({"alg": "RS256"})),
+        part(json!({"aud": AUDIENCE, "sub": client_id, "jti": number})),
+        URL_SAFE_NO_PAD.encode("signature")
+    )
+}

@@ -6,7 +6,7 @@ use base64::{Engine, engine::general_purpose::STANDARD};
 use futures::{FutureExt, future::BoxFuture};
 use k8s_openapi::jiff::{Timestamp, fmt::rfc2822};
 use reqwest::{
-    Certificate, Client, RequestBuilder, Response,
+    Certificate, Client, RequestBuilder, Response, StatusCode,
     header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, DATE, HeaderMap, HeaderName, HeaderValue},
     redirect::Policy,
 };
@@ -22,14 +22,26 @@ use crate::{
     clock::Clock,
 };
 
-/// How long a connection may take.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-
-/// How long a request may take in all. It also ends a server that answers one byte at a time.
-const TIMEOUT: Duration = Duration::from_secs(10);
-
 /// How much of an answer is read, in bytes. A real one has about 2 KiB.
 const MAX_BODY: usize = 64 * 1024;
+
+/// How long to wait for a token endpoint.
+#[derive(Clone, Copy, Debug)]
+pub struct Deadlines {
+    /// For a connection. Default: 5 seconds.
+    pub connect: Duration,
+    /// For a request in all, so that a server that answers one byte at a time is left too. Default: 10 seconds.
+    pub total: Duration,
+}
+
+impl Default for Deadlines {
+    fn default() -> Self {
+        Self {
+            connect: Duration::from_secs(5),
+            total: Duration::from_secs(10),
+        }
+    }
+}
 
 /// Requests tokens over HTTP.
 pub struct HttpTokenSource {
@@ -50,6 +62,7 @@ impl HttpTokenSource {
         allowed: AllowedOrigins,
         token_ca: Option<&[u8]>,
         clock: Clock,
+        deadlines: Deadlines,
     ) -> Result<Self, ClientError> {
         let certificates = token_ca
             .map(Certificate::from_pem_bundle)
@@ -63,8 +76,8 @@ impl HttpTokenSource {
             ))
             .redirect(Policy::none())
             .referer(false)
-            .connect_timeout(CONNECT_TIMEOUT)
-            .timeout(TIMEOUT)
+            .connect_timeout(deadlines.connect)
+            .timeout(deadlines.total)
             .tls_certs_merge(certificates)
             .build()
             .map_err(ClientError)?;
@@ -86,7 +99,11 @@ impl HttpTokenSource {
             .send()
             .await
             .map_err(|error| unreachable(&error))?;
-        let body = read(&mut response).await?;
+        let body = match read(&mut response).await {
+            // A refusal is one by its status, whatever becomes of its body.
+            Err(_) if response.status() != StatusCode::OK => Zeroizing::default(),
+            body => body?,
+        };
         let headers = response.headers();
         let answer = Answer {
             status: response.status().as_u16(),

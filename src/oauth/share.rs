@@ -19,7 +19,7 @@ use secrecy::ExposeSecret;
 use tokio::sync::Semaphore;
 
 use super::{Token, TokenError, TokenRequest, TokenSource, origin::Origin};
-use crate::clock::Clock;
+use crate::{api::edge_credential::TokenFormat, clock::Clock};
 
 /// Requests tokens, each only once.
 #[derive(Clone)]
@@ -138,6 +138,9 @@ impl Inner {
         let parameters = request.parameters.fingerprint();
         context.update(&parameters.len().to_be_bytes());
         context.update(parameters.as_bytes());
+        // An opaque token that one EdgeCredential accepts must not reach another one that does not.
+        let any_format = request.parameters.token_format == TokenFormat::Any;
+        context.update(&[u8::from(any_format)]);
         context.update(request.credentials.fingerprint().expose_secret().as_bytes());
         let mut inputs = Inputs::default();
         inputs.copy_from_slice(context.sign().as_ref());

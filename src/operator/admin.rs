@@ -2,7 +2,7 @@
 
 use std::sync::{
     Arc,
-    atomic::{AtomicBool, Ordering},
+    atomic::{AtomicUsize, Ordering},
 };
 
 use axum::{
@@ -16,19 +16,24 @@ use prometheus_client::registry::Registry;
 
 use super::metrics::{openmetrics_text, prometheus_text};
 
-/// Whether the operator has seen the cluster. Set once: a later outage of the API server is no reason to restart, and
-/// not to be reached for metrics either.
-#[derive(Clone, Debug, Default)]
-pub struct Readiness(Arc<AtomicBool>);
+/// Whether the operator has seen the cluster: how many watches have not listed their objects yet. It only counts down: a
+/// later outage of the API server is no reason to restart, and not to be reached for metrics either.
+#[derive(Clone, Debug)]
+pub struct Readiness(Arc<AtomicUsize>);
 
 impl Readiness {
-    /// Says that it has.
-    pub fn set(&self) {
-        self.0.store(true, Ordering::Release);
+    /// Waits for so many watches.
+    pub fn of(watches: usize) -> Self {
+        Self(Arc::new(AtomicUsize::new(watches)))
+    }
+
+    /// Says that one of them has listed its objects. To be called once for each.
+    pub fn listed(&self) {
+        self.0.fetch_sub(1, Ordering::Release);
     }
 
     fn get(&self) -> bool {
-        self.0.load(Ordering::Acquire)
+        self.0.load(Ordering::Acquire) == 0
     }
 }
 

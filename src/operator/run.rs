@@ -2,14 +2,17 @@
 
 use std::{io, path::PathBuf, sync::Arc, time::Duration};
 
-use futures::{FutureExt, future::BoxFuture};
+use futures::{
+    FutureExt,
+    future::{BoxFuture, join},
+};
 use kube::{Client, runtime::reflector::Store};
 use prometheus_client::registry::Registry;
 use tokio::{net::TcpListener, task::JoinSet, time::timeout};
 
 use super::{
     admin::{Readiness, routes},
-    controller::{Operator, Scope, Watched, controller},
+    controller::{Operator, Scope, Watched, controller, listable},
     events::Events,
     metrics::{MeasuredTokenSource, Metrics, ObjectCollector},
     references::SecretReferences,
@@ -20,7 +23,7 @@ use crate::{
     edge_credential::context::Context,
     oauth::{
         TokenSource,
-        client::{ClientError, HttpTokenSource},
+        client::{ClientError, Deadlines, HttpTokenSource},
         origin::AllowedOrigins,
         share::SharedTokens,
     },
@@ -81,7 +84,12 @@ pub async fn run(
             })
         })
         .transpose()?;
-    let source = HttpTokenSource::new(allowed, token_ca.as_deref(), clock.clone())?;
+    let source = HttpTokenSource::new(
+        allowed,
+        token_ca.as_deref(),
+        clock.clone(),
+        Deadlines::default(),
+    )?;
     let listener = TcpListener::bind(settings.listen)
         .await
         .map_err(|source| RunError::Listen {
@@ -108,7 +116,7 @@ pub async fn serve(
     let (events, publisher) = Events::new(client.clone());
     let publisher = tokio::spawn(publisher);
     let Controllers { stores, work } = controllers(
-        client,
+        client.clone(),
         settings,
         source,
         clock,
@@ -120,26 +128,29 @@ pub async fn serve(
     if settings.per_object_metrics {
         registry.register_collector(Box::new(ObjectCollector(stores.clone())));
     }
-    let readiness = Readiness::default();
+    let readiness = Readiness::of(stores.len());
     let routes = routes(Arc::new(registry), readiness.clone());
     let admin = tokio::spawn(axum::serve(listener, routes).into_future());
-    let listed = async move {
-        for store in &stores {
-            // Fails only where the controller has ended, which ends the process.
-            if store.wait_until_ready().await.is_err() {
-                return;
-            }
-        }
-        readiness.set();
-    };
-    let listed = tokio::spawn(listed);
-
-    let mut work: JoinSet<()> = work.into_iter().collect();
+    let mut work: JoinSet<()> = work
+        .into_iter()
+        .zip(stores)
+        .map(|(work, store)| {
+            let readiness = readiness.clone();
+            // In the task of the controller itself, which waits for the same thing: a store wakes only the task that
+            // asked last, and the other would wait for ever.
+            join(work, async move {
+                // Fails only where the controller has ended.
+                if store.wait_until_ready().await.is_ok() {
+                    readiness.listed();
+                }
+            })
+            .map(drop)
+        })
+        .collect();
     let asked = tokio::select! {
         () = shutdown => true,
         _ = work.join_next() => false,
     };
-    listed.abort();
     if !asked {
         return Err(RunError::Ended);
     }
@@ -189,21 +200,25 @@ pub fn controllers(
         events,
         metrics,
     });
+    let (stores, work) = scopes(settings)
+        .iter()
+        .map(|scope| controller(&client, scope, operator.clone(), shutdown.clone()))
+        .unzip();
+    Controllers { stores, work }
+}
+
+fn scopes(settings: &Settings) -> Vec<Scope> {
     let namespaces = match &settings.namespaces[..] {
         [] => vec![None],
         names => names.iter().cloned().map(Some).collect(),
     };
-    let (stores, work) = namespaces
+    namespaces
         .into_iter()
-        .map(|namespace| {
-            let scope = Scope {
-                namespace,
-                selector: settings.selector.clone(),
-                watch_secrets: settings.watch_secrets,
-                concurrency: settings.concurrency.get(),
-            };
-            controller(&client, &scope, operator.clone(), shutdown.clone())
+        .map(|namespace| Scope {
+            namespace,
+            selector: settings.selector.clone(),
+            watch_secrets: settings.watch_secrets,
+            concurrency: settings.concurrency.get(),
         })
-        .unzip();
-    Controllers { stores, work }
+        .collect()
 }

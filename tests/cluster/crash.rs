@@ -1,0 +1,130 @@
+//! Kills at random moments: nothing is lost, and no token is requested that is there already.
+
+use std::hash::{BuildHasher, RandomState};
+use std::time::Duration;
+
+use edge_credential_operator::api::edge_credential::RENEW_REQUESTED_AT;
+use edge_credential_operator::edge_credential::target::PROOF;
+use k8s_openapi::api::core::v1::Secret;
+use serde_json::Value;
+
+use crate::harness::{CLIENT, Namespace, Scene, text};
+
+const KILLS: usize = 50;
+
+/// A visit takes some 20 ms from the change that sets it going: kills fall before, into and after it.
+const LATEST_KILL: Duration = Duration::from_millis(60);
+
+/// Long enough for what was sent before a kill to be counted.
+const ECHO: Duration = Duration::from_millis(50);
+
+#[derive(Clone, Copy, Debug)]
+enum Step {
+    Create,
+    Renew,
+    DeleteTarget,
+    Relabel,
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn killed_at_50_random_moments_it_converges_and_requests_nothing_that_is_stored() {
+    let mut scene = Scene::new("crash", 1).await;
+    scene.namespaces[0].create_credentials().await;
+    scene.namespaces[0].create_ready("edge-0").await;
+
+    let mut name = "edge-0".to_owned();
+    let mut interrupted = 0;
+    for kill in 1..=KILLS {
+        let step = [Step::Renew, Step::DeleteTarget, Step::Relabel, Step::Create][kill % 4];
+        let namespace = &scene.namespaces[0];
+        let value = format!("request-{kill}");
+        match step {
+            Step::Create => {
+                name = format!("edge-{kill}");
+                let mut object = namespace.edge_credential(&name);
+                // Inputs of its own: a token in memory would do otherwise.
+                object.spec.scopes = vec![format!("scope-{kill}")];
+                namespace.create_object(&object).await;
+            }
+            Step::Renew => namespace.annotate(&name, RENEW_REQUESTED_AT, &value).await,
+            Step::DeleteTarget => namespace.delete_secret(&name).await,
+            Step::Relabel => {
+                namespace
+                    .edit(&name, |object| {
+                        let labels = &mut object.spec.target.labels;
+                        labels.insert("kill".to_owned(), kill.to_string());
+                    })
+                    .await;
+            }
+        }
+        let delay = LATEST_KILL.mul_f64(random());
+        tokio::time::sleep(delay).await;
+        scene.operator.kill();
+        tokio::time::sleep(ECHO).await;
+
+        let namespace = &scene.namespaces[0];
+        let before = scene.sitecore.requests(CLIENT);
+        let stored = namespace.secrets.get_opt(&name).await.unwrap();
+        let enough = stored.is_some_and(|secret| match step {
+            Step::Renew => answers(&secret, &value),
+            Step::Create | Step::DeleteTarget | Step::Relabel => true,
+        });
+
+        interrupted += usize::from(!enough);
+
+        scene.operator.spawn();
+        let namespace = &scene.namespaces[0];
+        converged(namespace, &name, step, &value, kill).await;
+        let requests = scene.sitecore.requests(CLIENT) - before;
+        assert_eq!(
+            requests,
+            u64::from(!enough),
+            "kill {kill} of {step:?} after {delay:?}; stored: {enough}"
+        );
+        let token = text(&namespace.secret(&name).await, "access_token");
+        scene.sitecore.verify(&token).expect("a valid token");
+    }
+    println!("{interrupted} of {KILLS} kills came before the token was stored");
+    assert!((1..KILLS).contains(&interrupted), "kills at all moments");
+}
+
+/// Waits until the last step has been carried through.
+async fn converged(namespace: &Namespace, name: &str, step: Step, value: &str, kill: usize) {
+    namespace
+        .secret_that(name, "is as it should be", |secret| match step {
+            Step::Renew => answers(secret, value),
+            Step::Relabel => {
+                let labels = secret.metadata.labels.as_ref();
+                labels.is_some_and(|labels| labels.get("kill") == Some(&kill.to_string()))
+            }
+            Step::Create | Step::DeleteTarget => true,
+        })
+        .await;
+    namespace.ready(name).await;
+    if matches!(step, Step::Renew) {
+        namespace
+            .object_that(name, "has handled the renew request", |object| {
+                let status = object.status.as_ref();
+                let handled =
+                    status.and_then(|status| status.last_handled_renew_request.as_deref());
+                handled == Some(value)
+            })
+            .await;
+    }
+}
+
+/// Whether the token in a Secret was requested for this value of the renew annotation.
+fn answers(secret: &Secret, value: &str) -> bool {
+    let annotations = secret.metadata.annotations.as_ref();
+    let proof = annotations.and_then(|annotations| annotations.get(PROOF));
+    let proof: Value = proof
+        .and_then(|proof| serde_json::from_str(proof).ok())
+        .unwrap_or_default();
+    proof["renewRequest"] == value
+}
+
+/// From 0 to 1, another one each time.
+fn random() -> f64 {
+    let hash = RandomState::new().hash_one(0) >> 11;
+    hash as f64 / (1_u64 << 53) as f64
+}

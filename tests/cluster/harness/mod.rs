@@ -1,0 +1,33 @@
+//! A scene for each test: namespaces and a stand-in for Sitecore of its own, and the operator, installed with the chart.
+//!
+//! Everything here panics where something goes wrong: then the control plane's folder stays for a look, with all logs.
+
+mod namespace;
+mod operator;
+mod scene;
+
+pub use namespace::{CLIENT, CREDENTIALS, Namespace, SECRET, condition, credentials, reason, text};
+pub use operator::Operator;
+pub use scene::{Scene, Setup};
+
+use std::time::{Duration, Instant};
+
+/// Many times what anything takes on an idle machine. For what has no limit in time of its own.
+pub const PATIENCE: Duration = Duration::from_secs(60);
+
+/// How often to look.
+const POLL: Duration = Duration::from_millis(20);
+
+/// Waits until `look` finds something; `None` if it doesn't in time.
+pub async fn find<T>(limit: Duration, mut look: impl AsyncFnMut() -> Option<T>) -> Option<T> {
+    let start = Instant::now();
+    loop {
+        if let Some(found) = look().await {
+            return Some(found);
+        }
+        if start.elapsed() > limit {
+            return None;
+        }
+        tokio::time::sleep(POLL).await;
+    }
+}

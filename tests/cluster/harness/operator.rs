@@ -1,0 +1,141 @@
+//! The operator's process.
+
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use kit::control_plane::free_port;
+use kit::process::GuardedProcess;
+
+use super::{PATIENCE, find};
+
+/// The operator, as the chart's Deployment would run it: its arguments, its environment, its ServiceAccount. Killed when
+/// dropped.
+pub struct Operator {
+    /// The user of its ServiceAccount, as the audit log names it.
+    pub user: String,
+    name: String,
+    args: Vec<String>,
+    env: Vec<(String, String)>,
+    log: PathBuf,
+    running: Option<Running>,
+}
+
+struct Running {
+    process: GuardedProcess,
+    url: String,
+}
+
+impl Operator {
+    pub(super) fn new(
+        name: &str,
+        user: String,
+        args: Vec<String>,
+        env: Vec<(String, String)>,
+        log: PathBuf,
+    ) -> Self {
+        Self {
+            user,
+            name: format!("the operator of {name}"),
+            args,
+            env,
+            log,
+            running: None,
+        }
+    }
+
+    /// Starts the program, and waits until it says that it's ready.
+    pub async fn start(&mut self) {
+        self.spawn();
+        let ready = find(PATIENCE, async || self.is_ready().await.then_some(())).await;
+        assert!(
+            ready.is_some(),
+            "{} is not ready: {:?}\n{}",
+            self.name,
+            self.get("/readyz").await,
+            self.log_tail()
+        );
+    }
+
+    /// Starts the program, and waits for nothing.
+    pub fn spawn(&mut self) {
+        assert!(self.running.is_none(), "{} runs already", self.name);
+        // Another port each time: nobody else can have taken it meanwhile.
+        let address = format!("127.0.0.1:{}", free_port().unwrap());
+        let mut command = GuardedProcess::command(
+            &self.name,
+            env!("CARGO_BIN_EXE_edge-credential-operator"),
+            &self.log,
+        )
+        // A proxy that is set for this machine is none of the operator's.
+        .env_clear()
+        .args(&self.args)
+        .arg(format!("--listen={address}"));
+        for (key, value) in &self.env {
+            command = command.env(key, value);
+        }
+        self.running = Some(Running {
+            process: command.spawn().unwrap(),
+            url: format!("http://{address}"),
+        });
+    }
+
+    /// Kills it, as a crash of its node would.
+    pub fn kill(&mut self) {
+        let mut running = self.running.take().expect("the operator runs");
+        running.process.kill().unwrap();
+    }
+
+    /// Asks it to end (SIGTERM), waits until it has, and returns its exit code and how long that took.
+    pub async fn terminate(&mut self) -> (i32, Duration) {
+        let mut running = self.running.take().expect("the operator runs");
+        let start = Instant::now();
+        running.process.signal("TERM").unwrap();
+        let code = tokio::time::timeout(PATIENCE, running.process.wait())
+            .await
+            .expect("the operator ends when it's asked to")
+            .unwrap();
+        (code, start.elapsed())
+    }
+
+    /// Its process: for signals, and to see whether it still runs.
+    pub fn process(&mut self) -> &mut GuardedProcess {
+        &mut self.running.as_mut().expect("the operator runs").process
+    }
+
+    /// Gets a path such as `/metrics`: the status, and the text.
+    pub async fn get(&self, path: &str) -> reqwest::Result<(u16, String)> {
+        let running = self.running.as_ref().expect("the operator runs");
+        let client = reqwest::Client::builder().no_proxy().build()?;
+        let answer = client.get(format!("{}{path}", running.url)).send().await?;
+        Ok((answer.status().as_u16(), answer.text().await?))
+    }
+
+    async fn is_ready(&self) -> bool {
+        matches!(self.get("/readyz").await, Ok((200, _)))
+    }
+
+    /// Everything it has printed, in all its lives.
+    pub fn log(&self) -> String {
+        read(&self.log)
+    }
+
+    /// Its last lines.
+    pub fn log_tail(&self) -> String {
+        tail(&self.log)
+    }
+
+    pub(super) fn log_path(&self) -> &Path {
+        &self.log
+    }
+}
+
+pub(super) fn tail(log: &Path) -> String {
+    let text = read(log);
+    let lines: Vec<_> = text.lines().collect();
+    lines[lines.len().saturating_sub(25)..].join("\n")
+}
+
+fn read(log: &Path) -> String {
+    let bytes = std::fs::read(log).unwrap_or_default();
+    String::from_utf8_lossy(&bytes).into_owned()
+}

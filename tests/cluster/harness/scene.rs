@@ -1,0 +1,235 @@
+//! What a test has to itself.
+
+use std::ops::Deref;
+use std::path::Path;
+
+use edge_credential_operator::api::EdgeCredential;
+use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::core::v1::Secret;
+use kit::control_plane::{AuditEvent, ControlPlane, chart, shared};
+use kit::sitecore::Sitecore;
+use kube::api::ListParams;
+use kube::{Api, Client};
+use tokio::sync::OnceCell;
+
+use super::operator::Operator;
+use super::{Namespace, PATIENCE, find};
+
+const CHART: &str = concat!(
+    env!("CARGO_MANIFEST_DIR"),
+    "/charts/edge-credential-operator"
+);
+const CRD: &str = include_str!("../../../crds/edgecredentials.yaml");
+
+/// What a scene consists of. The default has one namespace, and the chart's defaults.
+pub struct Setup {
+    /// How many namespaces the scene has, and the operator serves.
+    pub namespaces: usize,
+    /// Lets the operator serve all namespaces of the cluster, with a ClusterRole.
+    pub cluster_wide: bool,
+    /// More values for the chart, as for `helm --set`.
+    pub values: Vec<(&'static str, String)>,
+    /// Starts the operator.
+    pub start: bool,
+    /// Makes a control plane for this scene alone, whose servers may be stopped.
+    pub own_control_plane: bool,
+}
+
+impl Default for Setup {
+    fn default() -> Self {
+        Self {
+            namespaces: 1,
+            cluster_wide: false,
+            values: Vec::new(),
+            start: true,
+            own_control_plane: false,
+        }
+    }
+}
+
+/// A control plane, namespaces, a stand-in for Sitecore's services, and the operator.
+pub struct Scene {
+    /// The operator. Dropped, and so killed, first.
+    pub operator: Operator,
+    /// The namespaces that the operator serves.
+    pub namespaces: Vec<Namespace>,
+    /// The stand-in, with the client [`CLIENT`](super::CLIENT) in it.
+    pub sitecore: Sitecore,
+    /// A client that may do anything.
+    pub client: Client,
+    /// The control plane.
+    pub control_plane: Plane,
+}
+
+/// The control plane of all tests, or one of this scene's own.
+pub enum Plane {
+    /// Shared: its servers must not be stopped.
+    Shared(&'static ControlPlane),
+    /// This scene's own.
+    Own(Box<ControlPlane>),
+}
+
+impl Deref for Plane {
+    type Target = ControlPlane;
+
+    fn deref(&self) -> &ControlPlane {
+        match self {
+            Self::Shared(control_plane) => control_plane,
+            Self::Own(control_plane) => control_plane,
+        }
+    }
+}
+
+impl Scene {
+    /// A scene with so many namespaces, the chart's defaults, and a running operator. The name is unique in this program.
+    pub async fn new(name: &str, namespaces: usize) -> Self {
+        let setup = Setup {
+            namespaces,
+            ..Setup::default()
+        };
+        setup.scene(name).await
+    }
+
+    /// The requests that the operator has sent to the API server so far.
+    pub fn audit_events(&self) -> Vec<AuditEvent> {
+        let events = self.control_plane.audit_events().unwrap();
+        events
+            .into_iter()
+            .filter(|event| event.user == self.operator.user)
+            .collect()
+    }
+}
+
+impl Setup {
+    /// Sets the scene.
+    pub async fn scene(self, name: &str) -> Scene {
+        let control_plane = if self.own_control_plane {
+            let control_plane = ControlPlane::start().await.unwrap();
+            install_crd(&control_plane).await;
+            Plane::Own(Box::new(control_plane))
+        } else {
+            Plane::Shared(prepared().await)
+        };
+        let client = control_plane.admin_client().await.unwrap();
+        let sitecore = Sitecore::start().unwrap();
+        sitecore.add_client(super::CLIENT, super::SECRET);
+
+        let log = control_plane.folder().join(format!("{name}.log"));
+        let mut namespaces = Vec::new();
+        for number in 1..=self.namespaces {
+            let namespace = format!("{name}-{number}");
+            let token_url = sitecore.token_url();
+            namespaces
+                .push(Namespace::create(client.clone(), namespace, token_url, log.clone()).await);
+        }
+        let operator = self
+            .install(name, &control_plane, &client, &namespaces, &sitecore, &log)
+            .await;
+        let mut scene = Scene {
+            operator,
+            namespaces,
+            sitecore,
+            client,
+            control_plane,
+        };
+        if self.start {
+            scene.operator.start().await;
+        }
+        scene
+    }
+
+    /// Applies the chart, and prepares the program to run as its Deployment says: nothing runs a pod here.
+    async fn install(
+        &self,
+        name: &str,
+        control_plane: &ControlPlane,
+        client: &Client,
+        namespaces: &[Namespace],
+        sitecore: &Sitecore,
+        log: &Path,
+    ) -> Operator {
+        let home = format!("{name}-operator");
+        super::namespace::create(client, &home).await;
+        let mut values = self.values.clone();
+        values.push(("crds.install", "false".to_owned()));
+        values.push(("log.filter", "debug".to_owned()));
+        values.push(("allowedTokenOrigins", format!("{{{}}}", sitecore.url())));
+        if !self.cluster_wide {
+            let names: Vec<_> = namespaces
+                .iter()
+                .map(|namespace| &*namespace.name)
+                .collect();
+            values.push(("namespaces", format!("{{{}}}", names.join(","))));
+        }
+        let values: Vec<_> = values
+            .iter()
+            .map(|(key, value)| (*key, value.as_str()))
+            .collect();
+        let binaries = control_plane.binaries();
+        let manifests = chart::render(binaries, Path::new(CHART), name, &home, &values).unwrap();
+        control_plane.apply(&manifests).await.unwrap();
+
+        let deployments = Api::<Deployment>::namespaced(client.clone(), &home);
+        let deployment = deployments.list(&ListParams::default()).await.unwrap();
+        let pod = deployment
+            .items
+            .into_iter()
+            .next()
+            .and_then(|deployment| deployment.spec.template.spec)
+            .expect("the chart has a Deployment");
+        let account = pod.service_account_name.expect("a ServiceAccount");
+        let container = pod.containers.into_iter().next().expect("a container");
+        let kubeconfig = control_plane
+            .service_account_kubeconfig(&home, &account)
+            .await
+            .unwrap();
+        wait_for_rights(
+            &control_plane.client(&kubeconfig).await.unwrap(),
+            namespaces,
+        )
+        .await;
+
+        let variables = container.env.unwrap_or_default().into_iter();
+        let mut env: Vec<_> = variables
+            .map(|variable| (variable.name, variable.value.unwrap_or_default()))
+            .collect();
+        env.push((
+            "KUBECONFIG".to_owned(),
+            kubeconfig.to_string_lossy().into_owned(),
+        ));
+        let user = format!("system:serviceaccount:{home}:{account}");
+        let args = container.args.unwrap_or_default();
+        Operator::new(name, user, args, env, log.to_owned())
+    }
+}
+
+/// The control plane that all tests share, with the CRD in it.
+async fn prepared() -> &'static ControlPlane {
+    static PREPARED: OnceCell<()> = OnceCell::const_new();
+    let control_plane = shared().await.unwrap();
+    PREPARED
+        .get_or_init(|| async { install_crd(control_plane).await })
+        .await;
+    control_plane
+}
+
+async fn install_crd(control_plane: &ControlPlane) {
+    control_plane.apply(CRD).await.unwrap();
+    let wait = ["wait", "--for=condition=Established", "crd", "--all"];
+    control_plane.kubectl(&wait).await.unwrap();
+    // The garbage collector would otherwise take half a minute to know the new kind.
+    control_plane.restart_controller_manager().unwrap();
+}
+
+/// Roles take a moment to reach the authorizer's cache.
+async fn wait_for_rights(client: &Client, namespaces: &[Namespace]) {
+    for namespace in namespaces {
+        let objects = Api::<EdgeCredential>::namespaced(client.clone(), &namespace.name);
+        let secrets = Api::<Secret>::namespaced(client.clone(), &namespace.name);
+        let there = find(PATIENCE, async || {
+            objects.list(&ListParams::default()).await.ok()?;
+            secrets.get_opt("any").await.ok()
+        });
+        assert!(there.await.is_some(), "no rights in {}", namespace.name);
+    }
+}

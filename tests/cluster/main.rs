@@ -1,0 +1,11 @@
+//! The operator on a real control plane: the built program, run with the rights, arguments and environment that the
+//! chart gives it. No test here talks to anything but the API server, the stand-in for Sitecore and the program's own
+//! ports.
+//!
+//! Numbers of token requests are exact: each test has a stand-in of its own.
+
+mod canary;
+mod crash;
+mod harness;
+
+mod lifecycle;

@@ -120,7 +120,7 @@ reasons! {
         "`expires_in`, or `exp` or `iat` of the token, is not a usable number.",
         "Report it to the owner of the token endpoint.";
     ExpiredOnArrival:
-        "The token was already expired, or not valid yet, when it arrived.",
+        "The token was expired, about to expire (within 10 seconds), or not valid yet when it arrived.",
         "Check the token endpoint's clock and the lifetime it is configured with.";
     WrongAudience:
         "The token is not for the audience that was asked for.",

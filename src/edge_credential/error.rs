@@ -217,3 +217,195 @@ pub fn is_namespace_gone(error: &kube::Error) -> bool {
         .any(|cause| cause.reason == "NamespaceTerminating");
     status.code == 404 || (status.code == 403 && terminating)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        edge_credential::{
+            credentials::Flaw,
+            testing::{CANARY, allowed, answer},
+        },
+        oauth::Unreachable,
+    };
+
+    #[test]
+    fn every_reason_has_its_class() {
+        let classes = [
+            (Class::Transient, "TokenValid"),
+            (Class::Blocked, "Suspended"),
+            (Class::Transient, "TokenExpired"),
+            (Class::Blocked, "InvalidSpec"),
+            (Class::Blocked, "TokenOriginNotAllowed"),
+            (Class::Waiting, "CredentialsNotFound"),
+            (Class::Blocked, "CredentialsMalformed"),
+            (Class::Blocked, "TargetNotOwned"),
+            (Class::Blocked, "TargetConflict"),
+            (Class::Blocked, "TargetImmutable"),
+            (Class::Write, "TargetWriteForbidden"),
+            (Class::Write, "TargetWriteFailed"),
+            (Class::Transient, "KubernetesUnavailable"),
+            (Class::Blocked, "RBACMissing"),
+            (Class::Transient, "TokenEndpointUnavailable"),
+            (Class::Transient, "RateLimited"),
+            (Class::Terminal, "CredentialsRejected"),
+            (Class::Terminal, "ClientNotAllowed"),
+            (Class::Terminal, "RequestRefused"),
+            (Class::Final, "RedirectRefused"),
+            (Class::Transient, "InvalidResponse"),
+            (Class::Transient, "ResponseTooLarge"),
+            (Class::Terminal, "UnsupportedTokenType"),
+            (Class::Terminal, "InvalidTokenBytes"),
+            (Class::Terminal, "NotAJWT"),
+            (Class::Final, "UnknownLifetime"),
+            (Class::Terminal, "InvalidLifetime"),
+            (Class::Terminal, "ExpiredOnArrival"),
+            (Class::Terminal, "WrongAudience"),
+        ];
+        let of_reasons: Vec<_> = Reason::ALL
+            .iter()
+            .map(|reason| (Class::of(*reason), reason.as_str()))
+            .collect();
+        assert_eq!(of_reasons, classes);
+    }
+
+    #[test]
+    fn a_person_must_act_at_once_or_after_three_attempts_or_never() {
+        for (class, stalled) in [
+            (Class::Transient, [false, false, false]),
+            (Class::Write, [false, false, false]),
+            (Class::Waiting, [false, false, false]),
+            (Class::Terminal, [false, false, true]),
+            (Class::Final, [true, true, true]),
+            (Class::Blocked, [true, true, true]),
+        ] {
+            assert_eq!(
+                [0, 3, 4].map(|attempts| class.is_stalled(attempts)),
+                stalled
+            );
+        }
+    }
+
+    fn read(source: kube::Error) -> Error {
+        Error::ReadSecret {
+            secret: "edge".into(),
+            source,
+        }
+    }
+
+    fn write(source: kube::Error) -> Error {
+        Error::WriteTarget {
+            secret: "edge".into(),
+            source,
+        }
+    }
+
+    #[test]
+    fn an_answer_of_the_api_server_is_told_by_its_status_only() {
+        let origin = "https://evil.example".parse().unwrap();
+        assert!(!allowed().contain(&"https://evil.example".parse().unwrap()));
+        for (error, reason, message) in [
+            (
+                read(answer(403, None)),
+                Reason::RBACMissing,
+                "Secret \"edge\" cannot be read (get secrets): the API server answered HTTP 403",
+            ),
+            (
+                read(answer(500, None)),
+                Reason::KubernetesUnavailable,
+                "Secret \"edge\" cannot be read (get secrets): the API server answered HTTP 500",
+            ),
+            (
+                write(answer(403, Some(CANARY))),
+                Reason::TargetWriteForbidden,
+                "target Secret \"edge\" cannot be written (create, update secrets): the API server answered HTTP 403",
+            ),
+            (
+                write(answer(422, None)),
+                Reason::TargetWriteFailed,
+                "target Secret \"edge\" cannot be written (create, update secrets): the API server answered HTTP 422",
+            ),
+            (
+                write(kube::Error::Service(CANARY.into())),
+                Reason::TargetWriteFailed,
+                "target Secret \"edge\" cannot be written (create, update secrets): the API server did not answer",
+            ),
+            (
+                Error::WriteStatus {
+                    source: answer(500, None),
+                },
+                Reason::KubernetesUnavailable,
+                "the status cannot be written: the API server answered HTTP 500",
+            ),
+            (
+                Error::Unidentified,
+                Reason::KubernetesUnavailable,
+                "the object has no namespace or no uid",
+            ),
+            (
+                Error::Spec(SpecProblem::OriginNotAllowed(origin)),
+                Reason::TokenOriginNotAllowed,
+                "client secrets may not be sent to https://evil.example: correct spec.tokenURL, or have an \
+                 administrator add the origin to the operator's --allowed-token-origin",
+            ),
+            (
+                Error::Credentials {
+                    secret: "edge-client".into(),
+                    problem: CredentialsProblem::Malformed {
+                        key: "client_id".into(),
+                        flaw: Flaw::Empty,
+                    },
+                },
+                Reason::CredentialsMalformed,
+                "credentials Secret \"edge-client\": key \"client_id\" is empty",
+            ),
+            (
+                Error::Target {
+                    secret: "edge".into(),
+                    problem: TargetProblem::Immutable,
+                },
+                Reason::TargetImmutable,
+                "target Secret \"edge\": it is marked immutable: delete it, and it is written again",
+            ),
+            (
+                Error::RequestToken(TokenError::Unreachable(Unreachable::Timeout)),
+                Reason::TokenEndpointUnavailable,
+                "the token endpoint did not answer in time",
+            ),
+        ] {
+            assert_eq!(error.reason(), reason);
+            assert_eq!(error.to_string(), message);
+            // What walks the chain of sources must not find the server's words there.
+            assert!(std::error::Error::source(&error).is_none());
+        }
+    }
+
+    #[test]
+    fn conflicts_and_namespaces_that_go_away_are_told_apart() {
+        let terminating = || answer(403, Some("NamespaceTerminating"));
+        for (error, forbidden, conflict, gone) in [
+            (answer(403, None), true, false, false),
+            (terminating(), true, false, true),
+            (answer(404, None), false, false, true),
+            (answer(409, None), false, true, false),
+            (
+                answer(409, Some("NamespaceTerminating")),
+                false,
+                true,
+                false,
+            ),
+            (answer(422, None), false, false, false),
+            (kube::Error::Service(CANARY.into()), false, false, false),
+        ] {
+            assert_eq!(
+                (
+                    is_forbidden(&error),
+                    is_conflict(&error),
+                    is_namespace_gone(&error)
+                ),
+                (forbidden, conflict, gone),
+                "{error:?}"
+            );
+        }
+    }
+}

@@ -19,4 +19,6 @@ pub mod parameters;
 pub mod reconcile;
 pub mod status;
 pub mod target;
+#[cfg(test)]
+mod testing;
 pub mod transition;

@@ -153,3 +153,180 @@ fn check_target(object: &EdgeCredential) -> Result<(), SpecProblem> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::edge_credential::testing::{allowed, object, object_with};
+
+    fn refusal(spec: Value) -> SpecProblem {
+        parameters(&object_with(spec.clone()), &allowed()).expect_err(&spec.to_string())
+    }
+
+    #[test]
+    fn a_spec_with_nothing_set_asks_sitecore() {
+        let parameters = parameters(&object(), &allowed()).unwrap();
+        assert_eq!(
+            parameters.token_url.as_str(),
+            "https://auth.sitecorecloud.io/oauth/token"
+        );
+        assert_eq!(parameters.audience, "https://api.sitecorecloud.io");
+        assert!(parameters.scopes.is_empty() && parameters.extra_parameters.is_empty());
+    }
+
+    #[test]
+    fn what_the_spec_says_is_what_is_asked_for() {
+        let object = object_with(json!({
+            "tokenURL": "https://auth-beta.sitecorecloud.io/oauth/token?x=1",
+            "audience": "a",
+            "scopes": ["one", "two"],
+            "extraParameters": {"organization": "org"},
+            "requestFormat": "JSON",
+            "clientAuthentication": "BasicHeader",
+            "tokenFormat": "Any",
+            "renewBefore": "1h30m",
+        }));
+        let parameters = parameters(&object, &allowed()).unwrap();
+        assert_eq!(
+            parameters.token_url.as_str(),
+            "https://auth-beta.sitecorecloud.io/oauth/token?x=1"
+        );
+        assert_eq!(parameters.audience, "a");
+        assert_eq!(parameters.scopes, object.spec.scopes);
+        assert_eq!(parameters.extra_parameters, object.spec.extra_parameters);
+        assert_eq!(parameters.format, object.spec.request_format);
+        assert_eq!(
+            parameters.client_authentication,
+            object.spec.client_authentication
+        );
+        assert_eq!(parameters.token_format, object.spec.token_format);
+    }
+
+    #[test]
+    fn every_rule_of_the_schema_that_matters_is_checked_again() {
+        let token = json!({"key": "token", "from": "AccessToken"});
+        let mut rows = vec![
+            (
+                json!({"target": {"name": "edge-client"}}),
+                "spec.target.name",
+            ),
+            (
+                json!({"credentialsSecretRef": {"name": "edge"}}),
+                "spec.target.name",
+            ),
+            (json!({"audience": ""}), "spec.audience"),
+            (json!({"target": {"data": []}}), "spec.target.data"),
+            (
+                json!({"target": {"data": [{"key": "scope", "from": "Scope"}]}}),
+                "spec.target.data",
+            ),
+            (
+                json!({"target": {"data": [token, {"key": "neither"}]}}),
+                "spec.target.data",
+            ),
+            (
+                json!({"target": {"data": [token, {"key": "both", "from": "Scope", "value": "x"}]}}),
+                "spec.target.data",
+            ),
+            (
+                json!({"target": {"data": [token, {"key": "token", "value": "x"}]}}),
+                "spec.target.data",
+            ),
+        ];
+        rows.extend(
+            [
+                "soon",
+                "",
+                "-5h",
+                "8",
+                "8 hours ago",
+                "99999999999999999999h",
+            ]
+            .map(|text| (json!({"renewBefore": text}), "spec.renewBefore")),
+        );
+        rows.extend(STANDARD_PARAMETERS.map(|name| {
+            (
+                json!({"extraParameters": {name: "x"}}),
+                "spec.extraParameters",
+            )
+        }));
+        rows.extend(
+            [
+                "",
+                "auth.sitecorecloud.io",
+                "not a URL",
+                "https://",
+                "https://me@auth.sitecorecloud.io/oauth/token",
+                "https://me:secret@auth.sitecorecloud.io/oauth/token",
+                "https://auth.sitecorecloud.io/oauth/token#part",
+                "data:text/plain,x",
+                "file:///etc/passwd",
+            ]
+            .map(|url| (json!({"tokenURL": url}), "spec.tokenURL")),
+        );
+        for reserved in [
+            "kubernetes.io/x",
+            "app.kubernetes.io/name",
+            "k8s.io/x",
+            "edgecredentials.io/token",
+            "sub.edgecredentials.io/x",
+        ] {
+            rows.push((
+                json!({"target": {"labels": {reserved: "x"}}}),
+                "spec.target.labels",
+            ));
+            rows.push((
+                json!({"target": {"annotations": {reserved: "x"}}}),
+                "spec.target.annotations",
+            ));
+        }
+        for (spec, expected) in rows {
+            let problem = refusal(spec.clone());
+            assert!(
+                matches!(problem, SpecProblem::Invalid { field, .. } if field == expected),
+                "{spec}: {problem:?}"
+            );
+            assert_eq!(problem.reason(), Reason::InvalidSpec);
+            assert!(problem.to_string().starts_with(expected));
+        }
+    }
+
+    #[test]
+    fn keys_that_only_look_reserved_are_allowed() {
+        for key in ["name", "notkubernetes.io/x", "kubernetes.io.example.com/x"] {
+            let object =
+                object_with(json!({"target": {"labels": {key: "x"}, "annotations": {key: "x"}}}));
+            parameters(&object, &allowed()).expect(key);
+        }
+    }
+
+    #[test]
+    fn another_origin_is_named_without_anything_else_of_its_url() {
+        for (url, origin) in [
+            (
+                "http://auth.sitecorecloud.io/oauth/token",
+                "http://auth.sitecorecloud.io",
+            ),
+            (
+                "https://auth.sitecorecloud.io:8443/",
+                "https://auth.sitecorecloud.io:8443",
+            ),
+            (
+                "https://evil.example/oauth/token?CANARY=1",
+                "https://evil.example",
+            ),
+            (
+                "ftp://auth.sitecorecloud.io/",
+                "ftp://auth.sitecorecloud.io",
+            ),
+        ] {
+            let problem = refusal(json!({"tokenURL": url}));
+            assert_eq!(problem.reason(), Reason::TokenOriginNotAllowed, "{url}");
+            let message = problem.to_string();
+            assert!(message.contains(&format!(" {origin}:")), "{message}");
+            assert!(!message.contains("CANARY"));
+        }
+    }
+}

@@ -47,3 +47,116 @@ pub fn transitions(
     transitions.dedup_by(|one, other| one.reason == other.reason);
     transitions
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        api::{ConditionStatus, Reason},
+        edge_credential::testing::at,
+    };
+
+    /// A status with these conditions that hold, or do not, for a reason.
+    fn status(conditions: &[(ConditionType, bool, Reason)]) -> EdgeCredentialStatus {
+        let current = conditions
+            .iter()
+            .map(|(type_, holds, reason)| ConditionStatus {
+                type_: *type_,
+                holds: *holds,
+                reason: *reason,
+                message: format!("{reason} of {}", type_.as_str()),
+            });
+        EdgeCredentialStatus {
+            conditions: conditions::merge(&[], current, Some(1), at(0)),
+            ..EdgeCredentialStatus::default()
+        }
+    }
+
+    fn healthy() -> EdgeCredentialStatus {
+        status(&[
+            (ConditionType::Ready, true, Reason::TokenValid),
+            (ConditionType::Reconciling, false, Reason::TokenValid),
+            (ConditionType::Stalled, false, Reason::TokenValid),
+        ])
+    }
+
+    fn troubled(ready: (bool, Reason), stalled: bool, cause: Reason) -> EdgeCredentialStatus {
+        status(&[
+            (ConditionType::Ready, ready.0, ready.1),
+            (ConditionType::Reconciling, !stalled, cause),
+            (ConditionType::Stalled, stalled, cause),
+        ])
+    }
+
+    /// Warnings with their reasons, as `!Reason`, and the rest.
+    fn told(earlier: Option<&EdgeCredentialStatus>, current: &EdgeCredentialStatus) -> Vec<String> {
+        transitions(earlier, current)
+            .into_iter()
+            .map(|told| format!("{}{}", if told.warning { "!" } else { "" }, told.reason))
+            .collect()
+    }
+
+    #[test]
+    fn what_changed_is_told_once() {
+        use Reason::{
+            ClientNotAllowed, CredentialsNotFound, CredentialsRejected, TokenEndpointUnavailable,
+            TokenExpired, TokenValid,
+        };
+        let valid = (true, TokenValid);
+        let down = |ready| troubled(ready, false, TokenEndpointUnavailable);
+        let waiting = troubled((false, CredentialsNotFound), false, CredentialsNotFound);
+        let rejected =
+            |stalled| troubled((false, CredentialsRejected), stalled, CredentialsRejected);
+        for (earlier, current, expected) in [
+            (None, healthy(), &["TokenValid"][..]),
+            (Some(healthy()), healthy(), &[]),
+            (None, waiting.clone(), &["!CredentialsNotFound"]),
+            (Some(waiting.clone()), waiting.clone(), &[]),
+            (Some(waiting.clone()), healthy(), &["TokenValid"]),
+            // The renewal fails while the token is still valid.
+            (Some(healthy()), down(valid), &["!TokenEndpointUnavailable"]),
+            (Some(down(valid)), down(valid), &[]),
+            (
+                Some(down(valid)),
+                down((false, TokenExpired)),
+                &["!TokenExpired"],
+            ),
+            (Some(down(valid)), healthy(), &[]),
+            (
+                Some(down((false, TokenExpired))),
+                healthy(),
+                &["TokenValid"],
+            ),
+            (
+                Some(healthy()),
+                down((false, TokenExpired)),
+                &["!TokenExpired", "!TokenEndpointUnavailable"],
+            ),
+            // The cause of trouble is another one.
+            (
+                Some(down(valid)),
+                troubled(valid, false, ClientNotAllowed),
+                &["!ClientNotAllowed"],
+            ),
+            (Some(waiting), rejected(false), &["!CredentialsRejected"]),
+            // From now on a person must act.
+            (
+                Some(rejected(false)),
+                rejected(true),
+                &["!CredentialsRejected"],
+            ),
+        ] {
+            assert_eq!(
+                told(earlier.as_ref(), &current),
+                expected,
+                "{earlier:?}\n{current:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn the_message_is_that_of_the_condition() {
+        let told = transitions(None, &healthy());
+        assert_eq!(told[0].message, "TokenValid of Ready");
+    }
+}

@@ -179,7 +179,7 @@ pub enum Defect {
     UnknownLifetime,
     /// What says so is not a usable number.
     InvalidLifetime,
-    /// Expired, or not valid yet.
+    /// Expired, or to expire within 10 seconds, or not valid yet.
     ExpiredOnArrival,
     /// For another audience.
     WrongAudience,
@@ -267,7 +267,7 @@ impl fmt::Display for TokenError {
                     "the token endpoint issued a token whose lifetime is not a usable number"
                 }
                 Defect::ExpiredOnArrival => {
-                    "the token endpoint issued a token that is expired or not valid yet"
+                    "the token endpoint issued a token that is all but expired, or not valid yet"
                 }
                 Defect::WrongAudience => "the token endpoint issued a token for another audience",
             }),

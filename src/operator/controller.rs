@@ -9,7 +9,6 @@ use futures::{FutureExt, Stream, StreamExt, future::BoxFuture};
 use k8s_openapi::api::core::v1::Secret;
 use kube::{
     Api, Client, Resource, ResourceExt,
-    api::ListParams,
     core::{DeserializeGuard, PartialObjectMeta},
     runtime::{
         Controller,
@@ -18,8 +17,6 @@ use kube::{
         watcher,
     },
 };
-
-use tokio::time::{sleep, timeout};
 
 use super::{events::Events, metrics::Metrics, references::SecretReferences};
 use crate::{
@@ -42,12 +39,6 @@ const CONFLICT_WAIT: Duration = Duration::from_secs(1);
 
 /// How long to wait where a namespace is going away, or an object cannot be read.
 const HOPELESS_WAIT: Duration = Duration::from_mins(5);
-
-/// How long the API server may take for a list of one.
-const LIST_TIMEOUT: Duration = Duration::from_secs(10);
-
-/// How long to wait before the next try of it.
-const LIST_RETRY: Duration = Duration::from_secs(1);
 
 /// Everything that a visit to an object needs.
 #[derive(Debug)]
@@ -104,19 +95,6 @@ pub fn controller(
         operator,
     );
     (store, work.boxed())
-}
-
-/// Waits until the EdgeCredentials of a scope can be listed: the API server answers, the resource is installed, and the
-/// rights are there.
-///
-/// The store's own `wait_until_ready` is not for this: it has room for one waiting task (kube-runtime 5.0,
-/// `DelayedInit`), and that is the controller, which would never begin.
-pub async fn listable(client: &Client, scope: &Scope) {
-    let objects: Api<PartialObjectMeta<EdgeCredential>> = api(client, scope);
-    let one = ListParams::default().limit(1);
-    while !matches!(timeout(LIST_TIMEOUT, objects.list(&one)).await, Ok(Ok(_))) {
-        sleep(LIST_RETRY).await;
-    }
 }
 
 fn api<K>(client: &Client, scope: &Scope) -> Api<K>

@@ -12,7 +12,7 @@ use tokio::{net::TcpListener, task::JoinSet, time::timeout};
 
 use super::{
     admin::{Readiness, routes},
-    controller::{Operator, Scope, Watched, controller, listable},
+    controller::{Operator, Scope, Watched, controller},
     events::Events,
     metrics::{MeasuredTokenSource, Metrics, ObjectCollector},
     references::SecretReferences,
@@ -116,7 +116,7 @@ pub async fn serve(
     let (events, publisher) = Events::new(client.clone());
     let publisher = tokio::spawn(publisher);
     let Controllers { stores, work } = controllers(
-        client.clone(),
+        client,
         settings,
         source,
         clock,

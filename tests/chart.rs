@@ -1,0 +1,120 @@
+//! What the chart grants: exactly what the operator needs, and no more where less is asked for.
+
+use std::{collections::BTreeSet, path::Path};
+
+use kit::control_plane::{Binaries, chart::render};
+use serde_json::Value;
+
+/// The objects that the chart renders with these values.
+fn objects(values: &[(&str, &str)]) -> Vec<Value> {
+    let chart = Path::new(env!("CARGO_MANIFEST_DIR")).join("charts/edge-credential-operator");
+    let binaries = Binaries::locate().unwrap();
+    let manifests = render(&binaries, &chart, "edge", "operators", values).unwrap();
+    manifests
+        .split("\n---\n")
+        .map(|document| serde_saphyr::from_str::<Value>(document).unwrap())
+        .filter(|object| !object.is_null())
+        .collect()
+}
+
+/// Kinds and namespaces of what grants rights.
+fn grants(objects: &[Value]) -> BTreeSet<(String, String)> {
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    objects
+        .iter()
+        .filter(|object| object["apiVersion"] == "rbac.authorization.k8s.io/v1")
+        .map(|object| (text(&object["kind"]), text(&object["metadata"]["namespace"])))
+        .collect()
+}
+
+/// Each right as `verb resource`, of all roles together.
+fn rights(objects: &[Value]) -> BTreeSet<String> {
+    let list = |value: &Value| -> Vec<String> {
+        let items = value.as_array().cloned().unwrap_or_default();
+        items
+            .iter()
+            .map(|item| item.as_str().unwrap().to_owned())
+            .collect()
+    };
+    let mut rights = BTreeSet::new();
+    for rule in objects
+        .iter()
+        .filter_map(|object| object["rules"].as_array())
+        .flatten()
+    {
+        for resource in list(&rule["resources"]) {
+            for verb in list(&rule["verbs"]) {
+                rights.insert(format!("{verb} {resource}"));
+            }
+        }
+    }
+    rights
+}
+
+const ALWAYS: [&str; 9] = [
+    "create events",
+    "create secrets",
+    "get edgecredentials",
+    "get secrets",
+    "list edgecredentials",
+    "patch edgecredentials/status",
+    "patch events",
+    "update secrets",
+    "watch edgecredentials",
+];
+
+fn set<'a>(rights: impl IntoIterator<Item = &'a str>) -> BTreeSet<String> {
+    rights.into_iter().map(Into::into).collect()
+}
+
+#[test]
+fn by_default_the_rights_are_for_the_whole_cluster_and_exactly_what_is_needed() {
+    let objects = objects(&[]);
+    assert_eq!(
+        grants(&objects),
+        [("ClusterRole", ""), ("ClusterRoleBinding", "")]
+            .map(|(kind, namespace)| (kind.into(), namespace.into()))
+            .into()
+    );
+    let watching = ["list secrets", "watch secrets"];
+    assert_eq!(rights(&objects), set(ALWAYS.into_iter().chain(watching)));
+}
+
+#[test]
+fn with_a_list_of_namespaces_nothing_is_granted_outside_them() {
+    let objects = objects(&[("namespaces", "{one,two}")]);
+    assert_eq!(
+        grants(&objects),
+        [
+            ("Role", "one"),
+            ("Role", "two"),
+            ("RoleBinding", "one"),
+            ("RoleBinding", "two")
+        ]
+        .map(|(kind, namespace)| (kind.into(), namespace.into()))
+        .into()
+    );
+}
+
+#[test]
+fn without_watching_secrets_they_can_neither_be_listed_nor_watched() {
+    let objects = objects(&[("watchSecrets", "false")]);
+    assert_eq!(rights(&objects), set(ALWAYS));
+    let deployment = objects
+        .iter()
+        .find(|object| object["kind"] == "Deployment")
+        .unwrap();
+    let args = &deployment["spec"]["template"]["spec"]["containers"][0]["args"];
+    let args = args.as_array().unwrap();
+    assert!(args.contains(&"--watch-secrets=false".into()), "{args:?}");
+}
+
+#[test]
+fn a_value_that_does_not_exist_or_has_the_wrong_type_is_refused() {
+    let chart = Path::new(env!("CARGO_MANIFEST_DIR")).join("charts/edge-credential-operator");
+    let binaries = Binaries::locate().unwrap();
+    for value in [("namespace", "one"), ("watchSecrets", "maybe"), ("replicas", "2")] {
+        let refused = render(&binaries, &chart, "edge", "operators", &[value]);
+        assert!(refused.is_err(), "{value:?}");
+    }
+}

@@ -7,9 +7,9 @@ help: ## Show this list
 build: ## Build the operator for release
 	cargo build --release --bin edge-credential-operator
 
-demo: controlplane ## Watch tokens being requested, mounted and renewed on a local control plane (DEMO=once ends by itself)
-	cargo build -q --bin edge-credential-operator
-	cargo run -q -p kit --bin demo
+demo: ## Watch tokens being requested, mounted and renewed on a local control plane (DEMO=once ends by itself)
+	cargo build --bin edge-credential-operator
+	cargo run -p kit --bin demo
 
 test: controlplane ## Run all tests, also those on a real API server
 	cargo test --workspace

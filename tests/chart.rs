@@ -23,7 +23,12 @@ fn grants(objects: &[Value]) -> BTreeSet<(String, String)> {
     objects
         .iter()
         .filter(|object| object["apiVersion"] == "rbac.authorization.k8s.io/v1")
-        .map(|object| (text(&object["kind"]), text(&object["metadata"]["namespace"])))
+        .map(|object| {
+            (
+                text(&object["kind"]),
+                text(&object["metadata"]["namespace"]),
+            )
+        })
         .collect()
 }
 
@@ -113,7 +118,11 @@ fn without_watching_secrets_they_can_neither_be_listed_nor_watched() {
 fn a_value_that_does_not_exist_or_has_the_wrong_type_is_refused() {
     let chart = Path::new(env!("CARGO_MANIFEST_DIR")).join("charts/edge-credential-operator");
     let binaries = Binaries::locate().unwrap();
-    for value in [("namespace", "one"), ("watchSecrets", "maybe"), ("replicas", "2")] {
+    for value in [
+        ("namespace", "one"),
+        ("watchSecrets", "maybe"),
+        ("replicas", "2"),
+    ] {
         let refused = render(&binaries, &chart, "edge", "operators", &[value]);
         assert!(refused.is_err(), "{value:?}");
     }

@@ -71,6 +71,8 @@ pub(super) async fn client(path: &Path) -> Result<kube::Client> {
     config.connect_timeout = Some(Duration::from_secs(5));
     config.write_timeout = Some(Duration::from_secs(10));
     config.read_timeout = None;
+    // HTTPS_PROXY is read even for loopback, and no proxy can reach that.
+    config.proxy_url = None;
     kube::Client::try_from(config).map_err(|source| Error::Api {
         action: format!("make a client from {}", path.display()),
         source: Box::new(source),

@@ -44,6 +44,7 @@ pub use self::{
     audit::AuditEvent,
     binaries::Binaries,
     error::{Error, Result},
+    port::free as free_port,
     server::Server,
     shared::shared,
 };

@@ -14,7 +14,7 @@ const COUNT: u16 = 12_000;
 
 /// A port of 127.0.0.1 that was free a moment ago, chosen at random: control planes start side by side, and each should
 /// try another one first.
-pub(super) fn free() -> Result<u16> {
+pub fn free() -> Result<u16> {
     (0..100)
         .map(|_| {
             let random = RandomState::new().hash_one(()) % u64::from(COUNT);

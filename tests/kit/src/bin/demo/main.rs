@@ -1,0 +1,108 @@
+//! Shows the operator at work on this machine: a real Kubernetes control plane, a stand-in for Sitecore's services, and a
+//! workload that calls the APIs with the token that the operator keeps valid.
+//!
+//! It tells a time line, ends it with a summary, and stays up until Ctrl-C. With `DEMO=once` it ends by itself, with exit
+//! code 0 only if all went well. However it ends, no process and no file of it is left.
+
+mod operator;
+mod scene;
+mod story;
+mod time_line;
+mod volume;
+mod workload;
+
+use std::{env, error::Error, process::ExitCode};
+
+use futures::{FutureExt, future::BoxFuture, future::Shared};
+use tokio::signal::unix::{SignalKind, signal};
+
+use self::{
+    scene::Scene,
+    story::{Story, Verdict},
+    time_line::{Mark, TimeLine},
+};
+
+/// The result of anything here. What went wrong is only ever shown to a person.
+type Result<T, E = Box<dyn Error>> = std::result::Result<T, E>;
+
+/// Completes at Ctrl-C or SIGTERM.
+type Stop = Shared<BoxFuture<'static, ()>>;
+
+/// As a shell has it for a program that Ctrl-C ended.
+const INTERRUPTED: u8 = 130;
+
+fn main() -> ExitCode {
+    let once = match env::var("DEMO").unwrap_or_default().as_str() {
+        "" => false,
+        "once" => true,
+        other => {
+            eprintln!("demo: DEMO={other} means nothing; only DEMO=once does");
+            return ExitCode::from(2);
+        }
+    };
+    let runtime = match tokio::runtime::Runtime::new() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            eprintln!("demo: {}", chain(&error));
+            return ExitCode::FAILURE;
+        }
+    };
+    let line = TimeLine::start();
+    let code = match runtime.block_on(demo(&line, once)) {
+        Ok(code) => code,
+        Err(error) => {
+            line.say(Mark::Bad, "Failed", &chain(error.as_ref()));
+            ExitCode::FAILURE
+        }
+    };
+    // Does not wait for a build of the control plane that was interrupted.
+    runtime.shutdown_background();
+    code
+}
+
+/// Everything that it starts ends with it.
+async fn demo(line: &TimeLine, once: bool) -> Result<ExitCode> {
+    let stop = stop()?;
+    let scene = tokio::select! {
+        scene = Scene::set_up(line) => scene?,
+        () = stop.clone() => {
+            line.say(Mark::Plain, "Stopped", "before it began");
+            return Ok(ExitCode::from(INTERRUPTED));
+        }
+    };
+    let verdict = Story::new(line, &scene).run(once, stop).await;
+    drop(scene);
+    line.say(
+        Mark::Plain,
+        "Stopped",
+        "no process and no file of this demo is left",
+    );
+    Ok(match verdict {
+        Verdict::Good => ExitCode::SUCCESS,
+        Verdict::Bad => ExitCode::FAILURE,
+        Verdict::Interrupted => ExitCode::from(INTERRUPTED),
+    })
+}
+
+fn stop() -> Result<Stop> {
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut terminate = signal(SignalKind::terminate())?;
+    let stop = async move {
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+        }
+    };
+    Ok(stop.boxed().shared())
+}
+
+/// An error with all its causes.
+fn chain(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text.push_str(&format!(": {cause}"));
+        source = cause.source();
+    }
+    text
+}

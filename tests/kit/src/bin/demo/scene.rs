@@ -1,0 +1,221 @@
+//! What the story needs before it can begin: the control plane, the stand-in for Sitecore's services, the resource
+//! definition, the operator's account, and a namespace with client credentials.
+
+use std::{
+    path::{Path, PathBuf},
+    time::{Duration, Instant},
+};
+
+use k8s_openapi::api::core::v1::Secret;
+use kit::{
+    control_plane::{ControlPlane, chart},
+    sitecore::Sitecore,
+};
+use kube::{
+    Api, Client,
+    api::{ApiResource, DynamicObject, GroupVersionKind},
+};
+use serde_json::json;
+use tokio::time::sleep;
+
+use crate::{
+    Result, operator,
+    time_line::{Mark, TimeLine},
+};
+
+/// The team's namespace.
+pub const NAMESPACE: &str = "storefront";
+
+/// The EdgeCredential, and the Secret that the operator makes for it.
+pub const NAME: &str = "edge-admin";
+
+/// The Secret with the client credentials.
+pub const CREDENTIALS: &str = "edge-client";
+
+/// The release, which gives the chart's objects their name, and the operator's namespace.
+const OPERATOR: &str = "edge-credential-operator";
+
+/// How long tokens live: long enough to be watched, short enough to wait for. Sitecore's live for 24 hours.
+pub const LIFETIME: Duration = Duration::from_secs(30);
+
+const CLIENT_ID: &str = "demo-client";
+const CLIENT_SECRET: &str = "demo-secret";
+
+/// An API server holds up whoever creates an object within 2 seconds of its definition, in case other API servers have not
+/// seen the definition yet. Without a wait it would look as if the operator were that slow.
+const SETTLE: Duration = Duration::from_secs(2);
+
+/// What of the chart takes part. Its Deployment and Service don't: there's no node to run a pod.
+const KINDS: [&str; 4] = [
+    "CustomResourceDefinition",
+    "ServiceAccount",
+    "ClusterRole",
+    "ClusterRoleBinding",
+];
+
+/// The stage and the props.
+pub struct Scene {
+    /// Ends first: whoever is still calling is refused.
+    pub sitecore: Sitecore,
+    /// Ends last, and its folder with it.
+    pub control_plane: ControlPlane,
+    /// The operator's program.
+    pub program: PathBuf,
+    /// The kubeconfig of the operator's service account.
+    pub operator_kubeconfig: PathBuf,
+    /// A client that may do anything.
+    pub client: Client,
+    /// Calls the operator's health check and Sitecore's stand-in.
+    pub http: reqwest::Client,
+}
+
+impl Scene {
+    /// Sets everything up, and tells so. If the control plane has to be built first, that takes minutes.
+    pub async fn set_up(line: &TimeLine) -> Result<Scene> {
+        let program = operator::program()?;
+        line.say(
+            Mark::Plain,
+            "Control plane",
+            "etcd, kube-apiserver and kube-controller-manager are starting on this machine…",
+        );
+        let start = Instant::now();
+        let control_plane = ControlPlane::start().await?;
+        let client = control_plane.admin_client().await?;
+        let version = client.apiserver_version().await?.git_version;
+        let text = format!(
+            "ready after {:.1} s: Kubernetes {version} with RBAC, without nodes",
+            start.elapsed().as_secs_f64()
+        );
+        line.say(Mark::Good, "Control plane", &text);
+
+        let sitecore = Sitecore::start()?;
+        sitecore.add_client(CLIENT_ID, CLIENT_SECRET);
+        sitecore.set_lifetime(CLIENT_ID, LIFETIME);
+        let text = format!(
+            "for Sitecore's token endpoint, Token, Admin and Delivery API listens on {}",
+            sitecore.url()
+        );
+        line.say(Mark::Good, "Stand-in", &text);
+
+        install(&control_plane).await?;
+        line.say(
+            Mark::Good,
+            "CRD",
+            "applied and established, with the operator's ServiceAccount and RBAC: all as the Helm chart renders them",
+        );
+        prepare_namespace(&control_plane).await?;
+        let text = format!("{NAMESPACE} created, with client credentials in Secret {CREDENTIALS}");
+        line.say(Mark::Good, "Namespace", &text);
+        let operator_kubeconfig = control_plane
+            .service_account_kubeconfig(OPERATOR, OPERATOR)
+            .await?;
+        let http = reqwest::Client::builder()
+            .no_proxy()
+            .timeout(Duration::from_secs(5))
+            .build()?;
+        Ok(Scene {
+            sitecore,
+            control_plane,
+            program,
+            operator_kubeconfig,
+            client,
+            http,
+        })
+    }
+
+    /// Token requests so far.
+    pub fn requests(&self) -> u64 {
+        self.sitecore.requests(CLIENT_ID)
+    }
+
+    /// The Secrets of the namespace.
+    pub fn secrets(&self) -> Api<Secret> {
+        Api::namespaced(self.client.clone(), NAMESPACE)
+    }
+
+    /// The EdgeCredentials of the namespace.
+    pub fn edge_credentials(&self) -> Api<DynamicObject> {
+        Api::namespaced_with(self.client.clone(), NAMESPACE, &resource())
+    }
+
+    /// The EdgeCredential to be created.
+    pub fn edge_credential(&self) -> DynamicObject {
+        DynamicObject::new(NAME, &resource()).data(json!({
+            "spec": {
+                "credentialsSecretRef": {"name": CREDENTIALS},
+                "tokenURL": self.sitecore.token_url(),
+            },
+        }))
+    }
+}
+
+fn resource() -> ApiResource {
+    let kind = GroupVersionKind::gvk("edgecredentials.io", "v1alpha1", "EdgeCredential");
+    ApiResource::from_gvk(&kind)
+}
+
+/// The definition and the operator's account, as installing the chart would create them.
+async fn install(control_plane: &ControlPlane) -> Result<()> {
+    let chart = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("../../charts")
+        .join(OPERATOR);
+    let manifests = chart::render(control_plane.binaries(), &chart, OPERATOR, OPERATOR, &[])?;
+    let wanted = select(&manifests, &KINDS);
+    control_plane.apply(&namespace(OPERATOR)).await?;
+    control_plane.apply(&wanted).await?;
+    let wait = [
+        "wait",
+        "--for=condition=Established",
+        "--timeout=60s",
+        "crd/edgecredentials.edgecredentials.io",
+    ];
+    control_plane.kubectl(&wait).await?;
+    sleep(SETTLE).await;
+    Ok(())
+}
+
+async fn prepare_namespace(control_plane: &ControlPlane) -> Result<()> {
+    let secret = format!(
+        "---
+apiVersion: v1
+kind: Secret
+metadata: {{name: {CREDENTIALS}, namespace: {NAMESPACE}}}
+stringData: {{client_id: {CLIENT_ID}, client_secret: {CLIENT_SECRET}}}
+"
+    );
+    control_plane
+        .apply(&(namespace(NAMESPACE) + &secret))
+        .await?;
+    Ok(())
+}
+
+fn namespace(name: &str) -> String {
+    format!("{{apiVersion: v1, kind: Namespace, metadata: {{name: {name}}}}}\n")
+}
+
+/// The documents of these kinds.
+fn select(manifests: &str, kinds: &[&str]) -> String {
+    manifests
+        .split("\n---")
+        .filter(|document| {
+            let kind = document
+                .lines()
+                .find_map(|line| line.strip_prefix("kind: "));
+            kind.is_some_and(|kind| kinds.contains(&kind.trim()))
+        })
+        .collect::<Vec<_>>()
+        .join("\n---")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_documents_of_the_wanted_kinds_are_taken() {
+        let manifests = "---\n# Source: a\nkind: Role\nrules:\n  kind: x\n---\nkind: Service\n---\nkind: Role\n";
+        let selected = select(manifests, &["Role"]);
+        assert_eq!(selected.matches("kind: Role").count(), 2);
+        assert!(!selected.contains("Service"));
+    }
+}

@@ -8,6 +8,20 @@
 //! - [`operator`]: the process around it.
 //! - [`config`]: what the administrator sets; [`clock`]: where the time comes from.
 
+// A panic would end the work on one object, or the process: no input may cause one.
+#![cfg_attr(
+    not(test),
+    warn(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::panic,
+        clippy::indexing_slicing,
+        clippy::todo,
+        clippy::unimplemented,
+        clippy::unreachable
+    )
+)]
+
 pub mod api;
 pub mod clock;
 pub mod config;

@@ -1,5 +1,19 @@
 //! `edge-credential-operator run` and `edge-credential-operator crd`.
 
+// A panic would end the work on one object, or the process: no input may cause one.
+#![cfg_attr(
+    not(test),
+    warn(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::panic,
+        clippy::indexing_slicing,
+        clippy::todo,
+        clippy::unimplemented,
+        clippy::unreachable
+    )
+)]
+
 use std::{error::Error, process::ExitCode};
 
 use clap::Parser;

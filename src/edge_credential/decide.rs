@@ -7,6 +7,7 @@ use k8s_openapi::{
     api::core::v1::Secret,
     jiff::{SignedDuration, Timestamp},
 };
+use secrecy::ExposeSecret;
 
 use super::{
     credentials::Credentials,
@@ -80,6 +81,8 @@ pub enum Action {
         request: Box<TokenRequest>,
         /// Whether a token in memory will not do, because a person asked for a new one.
         forced: bool,
+        /// The attempts that failed before, if they still count.
+        failures: Option<Failures>,
     },
 }
 
@@ -148,23 +151,30 @@ pub fn decide(observed: Observed<'_>, now: Timestamp) -> Decision {
 
     let requested = renew_requested(object, stored.as_ref());
     let failures = standing_failures(object, &credentials, requested);
-    let due = requested
-        || failures.is_some()
-        || stored.as_ref().is_none_or(|stored| {
-            now >= renew_at(object, &stored.token) || !stored.is_of(&credentials.client)
-        });
-    if !due {
+    let outdated = stored.as_ref().is_none_or(|stored| {
+        now >= renew_at(object, &stored.token) || !stored.is_of(&credentials.client)
+    });
+    if !requested && failures.is_none() && !outdated {
         return Decision {
             action: scene.keep(stored),
             trouble: Trouble::None,
         };
     }
 
-    let waiting = failures.filter(|failures| now < failures.next_attempt_at.0);
-    let write_failed = waiting.is_some() && Class::of(standing_reason(object)) == Class::Write;
+    let write_failed = failures.is_some() && Class::of(standing_reason(object)) == Class::Write;
+    let waiting = failures
+        .clone()
+        .filter(|failures| now < failures.next_attempt_at.0);
+    let may_write = !write_failed || waiting.is_none();
+    let is_news = |held: &Token| {
+        outdated
+            || stored.as_ref().is_none_or(|stored| {
+                stored.token.access_token.expose_secret() != held.access_token.expose_secret()
+            })
+    };
     let fresh = held
         .clone()
-        .filter(|held| !requested && !write_failed && now < renew_at(object, held));
+        .filter(|held| !requested && may_write && is_news(held) && now < renew_at(object, held));
     if let Some(token) = fresh {
         let proven = ProvenToken::new(token, &credentials.client, object.renew_request());
         return Decision {
@@ -172,18 +182,28 @@ pub fn decide(observed: Observed<'_>, now: Timestamp) -> Decision {
             trouble: Trouble::None,
         };
     }
+    if write_failed && may_write && !outdated {
+        // It may have been a repair that could not be written: that needs no other token.
+        let repair = scene.keep(stored.clone());
+        if matches!(repair, Action::Write(_)) {
+            return Decision {
+                action: repair,
+                trouble: Trouble::None,
+            };
+        }
+    }
     match waiting {
-        Some(failures) if write_failed => Decision {
+        Some(waiting) if write_failed => Decision {
             action: Action::Leave(stored),
-            trouble: Trouble::Standing(failures),
+            trouble: Trouble::Standing(waiting),
         },
-        Some(failures) => {
+        Some(waiting) => {
             // A token that is due but valid is still worth having.
             let last = held
                 .map(|token| ProvenToken::new(token, &credentials.client, object.renew_request()));
             Decision {
                 action: scene.keep(stored.or(last)),
-                trouble: Trouble::Standing(failures),
+                trouble: Trouble::Standing(waiting),
             }
         }
         None => Decision {
@@ -192,7 +212,9 @@ pub fn decide(observed: Observed<'_>, now: Timestamp) -> Decision {
                     parameters,
                     credentials: credentials.client,
                 }),
-                forced: requested,
+                // What failed although the stored token is good was asked for by a person.
+                forced: requested || (failures.is_some() && !write_failed && !outdated),
+                failures,
             },
             trouble: Trouble::None,
         },
@@ -362,7 +384,10 @@ pub fn back_off(class: Class, attempts: i32, jitter: f64) -> SignedDuration {
 /// A number from 0 to 1 that is the same for the same words, and spread evenly over different ones.
 fn fraction(words: &[&str]) -> f64 {
     let hash = digest::digest(&digest::SHA256, words.join("\0").as_bytes());
-    let mut first = [0; 4];
-    first.copy_from_slice(&hash.as_ref()[..4]);
-    f64::from(u32::from_be_bytes(first)) / f64::from(u32::MAX)
+    let first = hash.as_ref().iter().take(4);
+    let number = first.fold(0_u32, |number, byte| number << 8 | u32::from(*byte));
+    f64::from(number) / f64::from(u32::MAX)
 }
+
+#[cfg(test)]
+mod tests;

@@ -41,8 +41,10 @@ pub async fn observe<'a>(
                 source,
             })
     };
+    // Both to the end, and judged in order: the first one to fail would be another each time, and so the status.
     let (credentials_secret, target_secret) =
-        futures::future::try_join(read(&names.name), read(target_name)).await?;
+        futures::future::join(read(&names.name), read(target_name)).await;
+    let (credentials_secret, target_secret) = (credentials_secret?, target_secret?);
 
     let parameters = parameters(object, &context.allowed_origins).map_err(Error::Spec);
     let credentials =

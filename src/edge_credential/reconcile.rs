@@ -14,7 +14,10 @@ use kube::{
 use super::{
     context::Context,
     credentials::Credentials,
-    decide::{Action, Decision, decide, failed, renew_at, standing_failures, standing_reason},
+    decide::{
+        Action, Decision, Rendered, Target, decide, failed, renew_at, standing_failures,
+        standing_reason,
+    },
     error::{Class, Error, Trouble, is_conflict, is_namespace_gone},
     observe::{observe, secrets},
     status::{Outcome, status},
@@ -23,7 +26,7 @@ use super::{
 };
 use crate::{
     api::{EdgeCredential, EdgeCredentialStatus, Reason, edge_credential::Failures},
-    oauth::Token,
+    oauth::{Token, TokenRequest},
 };
 
 /// The field manager of everything that is written. Never changed: fields would be left behind under the old name.
@@ -34,6 +37,10 @@ const CONFLICT_ATTEMPTS: usize = 3;
 
 /// How long to wait where only a person or another object's change can help, which a watch reports sooner.
 const BLOCKED_WAIT: SignedDuration = SignedDuration::from_mins(5);
+
+/// The same where a right is missing. No watch reports that it was granted, and an API server that has just started
+/// refuses everything until it knows the roles (seen on Kubernetes 1.37).
+const RIGHTS_WAIT: SignedDuration = SignedDuration::from_secs(10);
 
 /// What a reconciliation came to, for logs, events and metrics.
 #[derive(Debug)]
@@ -162,135 +169,124 @@ async fn visit(object: &EdgeCredential, context: &Context) -> Result<Done, Error
         }
         Err(error) => return Err(error),
     };
-    let credentials = observed.credentials.as_ref().ok().cloned();
-    let target = observed
-        .target
-        .as_ref()
-        .ok()
-        .and_then(Option::as_ref)
-        .cloned();
-    let existing = target.as_ref().map(|target| &target.secret);
-    let stored = target.as_ref().and_then(|target| target.stored.clone());
-    let started = context.clock.now();
-    let Decision { action, trouble } = decide(observed, started);
+    let visit = Visit {
+        object,
+        context,
+        credentials: observed.credentials.as_ref().ok().cloned(),
+        target: observed.target.as_ref().ok().cloned().flatten(),
+        started: context.clock.now(),
+    };
+    let Decision { action, trouble } = decide(observed, visit.started);
     match action {
         Action::Leave(token) => Ok(Done::without_action(token, trouble)),
-        Action::Write(rendered) => {
-            let valid = stored.filter(|stored| stored.token.is_valid(started));
-            let written = write(object, &rendered.secret, existing, context).await;
-            settle(
-                object,
-                written,
-                rendered.proven,
-                valid,
-                credentials.as_ref(),
-                context,
-            )
-            .map(|(outcome, wrote)| Done {
-                outcome: Outcome {
-                    trouble: match outcome.trouble {
-                        Trouble::None => trouble,
-                        failed => failed,
-                    },
-                    ..outcome
-                },
-                requested: false,
-                wrote,
-                renewal_delay: None,
-            })
-        }
-        Action::Request { request, forced } => {
-            let delay = stored
-                .as_ref()
-                .filter(|stored| {
-                    !forced
-                        && credentials
-                            .as_ref()
-                            .is_some_and(|it| stored.is_of(&it.client))
-                })
-                .map(|stored| started.duration_since(renew_at(object, &stored.token)))
-                .filter(|delay| delay.is_positive());
-            let parameters = request.parameters.clone();
-            let client = request.credentials.clone();
-            let fresh = |held: &Token| !forced && started < renew_at(object, held);
-            let answer = context.tokens.request(*request, fresh).await;
-            let now = context.clock.now();
-            let valid = stored.filter(|stored| stored.token.is_valid(now));
-            let mut done = match answer {
-                Ok(token) => {
-                    let proven = ProvenToken::new(token, &client, object.renew_request());
-                    let secret = render(object, &parameters, &proven, existing);
-                    let written = write(object, &secret, existing, context).await;
-                    let (outcome, wrote) = settle(
-                        object,
-                        written,
-                        proven,
-                        valid,
-                        credentials.as_ref(),
-                        context,
-                    )?;
-                    Done {
-                        outcome,
-                        requested: true,
-                        wrote,
-                        renewal_delay: delay,
-                    }
-                }
-                Err(error) => {
-                    let error = Error::RequestToken(error);
-                    let failures = count(object, &error, credentials.as_ref(), forced, now);
-                    let mut done = Done::without_action(valid, Trouble::Failed(error, failures));
-                    done.renewal_delay = delay;
-                    done
-                }
-            };
-            done.outcome.attempted = true;
-            Ok(done)
-        }
+        Action::Write(rendered) => visit.reuse(*rendered, trouble).await,
+        Action::Request {
+            request,
+            forced,
+            failures,
+        } => visit.renew(*request, forced, failures.as_ref()).await,
     }
 }
 
-/// What a write of the target means: the new token is in it, or the one that was there before still is.
-fn settle(
-    object: &EdgeCredential,
-    written: Result<(), Error>,
-    new: ProvenToken,
-    valid: Option<ProvenToken>,
-    credentials: Option<&Credentials>,
-    context: &Context,
-) -> Result<(Outcome, bool), Error> {
-    let (token, trouble, wrote) = match written {
-        Ok(()) => (Some(new), Trouble::None, true),
-        Err(Error::WriteTarget { source, secret })
-            if is_conflict(&source) || is_namespace_gone(&source) =>
-        {
-            return Err(Error::WriteTarget { secret, source });
-        }
-        Err(error) => {
-            let failures = count(object, &error, credentials, false, context.clock.now());
-            (valid, Trouble::Failed(error, failures), false)
-        }
-    };
-    let outcome = Outcome {
-        token,
-        trouble,
-        attempted: false,
-    };
-    Ok((outcome, wrote))
+/// What acting on a decision needs.
+struct Visit<'a> {
+    object: &'a EdgeCredential,
+    context: &'a Context,
+    credentials: Option<Credentials>,
+    target: Option<Target>,
+    started: Timestamp,
 }
 
-/// One more failure on top of those that still count.
-fn count(
-    object: &EdgeCredential,
-    error: &Error,
-    credentials: Option<&Credentials>,
-    anew: bool,
-    now: Timestamp,
-) -> Failures {
-    let earlier = credentials
-        .filter(|_| !anew)
-        .and_then(|credentials| standing_failures(object, credentials, false));
-    failed(earlier.as_ref(), error, object, credentials, now)
+impl Visit<'_> {
+    /// Writes a token that is at hand. What was in the way of more still is, and says more than a failed write.
+    async fn reuse(&self, rendered: Rendered, trouble: Trouble) -> Result<Done, Error> {
+        let mut done = self.put(&rendered.secret, rendered.proven).await?;
+        if !matches!(trouble, Trouble::None) {
+            done.outcome.trouble = trouble;
+        }
+        Ok(done)
+    }
+
+    /// Requests a token and writes it.
+    async fn renew(
+        &self,
+        request: TokenRequest,
+        forced: bool,
+        failures: Option<&Failures>,
+    ) -> Result<Done, Error> {
+        let object = self.object;
+        let parameters = request.parameters.clone();
+        let client = request.credentials.clone();
+        let fresh = |held: &Token| !forced && self.started < renew_at(object, held);
+        let mut done = match self.context.tokens.request(request, fresh).await {
+            Ok(token) => {
+                let proven = ProvenToken::new(token, &client, object.renew_request());
+                let secret = render(object, &parameters, &proven, self.existing());
+                self.put(&secret, proven).await?
+            }
+            Err(error) => {
+                let error = Error::RequestToken(error);
+                let failures = self.count(failures, &error);
+                Done::without_action(self.still_valid(), Trouble::Failed(error, failures))
+            }
+        };
+        done.requested = true;
+        done.outcome.attempted = true;
+        done.renewal_delay = self.delay().filter(|_| !forced);
+        Ok(done)
+    }
+
+    /// Writes the target. Where that fails, the token that was there before still is.
+    async fn put(&self, secret: &Secret, proven: ProvenToken) -> Result<Done, Error> {
+        match write(self.object, secret, self.existing(), self.context).await {
+            Ok(()) => {
+                let mut done = Done::without_action(Some(proven), Trouble::None);
+                done.wrote = true;
+                Ok(done)
+            }
+            Err(Error::WriteTarget { source, secret })
+                if is_conflict(&source) || is_namespace_gone(&source) =>
+            {
+                Err(Error::WriteTarget { secret, source })
+            }
+            Err(error) => {
+                let earlier = self
+                    .credentials
+                    .as_ref()
+                    .and_then(|credentials| standing_failures(self.object, credentials, false));
+                let failures = self.count(earlier.as_ref(), &error);
+                Ok(Done::without_action(
+                    self.still_valid(),
+                    Trouble::Failed(error, failures),
+                ))
+            }
+        }
+    }
+
+    fn existing(&self) -> Option<&Secret> {
+        self.target.as_ref().map(|target| &target.secret)
+    }
+
+    fn still_valid(&self) -> Option<ProvenToken> {
+        let now = self.context.clock.now();
+        let stored = self.target.as_ref()?.stored.clone()?;
+        Some(stored).filter(|stored| stored.token.is_valid(now))
+    }
+
+    fn count(&self, earlier: Option<&Failures>, error: &Error) -> Failures {
+        let now = self.context.clock.now();
+        failed(earlier, error, self.object, self.credentials.as_ref(), now)
+    }
+
+    /// How late this is for a renewal, if it is one that was due by time.
+    fn delay(&self) -> Option<SignedDuration> {
+        let stored = self.target.as_ref()?.stored.as_ref()?;
+        let same_credentials = stored.is_of(&self.credentials.as_ref()?.client);
+        let delay = self
+            .started
+            .duration_since(renew_at(self.object, &stored.token));
+        Some(delay).filter(|delay| same_credentials && delay.is_positive())
+    }
 }
 
 /// Creates the target, or replaces the very one that was read: uid and resourceVersion are in it, so a Secret that
@@ -364,6 +360,9 @@ fn requeue_after(
     let attempt = match &outcome.trouble {
         Trouble::Failed(_, failures) | Trouble::Standing(failures) => {
             Some(failures.next_attempt_at.0)
+        }
+        Trouble::Found(error) if error.reason() == Reason::RBACMissing => {
+            now.saturating_add(RIGHTS_WAIT).ok()
         }
         Trouble::None | Trouble::Suspended | Trouble::Found(_) => None,
     };

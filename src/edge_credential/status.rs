@@ -209,3 +209,376 @@ fn sentence(error: &Error) -> String {
         chars.as_str()
     )
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::{
+        edge_credential::{
+            credentials::{CredentialsProblem, Flaw},
+            parameters::SpecProblem,
+            target::TargetProblem,
+            testing::{
+                CANARY, answer, ask_to_renew, at, credentials, failures, object, object_with,
+                proven, token,
+            },
+        },
+        oauth::{Defect, TokenError, Unreachable},
+    };
+
+    const DOWN: TokenError = TokenError::Unreachable(Unreachable::Timeout);
+
+    const REJECTED: TokenError = TokenError::Refused {
+        status: 401,
+        error: Some("access_denied"),
+    };
+
+    fn failed(error: TokenError, count: i32) -> Trouble {
+        Trouble::Failed(Error::RequestToken(error), failures(count, 60))
+    }
+
+    fn target(problem: TargetProblem) -> Trouble {
+        Trouble::Found(Error::Target {
+            secret: "edge".into(),
+            problem,
+        })
+    }
+
+    fn outcome(token: Option<Token>, trouble: Trouble) -> Outcome {
+        Outcome {
+            token: token.map(proven),
+            trouble,
+            attempted: false,
+        }
+    }
+
+    fn valid() -> Option<Token> {
+        Some(token(-1000, 9000))
+    }
+
+    fn find(status: &EdgeCredentialStatus, type_: ConditionType) -> (bool, &str, &str) {
+        let condition = conditions::find(&status.conditions, type_).unwrap();
+        (
+            condition.status == "True",
+            &condition.reason,
+            &condition.message,
+        )
+    }
+
+    /// What kstatus makes of an object (`sigs.k8s.io/cli-utils`, `pkg/kstatus`, `GetStandardStatus` and `Ready`).
+    fn kstatus(object: &EdgeCredential) -> &'static str {
+        let Some(status) = &object.status else {
+            return "InProgress";
+        };
+        if status.observed_generation != object.metadata.generation {
+            return "InProgress";
+        }
+        let holds = |type_| conditions::holds(&status.conditions, type_);
+        if holds(ConditionType::Stalled) {
+            "Failed"
+        } else if holds(ConditionType::Reconciling) || !holds(ConditionType::Ready) {
+            "InProgress"
+        } else {
+            "Current"
+        }
+    }
+
+    #[test]
+    fn people_and_programs_read_the_same() {
+        let spec = |field| Error::Spec(SpecProblem::Invalid { field, rule: "is" });
+        let missing = |problem| Error::Credentials {
+            secret: "edge-client".into(),
+            problem,
+        };
+        let malformed = CredentialsProblem::Malformed {
+            key: "client_id".into(),
+            flaw: Flaw::Padded,
+        };
+        let read = |code| Error::ReadSecret {
+            secret: "edge".into(),
+            source: answer(code, None),
+        };
+        let written = |code| Error::WriteTarget {
+            secret: "edge".into(),
+            source: answer(code, None),
+        };
+        let unusable = |defect| TokenError::Unusable(defect);
+        for (token, trouble, ready, reason, expected) in [
+            (valid(), Trouble::None, true, "TokenValid", "Current"),
+            (valid(), Trouble::Suspended, true, "Suspended", "Current"),
+            (None, Trouble::Suspended, false, "Suspended", "InProgress"),
+            (
+                None,
+                Trouble::Found(missing(CredentialsProblem::NotFound)),
+                false,
+                "CredentialsNotFound",
+                "InProgress",
+            ),
+            (
+                None,
+                Trouble::Found(missing(malformed)),
+                false,
+                "CredentialsMalformed",
+                "Failed",
+            ),
+            (
+                valid(),
+                Trouble::Found(missing(CredentialsProblem::NotFound)),
+                true,
+                "TokenValid",
+                "InProgress",
+            ),
+            (
+                None,
+                Trouble::Found(spec("spec.audience")),
+                false,
+                "InvalidSpec",
+                "Failed",
+            ),
+            (
+                None,
+                target(TargetProblem::NotOwned),
+                false,
+                "TargetNotOwned",
+                "Failed",
+            ),
+            (
+                None,
+                target(TargetProblem::OwnedByAnother),
+                false,
+                "TargetConflict",
+                "Failed",
+            ),
+            (
+                None,
+                Trouble::Found(read(403)),
+                false,
+                "RBACMissing",
+                "Failed",
+            ),
+            (
+                None,
+                failed(DOWN, 1),
+                false,
+                "TokenEndpointUnavailable",
+                "InProgress",
+            ),
+            (valid(), failed(DOWN, 1), true, "TokenValid", "InProgress"),
+            (
+                valid(),
+                failed(DOWN, 1_000_000),
+                true,
+                "TokenValid",
+                "InProgress",
+            ),
+            (
+                None,
+                failed(REJECTED, 3),
+                false,
+                "CredentialsRejected",
+                "InProgress",
+            ),
+            (
+                None,
+                failed(REJECTED, 4),
+                false,
+                "CredentialsRejected",
+                "Failed",
+            ),
+            (valid(), failed(REJECTED, 4), true, "TokenValid", "Failed"),
+            (
+                None,
+                failed(TokenError::Redirected { status: 302 }, 1),
+                false,
+                "RedirectRefused",
+                "Failed",
+            ),
+            (
+                None,
+                failed(unusable(Defect::UnknownLifetime), 1),
+                false,
+                "UnknownLifetime",
+                "Failed",
+            ),
+            (
+                None,
+                Trouble::Failed(written(403), failures(9, 60)),
+                false,
+                "TargetWriteForbidden",
+                "InProgress",
+            ),
+        ] {
+            let mut object = object();
+            let outcome = outcome(token, trouble);
+            let status = status(&object, &outcome, at(0));
+            let row = format!("{outcome:?}\n{status:#?}");
+            assert_eq!(status.conditions.len(), 3);
+            let (is_ready, of_ready, _) = find(&status, ConditionType::Ready);
+            assert_eq!((is_ready, of_ready), (ready, reason), "{row}");
+            assert_eq!(status.token.is_some(), ready, "{row}");
+            object.status = Some(status);
+            assert_eq!(kstatus(&object), expected, "{row}");
+            object.metadata.generation = Some(2);
+            assert_eq!(kstatus(&object), "InProgress", "{row}");
+        }
+    }
+
+    #[test]
+    fn the_token_is_described_but_not_shown() {
+        let token = valid().unwrap();
+        let access_token = token.access_token.expose_secret().to_owned();
+        let object = object_with(json!({"target": {"name": "token"}}));
+        let status = status(&object, &outcome(Some(token), Trouble::None), at(0));
+        let text = serde_json::to_string(&status).unwrap();
+        for part in access_token.split('.') {
+            assert!(!text.contains(part));
+        }
+        let described = status.token.unwrap();
+        assert_eq!(described.issued_at.0, at(-1000));
+        assert_eq!(described.expires_at.0, at(9000));
+        assert!(at(-1000) < described.renew_at.0 && described.renew_at.0 < at(9000));
+        assert_eq!(described.audience, "https://api.sitecorecloud.io");
+        assert_eq!(described.scope.as_deref(), Some("edge.admin:manage"));
+        assert_eq!(described.token_type, "Bearer");
+        assert_eq!(described.tenant_id.as_deref(), Some("tenant-1"));
+        assert_eq!(described.organization_id.as_deref(), Some("org_1"));
+        assert_eq!(status.target.unwrap().name, "token");
+        assert_eq!(status.observed_generation, Some(1));
+    }
+
+    #[test]
+    fn messages_are_sentences_that_say_what_comes_next() {
+        let object = object();
+        let status = status(&object, &outcome(valid(), failed(REJECTED, 2)), at(0));
+        let cause = "The token endpoint answered HTTP 401 (access_denied). Attempt 2 failed; the next one is at \
+                     2027-01-15T08:01:00Z.";
+        assert_eq!(
+            find(&status, ConditionType::Ready).2,
+            format!(
+                "The Secret \"edge\" holds a token that is valid until 2027-01-15T10:30:00Z. Its renewal: {cause}"
+            )
+        );
+        assert_eq!(find(&status, ConditionType::Reconciling).2, cause);
+        assert_eq!(find(&status, ConditionType::Stalled).2, cause);
+        assert_eq!(status.failures, Some(failures(2, 60)));
+    }
+
+    #[test]
+    fn a_token_that_expired_is_told_with_the_cause_of_its_not_being_renewed() {
+        let mut object = object();
+        object.status = Some(status(&object, &outcome(valid(), failed(DOWN, 1)), at(0)));
+        let later = status(&object, &outcome(None, failed(DOWN, 2)), at(9000));
+        let (ready, reason, message) = find(&later, ConditionType::Ready);
+        assert!(!ready);
+        assert_eq!(reason, "TokenExpired");
+        assert!(
+            message
+                .starts_with("The token expired at 2027-01-15T10:30:00Z. The token endpoint did"),
+            "{message}"
+        );
+        assert_eq!(
+            find(&later, ConditionType::Reconciling).1,
+            "TokenEndpointUnavailable"
+        );
+        let described = later.token.as_ref().unwrap();
+        assert_eq!(described.expires_at.0, at(9000));
+        assert_eq!(later.target.as_ref().unwrap().name, "edge");
+
+        object.status = Some(later);
+        let renewed = Some(token(9001, 19_000));
+        let healed = status(&object, &outcome(renewed, Trouble::None), at(9001));
+        assert_eq!(find(&healed, ConditionType::Ready).1, "TokenValid");
+        assert_eq!(healed.failures, None);
+    }
+
+    #[test]
+    fn a_failure_that_still_stands_is_told_as_before() {
+        for (token, error, count) in [
+            (None, DOWN, 1),
+            (valid(), DOWN, 7),
+            (valid(), REJECTED, 9),
+            (None, REJECTED, 9),
+        ] {
+            let mut object = object();
+            let first = status(
+                &object,
+                &outcome(token.clone(), failed(error, count)),
+                at(0),
+            );
+            object.status = Some(first.clone());
+            let standing = Trouble::Standing(failures(count, 60));
+            let second = status(&object, &outcome(token, standing), at(30));
+            assert_eq!(first, second);
+        }
+        let standing = outcome(None, Trouble::Standing(failures(3, 60)));
+        let lost = status(&object(), &standing, at(0));
+        assert_eq!(
+            find(&lost, ConditionType::Ready),
+            (
+                false,
+                "TokenEndpointUnavailable",
+                "Attempt 3 failed; the next one is at 2027-01-15T08:01:00Z."
+            )
+        );
+    }
+
+    #[test]
+    fn the_same_outcome_makes_the_same_status_whenever_it_is_told() {
+        let troubles: [fn() -> Trouble; 7] = [
+            || Trouble::None,
+            || Trouble::Suspended,
+            || target(TargetProblem::Immutable),
+            || failed(DOWN, 1),
+            || failed(REJECTED, 4),
+            || failed(TokenError::Unusable(Defect::WrongAudience), 3),
+            || {
+                Trouble::Found(Error::ReadSecret {
+                    secret: "edge".into(),
+                    source: answer(403, Some(CANARY)),
+                })
+            },
+        ];
+        for earlier in troubles {
+            for trouble in troubles {
+                for token in [None, valid()] {
+                    let mut object = object();
+                    ask_to_renew(&mut object, "now");
+                    object.status = Some(status(&object, &outcome(valid(), earlier()), at(-500)));
+                    let first = status(&object, &outcome(token.clone(), trouble()), at(0));
+                    object.status = Some(first.clone());
+                    let second = status(&object, &outcome(token, trouble()), at(5000));
+                    assert_eq!(first, second);
+                    let text = serde_json::to_string(&second).unwrap();
+                    assert!(!text.contains(CANARY), "{text}");
+                    assert!(!text.contains(credentials().client.client_secret.expose_secret()));
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_renew_request_is_handled_once_it_was_attempted_or_answered() {
+        let mut object = object();
+        ask_to_renew(&mut object, "now");
+        let mut attempt = outcome(valid(), failed(DOWN, 1));
+        let handled = |object: &EdgeCredential, outcome: &Outcome| {
+            status(object, outcome, at(0)).last_handled_renew_request
+        };
+        assert_eq!(handled(&object, &attempt), None);
+        attempt.attempted = true;
+        assert_eq!(handled(&object, &attempt).as_deref(), Some("now"));
+
+        let mut answered = outcome(valid(), Trouble::None);
+        answered.token.as_mut().unwrap().renew_request = Some("now".into());
+        assert_eq!(handled(&object, &answered).as_deref(), Some("now"));
+        answered.token.as_mut().unwrap().renew_request = Some("earlier".into());
+        assert_eq!(handled(&object, &answered), None);
+
+        // Remembered when the annotation goes.
+        object.status = Some(status(&object, &attempt, at(0)));
+        object.metadata.annotations = None;
+        assert_eq!(handled(&object, &answered).as_deref(), Some("now"));
+    }
+}

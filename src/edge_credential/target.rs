@@ -206,9 +206,11 @@ fn token_in(value: &ByteString) -> Option<SecretString> {
         let Json { access_token } = serde_json::from_str(text).ok()?;
         return Some(access_token).filter(|token| is_bearer_token(token.expose_secret()));
     }
+    // No token has a space in it, but an opaque one may begin with this very word.
     let token = text
-        .strip_prefix(TOKEN_TYPE)
-        .map_or(text, |token| token.trim_start_matches(' '));
+        .split_once(' ')
+        .filter(|(scheme, _)| *scheme == TOKEN_TYPE)
+        .map_or(text, |(_, token)| token);
     is_bearer_token(token).then(|| token.into())
 }
 
@@ -231,13 +233,8 @@ fn code(token: &Token, purpose: &str, statement: &str) -> String {
         token.access_token.expose_secret().as_bytes(),
     );
     let mut context = hmac::Context::with_key(&key);
-    let times = serde_json::json!([
-        purpose,
-        token.issued_at.as_second(),
-        token.expires_at.as_second(),
-        token.scope
-    ])
-    .to_string();
+    let times =
+        serde_json::json!([purpose, token.issued_at, token.expires_at, token.scope]).to_string();
     context.update(&times.len().to_be_bytes());
     context.update(times.as_bytes());
     context.update(statement.as_bytes());
@@ -380,3 +377,6 @@ fn data(object: &EdgeCredential, token: &Token) -> BTreeMap<String, ByteString> 
         })
         .collect()
 }
+
+#[cfg(test)]
+mod tests;

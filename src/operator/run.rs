@@ -148,6 +148,8 @@ pub async fn serve(
         })
         .collect();
     let asked = tokio::select! {
+        // The controllers end on it too, and may be done before this task looks.
+        biased;
         () = shutdown => true,
         _ = work.join_next() => false,
     };

@@ -6,6 +6,12 @@
 
 mod canary;
 mod crash;
+mod expiry;
 mod harness;
-
+mod healing;
 mod lifecycle;
+mod outage;
+mod process;
+mod refusals;
+mod requests;
+mod schema;

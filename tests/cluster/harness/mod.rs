@@ -6,8 +6,7 @@ mod namespace;
 mod operator;
 mod scene;
 
-pub use namespace::{CLIENT, CREDENTIALS, Namespace, SECRET, condition, credentials, reason, text};
-pub use operator::Operator;
+pub use namespace::{CLIENT, CREDENTIALS, Namespace, SECRET, condition, credentials, text};
 pub use scene::{Scene, Setup};
 
 use std::time::{Duration, Instant};

@@ -10,7 +10,7 @@ use edge_credential_operator::api::{
 };
 use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::{Namespace as KubeNamespace, Secret};
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use kube::api::{DeleteParams, ListParams, ObjectMeta, PostParams};
 use kube::{Api, Client, Resource};
 use serde::Serialize;
@@ -156,11 +156,13 @@ impl Namespace {
         .await
     }
 
-    /// Waits until an EdgeCredential has this reason, for its present generation.
+    /// Waits until the condition `Ready` of an EdgeCredential has this reason, for its present generation.
     pub async fn has_reason(&self, name: &str, expected: Reason) -> EdgeCredential {
         let what = format!("has reason {expected}");
-        self.object_that(name, &what, |object| reason(object) == expected.as_str())
-            .await
+        self.object_that(name, &what, |object| {
+            condition(object, ConditionType::Ready).reason == expected.as_str()
+        })
+        .await
     }
 
     /// Waits until the status of an EdgeCredential's present generation is as wanted.
@@ -242,20 +244,13 @@ pub fn condition(object: &EdgeCredential, type_: ConditionType) -> Condition {
         .and_then(|status| conditions::find(&status.conditions, type_))
         .cloned()
         .unwrap_or_else(|| Condition {
-            last_transition_time: k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(
-                Default::default(),
-            ),
+            last_transition_time: Time(Default::default()),
             message: String::new(),
             observed_generation: None,
             reason: String::new(),
             status: String::new(),
             type_: type_.as_str().to_owned(),
         })
-}
-
-/// The reason of the condition `Ready`.
-pub fn reason(object: &EdgeCredential) -> String {
-    condition(object, ConditionType::Ready).reason
 }
 
 /// The text under a key of a Secret; empty if there is none.

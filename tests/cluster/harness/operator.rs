@@ -123,10 +123,6 @@ impl Operator {
     pub fn log_tail(&self) -> String {
         tail(&self.log)
     }
-
-    pub(super) fn log_path(&self) -> &Path {
-        &self.log
-    }
 }
 
 pub(super) fn tail(log: &Path) -> String {

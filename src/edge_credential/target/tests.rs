@@ -1,0 +1,696 @@
+//! What is rendered, found again, and left alone.
+
+use k8s_openapi::jiff::SignedDuration;
+use proptest::{collection::vec, option, prelude::*, sample::Index};
+use serde_json::{Value, json};
+
+use super::*;
+use crate::{
+    api::edge_credential::TargetEntry,
+    edge_credential::testing::{
+        at, client, credentials, jwt, object, object_with, proven, rotated_credentials,
+        sound_parameters, target_with, token,
+    },
+};
+
+type Edit = fn(&mut Secret);
+
+fn find(secret: &Secret, object: &EdgeCredential) -> Option<ProvenToken> {
+    find_token(secret, &sound_parameters(object))
+}
+
+fn text(secret: &Secret, key: &str) -> String {
+    let value = &secret.data.as_ref().unwrap()[key];
+    String::from_utf8(value.0.clone()).unwrap()
+}
+
+fn entries(pairs: &[(&str, Source)]) -> Vec<TargetEntry> {
+    pairs
+        .iter()
+        .map(|(key, source)| TargetEntry {
+            key: (*key).into(),
+            from: Some(*source),
+            value: None,
+        })
+        .collect()
+}
+
+fn set_annotation(secret: &mut Secret, key: &str, value: &str) {
+    let annotations = secret.metadata.annotations.get_or_insert_default();
+    annotations.insert(key.into(), value.into());
+}
+
+/// Changes the annotation's JSON.
+fn edit_proof(secret: &mut Secret, edit: impl FnOnce(&mut Value)) {
+    let annotations = secret.metadata.annotations.as_ref().unwrap();
+    let mut proof: Value = serde_json::from_str(&annotations[PROOF]).unwrap();
+    edit(&mut proof);
+    set_annotation(secret, PROOF, &proof.to_string());
+}
+
+#[test]
+fn every_source_is_written_as_the_reference_says() {
+    let mut object = object();
+    object.spec.target.data = entries(&[
+        ("token", Source::AccessToken),
+        ("authorization", Source::Authorization),
+        ("type", Source::TokenType),
+        ("scope", Source::Scope),
+        ("expires", Source::ExpiresAt),
+        ("expires-unix", Source::ExpiresAtUnix),
+        ("issued", Source::IssuedAt),
+        ("tenant", Source::TenantId),
+        ("organization", Source::OrganizationId),
+        ("json", Source::Json),
+    ]);
+    object.spec.target.data.push(TargetEntry {
+        key: "constant".into(),
+        from: None,
+        value: Some("https://edge.example".into()),
+    });
+    let token = token(0, 3600);
+    let access_token = token.access_token.expose_secret().to_owned();
+    let secret = target_with(&object, token);
+    for (key, value) in [
+        ("token", access_token.clone()),
+        ("authorization", format!("Bearer {access_token}")),
+        ("type", "Bearer".into()),
+        ("scope", "edge.admin:manage".into()),
+        ("expires", "2027-01-15T09:00:00Z".into()),
+        ("expires-unix", "1800003600".into()),
+        ("issued", "2027-01-15T08:00:00Z".into()),
+        ("tenant", "tenant-1".into()),
+        ("organization", "org_1".into()),
+        ("constant", "https://edge.example".into()),
+    ] {
+        assert_eq!(text(&secret, key), value, "{key}");
+    }
+    assert_eq!(
+        serde_json::from_str::<Value>(&text(&secret, "json")).unwrap(),
+        json!({
+            "access_token": access_token,
+            "token_type": "Bearer",
+            "scope": "edge.admin:manage",
+            "expires_at": "2027-01-15T09:00:00Z",
+        })
+    );
+    assert_eq!(secret.data.as_ref().unwrap().len(), 11);
+}
+
+#[test]
+fn what_a_token_does_not_say_is_written_as_empty() {
+    let mut object = object_with(json!({"tokenFormat": "Any"}));
+    object.spec.target.data = entries(&[
+        ("token", Source::AccessToken),
+        ("scope", Source::Scope),
+        ("tenant", Source::TenantId),
+        ("organization", Source::OrganizationId),
+    ]);
+    let opaque = Token {
+        access_token: "opaque".into(),
+        scope: None,
+        ..token(0, 3600)
+    };
+    let secret = target_with(&object, opaque);
+    for key in ["scope", "tenant", "organization"] {
+        assert_eq!(text(&secret, key), "", "{key}");
+    }
+}
+
+#[test]
+fn a_new_target_is_opaque_and_owned_and_marked() {
+    let object = object_with(json!({"target": {
+        "name": "token",
+        "labels": {"team": "web"},
+        "annotations": {"note": "hello"},
+    }}));
+    let parameters = sound_parameters(&object);
+    let secret = render(&object, &parameters, &proven(token(0, 3600)), None);
+    assert_eq!(secret.type_.as_deref(), Some("Opaque"));
+    assert_eq!(secret.metadata.name.as_deref(), Some("token"));
+    assert_eq!(secret.metadata.namespace.as_deref(), Some("shop"));
+    assert_eq!(secret.metadata.uid, None);
+    assert_eq!(
+        secret.metadata.labels,
+        Some(
+            [
+                ("team".into(), "web".into()),
+                (MANAGED_BY.0.into(), MANAGED_BY.1.into())
+            ]
+            .into()
+        )
+    );
+    assert_eq!(
+        secret.metadata.annotations.as_ref().unwrap()["note"],
+        "hello"
+    );
+    assert_eq!(
+        secret.metadata.owner_references,
+        Some(vec![OwnerReference {
+            api_version: "edgecredentials.io/v1alpha1".into(),
+            kind: "EdgeCredential".into(),
+            name: "edge".into(),
+            uid: "uid-1".into(),
+            controller: Some(true),
+            block_owner_deletion: Some(false),
+        }])
+    );
+    assert_eq!(check_ownership(&secret, &object), Ok(()));
+}
+
+#[test]
+fn only_a_secret_made_for_this_very_edge_credential_may_be_written() {
+    fn owner(secret: &mut Secret) -> &mut OwnerReference {
+        &mut secret.metadata.owner_references.as_mut().unwrap()[0]
+    }
+    let rows: [(&str, Edit, Result<(), TargetProblem>); 14] = [
+        ("ours", |_| {}, Ok(())),
+        (
+            "ours beside another owner",
+            |secret| {
+                let mut other = owner(secret).clone();
+                other.uid = "uid-2".into();
+                other.controller = None;
+                let owners = secret.metadata.owner_references.as_mut().unwrap();
+                owners.insert(0, other);
+            },
+            Ok(()),
+        ),
+        (
+            "ours after a version was added to the API",
+            |secret| owner(secret).api_version = "edgecredentials.io/v1".into(),
+            Ok(()),
+        ),
+        (
+            "no owner",
+            |secret| secret.metadata.owner_references = None,
+            Err(TargetProblem::NotOwned),
+        ),
+        (
+            "not as controller",
+            |secret| owner(secret).controller = None,
+            Err(TargetProblem::NotOwned),
+        ),
+        (
+            "controller: false",
+            |secret| owner(secret).controller = Some(false),
+            Err(TargetProblem::NotOwned),
+        ),
+        (
+            "another kind",
+            |secret| owner(secret).kind = "Deployment".into(),
+            Err(TargetProblem::NotOwned),
+        ),
+        (
+            "another group",
+            |secret| owner(secret).api_version = "example.com/v1alpha1".into(),
+            Err(TargetProblem::NotOwned),
+        ),
+        (
+            "no group",
+            |secret| owner(secret).api_version = "v1".into(),
+            Err(TargetProblem::NotOwned),
+        ),
+        (
+            "another one of the same name",
+            |secret| owner(secret).uid = "uid-2".into(),
+            Err(TargetProblem::OwnedByAnother),
+        ),
+        (
+            "another type",
+            |secret| secret.type_ = Some("kubernetes.io/service-account-token".into()),
+            Err(TargetProblem::NotOwned),
+        ),
+        (
+            "no type",
+            |secret| secret.type_ = None,
+            Err(TargetProblem::NotOwned),
+        ),
+        (
+            "immutable",
+            |secret| secret.immutable = Some(true),
+            Err(TargetProblem::Immutable),
+        ),
+        (
+            "said not to be immutable",
+            |secret| secret.immutable = Some(false),
+            Ok(()),
+        ),
+    ];
+    for (row, change, expected) in rows {
+        let object = object();
+        let mut secret = target_with(&object, token(0, 3600));
+        change(&mut secret);
+        assert_eq!(check_ownership(&secret, &object), expected, "{row}");
+    }
+    let mut without_uid = object();
+    let secret = target_with(&without_uid, token(0, 3600));
+    without_uid.metadata.uid = None;
+    assert_eq!(
+        check_ownership(&secret, &without_uid),
+        Err(TargetProblem::OwnedByAnother)
+    );
+}
+
+#[test]
+fn each_problem_has_its_reason() {
+    for (problem, reason) in [
+        (TargetProblem::NotOwned, Reason::TargetNotOwned),
+        (TargetProblem::OwnedByAnother, Reason::TargetConflict),
+        (TargetProblem::Immutable, Reason::TargetImmutable),
+    ] {
+        assert_eq!(problem.reason(), reason);
+        assert!(problem.to_string().starts_with("it "));
+    }
+}
+
+#[test]
+fn a_token_for_other_parameters_is_none() {
+    let object = object_with(json!({"scopes": ["a", "b"], "extraParameters": {"x": "1"}}));
+    let secret = target_with(&object, token(0, 3600));
+    assert!(find(&secret, &object).is_some());
+    for spec in [
+        json!({"tokenURL": "https://auth-beta.sitecorecloud.io/oauth/token"}),
+        json!({"tokenURL": "https://auth.sitecorecloud.io/oauth/token?x"}),
+        json!({"audience": "https://other.example"}),
+        json!({"scopes": []}),
+        json!({"scopes": ["a"]}),
+        json!({"scopes": ["a b"]}),
+        json!({"scopes": ["a", "b", "c"]}),
+        json!({"extraParameters": {}}),
+        json!({"extraParameters": {"x": "2"}}),
+        json!({"extraParameters": {"x": "1", "y": ""}}),
+    ] {
+        let mut other = json!({"scopes": ["a", "b"], "extraParameters": {"x": "1"}});
+        for (field, value) in spec.as_object().unwrap() {
+            other[field] = value.clone();
+        }
+        assert!(find(&secret, &object_with(other)).is_none(), "{spec}");
+    }
+    for same in [
+        json!({"scopes": ["b", "a"], "extraParameters": {"x": "1"}}),
+        json!({
+            "scopes": ["a", "b"],
+            "extraParameters": {"x": "1"},
+            "requestFormat": "JSON",
+            "clientAuthentication": "BasicHeader",
+            "tokenFormat": "Any",
+            "renewBefore": "8h",
+        }),
+    ] {
+        assert!(
+            find(&secret, &object_with(same.clone())).is_some(),
+            "{same}"
+        );
+    }
+}
+
+#[test]
+fn an_opaque_token_is_none_once_a_jwt_is_wanted() {
+    let any = object_with(json!({"tokenFormat": "Any"}));
+    let opaque = Token {
+        access_token: "opaque".into(),
+        ..token(0, 3600)
+    };
+    let secret = target_with(&any, opaque);
+    assert!(find(&secret, &any).is_some());
+    assert!(find(&secret, &object()).is_none());
+}
+
+#[test]
+fn other_credentials_leave_the_token_valid_but_are_noticed() {
+    let object = object();
+    let found = find(&target_with(&object, token(0, 3600)), &object).unwrap();
+    assert!(found.is_of(&credentials().client));
+    assert!(!found.is_of(&rotated_credentials().client));
+    let mut swapped = client("client-1");
+    swapped.client_id = credentials().client.client_secret;
+    assert!(!found.is_of(&swapped));
+}
+
+#[test]
+fn a_secret_without_a_sound_proof_holds_no_token() {
+    let object = object();
+    let edits: [(&str, Edit); 9] = [
+        ("no annotations", |secret| {
+            secret.metadata.annotations = None
+        }),
+        ("no proof", |secret| {
+            secret.metadata.annotations.as_mut().unwrap().remove(PROOF);
+        }),
+        ("an empty proof", |secret| set_annotation(secret, PROOF, "")),
+        ("no data", |secret| secret.data = None),
+        ("another version", |secret| {
+            edit_proof(secret, |proof| proof["version"] = 2.into());
+        }),
+        ("another expiry", |secret| {
+            edit_proof(secret, |proof| {
+                proof["expiresAt"] = at(3601).to_string().into()
+            });
+        }),
+        ("a later issue", |secret| {
+            edit_proof(secret, |proof| proof["issuedAt"] = at(1).to_string().into());
+        }),
+        ("another scope", |secret| {
+            edit_proof(secret, |proof| {
+                proof["scope"] = "edge.admin:manage more".into()
+            });
+        }),
+        ("no scope", |secret| {
+            edit_proof(secret, |proof| {
+                proof.as_object_mut().unwrap().remove("scope");
+            });
+        }),
+    ];
+    for (row, edit) in edits {
+        let mut secret = target_with(&object, token(0, 3600));
+        edit(&mut secret);
+        assert!(find(&secret, &object).is_none(), "{row}");
+    }
+}
+
+#[test]
+fn a_value_that_cannot_stand_in_a_header_is_no_token_whoever_proves_it() {
+    let mut object = object_with(json!({"tokenFormat": "Any"}));
+    for source in CARRIERS {
+        object.spec.target.data = entries(&[("token", source)]);
+        for bytes in [
+            "",
+            "=",
+            "two words",
+            "line\nX-Injected: yes",
+            "\"quoted\"",
+            "é",
+        ] {
+            let bad = Token {
+                access_token: bytes.into(),
+                ..token(0, 3600)
+            };
+            let secret = target_with(&object, bad);
+            assert!(find(&secret, &object).is_none(), "{source:?} {bytes}");
+        }
+    }
+}
+
+#[test]
+fn times_are_compared_to_their_last_digit() {
+    let object = object();
+    for member in ["issuedAt", "expiresAt"] {
+        let mut secret = target_with(&object, token(0, 3600));
+        edit_proof(&mut secret, |proof| {
+            let time = proof[member].as_str().unwrap().replace('Z', ".5Z");
+            proof[member] = time.into();
+        });
+        assert!(find(&secret, &object).is_none(), "{member}");
+    }
+}
+
+#[test]
+fn whoever_has_the_proof_but_not_the_token_cannot_make_up_another_token() {
+    let object = object();
+    let mut secret = target_with(&object, token(0, 3600));
+    let other = target_with(&object, token(10, 3600));
+    secret.data = other.data;
+    assert!(find(&secret, &object).is_none());
+}
+
+#[test]
+fn what_others_put_there_stays_and_what_an_earlier_spec_put_there_goes() {
+    let earlier = object_with(json!({"target": {
+        "labels": {"old": "1", "kept": "1", "changed": "1"},
+        "annotations": {"old-note": "1"},
+    }}));
+    let mut existing = target_with(&earlier, token(0, 3600));
+    let labels = existing.metadata.labels.as_mut().unwrap();
+    labels.insert("foreign".into(), "x".into());
+    set_annotation(&mut existing, "foreign-note", "x");
+    existing.immutable = Some(false);
+    let mut foreign_owner = existing.metadata.owner_references.as_ref().unwrap()[0].clone();
+    foreign_owner.uid = "uid-2".into();
+    foreign_owner.controller = None;
+    let owners = existing.metadata.owner_references.as_mut().unwrap();
+    owners.push(foreign_owner);
+
+    let object = object_with(json!({"target": {"labels": {"kept": "1", "changed": "2"}}}));
+    let proven = find(&existing, &object).unwrap();
+    let secret = render(
+        &object,
+        &sound_parameters(&object),
+        &proven,
+        Some(&existing),
+    );
+    let labels = secret.metadata.labels.unwrap();
+    let labels: Vec<_> = labels
+        .iter()
+        .map(|(key, value)| (key.as_str(), value.as_str()))
+        .collect();
+    assert_eq!(
+        labels,
+        [
+            MANAGED_BY,
+            ("changed", "2"),
+            ("foreign", "x"),
+            ("kept", "1")
+        ]
+    );
+    let annotations = secret.metadata.annotations.unwrap();
+    let annotations: Vec<_> = annotations.keys().collect();
+    assert_eq!(annotations, [PROOF, "foreign-note"]);
+    assert_eq!(secret.metadata.owner_references.unwrap().len(), 2);
+    assert_eq!(secret.immutable, Some(false));
+    assert_eq!(secret.metadata.uid, existing.metadata.uid);
+    assert_eq!(
+        secret.metadata.resource_version,
+        existing.metadata.resource_version
+    );
+}
+
+#[test]
+fn a_proof_that_was_edited_cannot_have_the_marks_of_kubernetes_or_our_own_removed() {
+    let object = object();
+    let foreign = |secret: &mut Secret| {
+        let labels = secret.metadata.labels.as_mut().unwrap();
+        labels.insert("node.kubernetes.io/foreign".into(), "x".into());
+    };
+    let mut existing = target_with(&object, token(0, 3600));
+    foreign(&mut existing);
+    edit_proof(&mut existing, |proof| {
+        proof["labels"] = json!([MANAGED_BY.0, "node.kubernetes.io/foreign"]);
+        proof["annotations"] = json!([PROOF]);
+    });
+    let secret = render(
+        &object,
+        &sound_parameters(&object),
+        &find(&existing, &object).unwrap(),
+        Some(&existing),
+    );
+    let mut right = target_with(&object, token(0, 3600));
+    foreign(&mut right);
+    assert_eq!(secret, right);
+}
+
+/// Any change of what is ours in a target is seen by comparing it with what it should be.
+#[test]
+fn whatever_is_changed_around_the_token_is_set_right() {
+    let object = object_with(json!({"target": {
+        "labels": {"team": "web"},
+        "annotations": {"note": "hello"},
+        "data": [{"key": "a", "from": "AccessToken"}, {"key": "b", "value": "x"}],
+    }}));
+    let parameters = sound_parameters(&object);
+    let right = target_with(&object, token(0, 3600));
+    let edits: [(&str, Edit); 9] = [
+        ("a constant is changed", |secret| {
+            let data = secret.data.as_mut().unwrap();
+            data.insert("b".into(), ByteString(b"y".into()));
+        }),
+        ("a key is added", |secret| {
+            let data = secret.data.as_mut().unwrap();
+            data.insert("c".into(), ByteString(b"y".into()));
+        }),
+        ("a key is removed", |secret| {
+            secret.data.as_mut().unwrap().remove("b");
+        }),
+        ("the token is under another key too", |secret| {
+            let data = secret.data.as_mut().unwrap();
+            let token = data["a"].clone();
+            data.insert("c".into(), token);
+        }),
+        ("a label is changed", |secret| {
+            let labels = secret.metadata.labels.as_mut().unwrap();
+            labels.insert("team".into(), "other".into());
+        }),
+        ("all labels are removed", |secret| {
+            secret.metadata.labels = None
+        }),
+        ("an annotation is removed", |secret| {
+            secret.metadata.annotations.as_mut().unwrap().remove("note");
+        }),
+        ("the owner's name is changed", |secret| {
+            secret.metadata.owner_references.as_mut().unwrap()[0].name = "other".into();
+        }),
+        ("the deletion of the owner is blocked", |secret| {
+            let owner = &mut secret.metadata.owner_references.as_mut().unwrap()[0];
+            owner.block_owner_deletion = Some(true);
+        }),
+    ];
+    for (row, edit) in edits {
+        let mut edited = right.clone();
+        edit(&mut edited);
+        let proven = find(&edited, &object).expect(row);
+        let rendered = render(&object, &parameters, &proven, Some(&edited));
+        assert_ne!(rendered, edited, "{row}");
+        assert_eq!(rendered, right, "{row}");
+    }
+}
+
+fn access_token() -> BoxedStrategy<String> {
+    prop_oneof![
+        "[A-Za-z0-9._~+/-]{1,60}={0,2}",
+        "Bearer[A-Za-z0-9._~+/-]{0,20}",
+        (0..100_000_i64).prop_map(|id| jwt(&json!({"id": id}))),
+    ]
+    .boxed()
+}
+
+fn some_token() -> BoxedStrategy<Token> {
+    let scope = option::of("[!#-Z^-~]{1,20}( [!#-Z^-~]{1,20}){0,3}");
+    (access_token(), scope, 0..100_000_i64, 1..100_000_i64)
+        .prop_map(|(access_token, scope, issued, lifetime)| Token {
+            access_token: access_token.into(),
+            scope,
+            issued_at: at(issued),
+            expires_at: at(issued) + SignedDuration::from_secs(lifetime),
+        })
+        .boxed()
+}
+
+const CARRIERS: [Source; 3] = [Source::AccessToken, Source::Authorization, Source::Json];
+
+/// Any mapping that carries the token, among other keys and constants.
+fn mapping() -> BoxedStrategy<Vec<TargetEntry>> {
+    let others = [
+        Source::AccessToken,
+        Source::Authorization,
+        Source::TokenType,
+        Source::Scope,
+        Source::ExpiresAt,
+        Source::ExpiresAtUnix,
+        Source::IssuedAt,
+        Source::TenantId,
+        Source::OrganizationId,
+        Source::Json,
+    ];
+    let other = prop_oneof![
+        prop::sample::select(others.to_vec()).prop_map(Ok),
+        access_token().prop_map(Err),
+        any::<String>().prop_map(Err),
+    ];
+    let carrier = prop::sample::select(CARRIERS.to_vec()).prop_map(Ok);
+    (vec(other, 0..6), carrier, any::<Index>())
+        .prop_map(|(mut sources, carrier, place)| {
+            sources.insert(place.index(sources.len() + 1), carrier);
+            let entry = |(number, source): (usize, Result<Source, String>)| TargetEntry {
+                key: format!("key-{number}"),
+                from: source.as_ref().ok().copied(),
+                value: source.err(),
+            };
+            sources.into_iter().enumerate().map(entry).collect()
+        })
+        .boxed()
+}
+
+fn essence(found: &ProvenToken) -> (&str, Option<&str>, Timestamp, Timestamp) {
+    let token = &found.token;
+    (
+        token.access_token.expose_secret(),
+        token.scope.as_deref(),
+        token.issued_at,
+        token.expires_at,
+    )
+}
+
+proptest! {
+    #[test]
+    fn whatever_is_rendered_is_found_again(
+        token in some_token(),
+        data in mapping(),
+        renew_request in option::of("[ -~]{1,64}"),
+    ) {
+        let mut object = object_with(json!({"tokenFormat": "Any"}));
+        object.spec.target.data = data;
+        let parameters = sound_parameters(&object);
+        let client = credentials().client;
+        let proven = ProvenToken::new(token, &client, renew_request.as_deref());
+        let secret = render(&object, &parameters, &proven, None);
+
+        let found = find_token(&secret, &parameters).expect("the token that was rendered");
+        prop_assert_eq!(essence(&found), essence(&proven));
+        prop_assert_eq!(&found.renew_request, &renew_request);
+        prop_assert!(found.is_of(&client) && !found.is_of(&rotated_credentials().client));
+
+        let again = render(&object, &parameters, &found, Some(&secret));
+        prop_assert_eq!(serde_json::to_string(&again)?, serde_json::to_string(&secret)?);
+    }
+
+    #[test]
+    fn a_single_byte_of_the_token_edited_makes_it_no_token(
+        token in some_token(),
+        carrier in 0..2_usize,
+        place in any::<Index>(),
+        change in 1..=255_u8,
+    ) {
+        let mut object = object_with(json!({"tokenFormat": "Any"}));
+        object.spec.target.data = entries(&[("token", CARRIERS[carrier])]);
+        let mut secret = target_with(&object, token);
+        let value = &mut secret.data.as_mut().unwrap().get_mut("token").unwrap().0;
+        let place = place.index(value.len());
+        value[place] ^= change;
+        prop_assert!(find(&secret, &object).is_none());
+    }
+
+    #[test]
+    fn a_single_byte_edited_anywhere_never_changes_what_is_believed(
+        token in some_token(),
+        data in mapping(),
+        of_annotation in any::<bool>(),
+        place in any::<Index>(),
+        byte in 0..128_u8,
+    ) {
+        let mut object = object_with(json!({"tokenFormat": "Any"}));
+        object.spec.target.data = data;
+        let mut secret = target_with(&object, token);
+        let before = find(&secret, &object).unwrap();
+        if of_annotation {
+            let annotations = secret.metadata.annotations.as_mut().unwrap();
+            let proof = annotations.get_mut(PROOF).unwrap();
+            let mut bytes = proof.clone().into_bytes();
+            let place = place.index(bytes.len());
+            bytes[place] = byte;
+            *proof = String::from_utf8(bytes).unwrap();
+        } else {
+            let data = secret.data.as_mut().unwrap();
+            let key = data.keys().nth(place.index(data.len())).unwrap().clone();
+            let value = &mut data.get_mut(&key).unwrap().0;
+            if !value.is_empty() {
+                let place = place.index(value.len());
+                value[place] = byte;
+            }
+        }
+        if let Some(found) = find(&secret, &object) {
+            prop_assert_eq!(essence(&found), essence(&before));
+        }
+    }
+
+    #[test]
+    fn an_arbitrary_annotation_and_value_is_no_token_and_no_panic(
+        annotation in any::<String>(),
+        value in vec(any::<u8>(), 0..100),
+    ) {
+        let object = object_with(json!({"tokenFormat": "Any"}));
+        let mut secret = target_with(&object, token(0, 3600));
+        set_annotation(&mut secret, PROOF, &annotation);
+        secret.data = Some([("key".into(), ByteString(value))].into());
+        prop_assert!(find(&secret, &object).is_none());
+    }
+}

@@ -1,0 +1,502 @@
+//! What stands in the way: people are told what to do, nothing is written, nothing is requested in vain, and all is well as
+//! soon as the cause is gone.
+
+use std::time::{Duration, Instant};
+
+use edge_credential_operator::api::{ConditionType, EdgeCredential, Reason};
+use kit::sitecore::Scenario;
+
+use crate::harness::*;
+
+/// Long enough for the operator to do what it should not.
+const A_WHILE: Duration = Duration::from_millis(1500);
+
+/// A second is what the operator promises; the rest is for a machine that is busy with other tests.
+const AT_ONCE: Duration = Duration::from_secs(3);
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Next {
+    /// `Stalled`: a person has to act.
+    Person,
+    /// `Reconciling`: it is tried again by itself.
+    Operator,
+}
+
+/// Waits until the object is not ready for this reason, and checks what people and programs are told.
+async fn is_told(shop: &Namespace, name: &str, reason: Reason, next: Next, words: &[&str]) {
+    let object = shop.has_reason(name, reason).await;
+    let ready = condition(&object, ConditionType::Ready);
+    assert_eq!(ready.status, "False");
+    assert_eq!(ready.observed_generation, object.metadata.generation);
+    for word in words {
+        assert!(
+            ready.message.contains(word),
+            "{word:?} is not in {:?}",
+            ready.message
+        );
+    }
+    let holds = |type_| condition(&object, type_).status;
+    let expected = match next {
+        Next::Person => ("False", "True"),
+        Next::Operator => ("True", "False"),
+    };
+    assert_eq!(
+        (
+            &*holds(ConditionType::Reconciling),
+            &*holds(ConditionType::Stalled)
+        ),
+        expected
+    );
+    let other = match next {
+        Next::Person => ConditionType::Stalled,
+        Next::Operator => ConditionType::Reconciling,
+    };
+    assert_eq!(condition(&object, other).reason, reason.as_str());
+    assert_eq!(object.status.unwrap().token, None);
+}
+
+/// Waits until the object is ready, and fails where that takes too long.
+async fn is_ready_at_once(shop: &Namespace, name: &str) -> EdgeCredential {
+    let start = Instant::now();
+    let object = shop.ready(name).await;
+    let took = start.elapsed();
+    assert!(took < AT_ONCE, "ready only after {took:?}");
+    for type_ in [ConditionType::Reconciling, ConditionType::Stalled] {
+        assert_eq!(condition(&object, type_).status, "False");
+    }
+    object
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn credentials_that_cannot_be_meant_so_are_never_sent() {
+    let scene = Scene::new("malformed", 1).await;
+    let shop = &scene.namespaces[0];
+    shop.create_object(&shop.edge_credential("edge")).await;
+    let words = ["\"edge-client\"", "does not exist", "create it"];
+    is_told(
+        shop,
+        "edge",
+        Reason::CredentialsNotFound,
+        Next::Operator,
+        &words,
+    )
+    .await;
+
+    shop.create_secret(CREDENTIALS, &[("client_id", CLIENT)])
+        .await;
+    let words = [
+        "\"client_secret\"",
+        "is missing",
+        "spec.credentialsSecretRef",
+    ];
+    is_told(
+        shop,
+        "edge",
+        Reason::CredentialsMalformed,
+        Next::Person,
+        &words,
+    )
+    .await;
+
+    for (secret, word) in [
+        ("edge-client-secret\n", "newline"),
+        (" edge-client-secret", "white space"),
+        ("", "is empty"),
+        ("edge\0client", "not plain text"),
+    ] {
+        shop.replace_data(CREDENTIALS, &credentials(CLIENT, secret))
+            .await;
+        let what = format!("says {word:?}");
+        shop.object_that("edge", &what, |object| {
+            condition(object, ConditionType::Ready)
+                .message
+                .contains(word)
+        })
+        .await;
+        is_told(
+            shop,
+            "edge",
+            Reason::CredentialsMalformed,
+            Next::Person,
+            &["\"client_secret\"", word],
+        )
+        .await;
+    }
+
+    shop.delete_secret(CREDENTIALS).await;
+    shop.has_reason("edge", Reason::CredentialsNotFound).await;
+    tokio::time::sleep(A_WHILE).await;
+    assert_eq!(scene.sitecore.total_requests(), 0);
+    assert_eq!(shop.secrets.get_opt("edge").await.unwrap(), None);
+
+    shop.create_credentials().await;
+    is_ready_at_once(shop, "edge").await;
+    assert_eq!(scene.sitecore.total_requests(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_wrong_client_secret_is_tried_once_and_again_at_once_when_it_changes() {
+    let scene = Scene::new("wrong-secret", 1).await;
+    let shop = &scene.namespaces[0];
+    shop.create_secret(CREDENTIALS, &credentials(CLIENT, "wrong"))
+        .await;
+    shop.create_object(&shop.edge_credential("edge")).await;
+    // Identity providers take a moment to agree on a new secret, so it's tried some more times before a person is called.
+    let words = ["401", "Attempt 1 failed", "next one is at"];
+    is_told(
+        shop,
+        "edge",
+        Reason::CredentialsRejected,
+        Next::Operator,
+        &words,
+    )
+    .await;
+    tokio::time::sleep(A_WHILE).await;
+    assert_eq!(scene.sitecore.requests(CLIENT), 1);
+    assert_eq!(shop.secrets.get_opt("edge").await.unwrap(), None);
+
+    shop.replace_data(CREDENTIALS, &credentials(CLIENT, SECRET))
+        .await;
+    let object = is_ready_at_once(shop, "edge").await;
+    assert_eq!(object.status.unwrap().failures, None);
+    assert_eq!(scene.sitecore.requests(CLIENT), 2);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_refusal_is_not_repeated_after_a_restart_and_ends_with_a_changed_spec() {
+    let mut scene = Scene::new("refused", 1).await;
+    let shop = &scene.namespaces[0];
+    shop.create_credentials().await;
+    let mut object = shop.edge_credential("edge");
+    object.spec.audience = "https://not-granted.example.com".to_owned();
+    scene
+        .sitecore
+        .set_scenario(CLIENT, Scenario::no_client_grant(&object.spec.audience));
+    shop.create_object(&object).await;
+    is_told(
+        shop,
+        "edge",
+        Reason::ClientNotAllowed,
+        Next::Operator,
+        &["403", "Attempt 1"],
+    )
+    .await;
+
+    scene.operator.kill();
+    scene.operator.start().await;
+    tokio::time::sleep(A_WHILE).await;
+    assert_eq!(scene.sitecore.requests(CLIENT), 1);
+
+    scene.sitecore.back_to_normal();
+    let audience = shop.edge_credential("edge").spec.audience;
+    shop.edit("edge", |object| object.spec.audience.clone_from(&audience))
+        .await;
+    is_ready_at_once(shop, "edge").await;
+    assert_eq!(scene.sitecore.requests(CLIENT), 2);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_endpoint_that_is_down_is_tried_again_until_it_is_back() {
+    let scene = Scene::new("down", 1).await;
+    let shop = &scene.namespaces[0];
+    shop.create_credentials().await;
+    scene.sitecore.go_down();
+    shop.create_object(&shop.edge_credential("edge")).await;
+    let words = ["Attempt", "failed", "next one is at"];
+    is_told(
+        shop,
+        "edge",
+        Reason::TokenEndpointUnavailable,
+        Next::Operator,
+        &words,
+    )
+    .await;
+    assert_eq!(scene.sitecore.requests(CLIENT), 0);
+
+    scene.sitecore.come_back().unwrap();
+    shop.ready("edge").await;
+    assert_eq!(scene.sitecore.requests(CLIENT), 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_foreign_secret_is_never_touched() {
+    let scene = Scene::new("foreign", 1).await;
+    let shop = &scene.namespaces[0];
+    shop.create_credentials().await;
+    let foreign = shop
+        .create_secret("edge", &[("access_token", "mine")])
+        .await;
+    shop.create_object(&shop.edge_credential("edge")).await;
+    let words = [
+        "\"edge\"",
+        "left alone",
+        "delete or rename it",
+        "spec.target.name",
+    ];
+    is_told(shop, "edge", Reason::TargetNotOwned, Next::Person, &words).await;
+
+    // Not even when a person insists.
+    shop.annotate("edge", "edgecredentials.io/renew-requested-at", "now")
+        .await;
+    shop.edit("edge", |object| {
+        object.spec.target.labels = [("team".to_owned(), "web".to_owned())].into()
+    })
+    .await;
+    shop.has_reason("edge", Reason::TargetNotOwned).await;
+    tokio::time::sleep(A_WHILE).await;
+    assert_eq!(shop.secret("edge").await, foreign);
+    assert_eq!(scene.sitecore.requests(CLIENT), 0);
+
+    shop.delete_secret("edge").await;
+    is_ready_at_once(shop, "edge").await;
+    assert_eq!(scene.sitecore.requests(CLIENT), 1);
+
+    // A target that lost its owner is foreign too.
+    let orphan = shop
+        .edit_secret("edge", |secret| secret.metadata.owner_references = None)
+        .await;
+    is_told_of_orphan(shop).await;
+    tokio::time::sleep(A_WHILE).await;
+    assert_eq!(shop.secret("edge").await, orphan);
+    assert_eq!(scene.sitecore.requests(CLIENT), 1);
+}
+
+async fn is_told_of_orphan(shop: &Namespace) {
+    let object = shop.has_reason("edge", Reason::TargetNotOwned).await;
+    assert_eq!(condition(&object, ConditionType::Stalled).status, "True");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_objects_cannot_have_the_same_target() {
+    let scene = Scene::new("conflict", 1).await;
+    let shop = &scene.namespaces[0];
+    shop.create_credentials().await;
+    shop.create_ready("first").await;
+    let target = shop.secret("first").await;
+
+    let mut second = shop.edge_credential("second");
+    second.spec.target.name = Some("first".to_owned());
+    shop.create_object(&second).await;
+    let words = ["\"first\"", "another EdgeCredential", "spec.target.name"];
+    is_told(shop, "second", Reason::TargetConflict, Next::Person, &words).await;
+    tokio::time::sleep(A_WHILE).await;
+    assert_eq!(shop.secret("first").await, target);
+    assert_eq!(scene.sitecore.requests(CLIENT), 1);
+
+    // The first goes, its target with it, and the second takes over with the token that is in memory.
+    shop.delete_object("first").await;
+    shop.ready("second").await;
+    assert_eq!(scene.sitecore.requests(CLIENT), 1);
+    let owners = shop
+        .secret("first")
+        .await
+        .metadata
+        .owner_references
+        .unwrap();
+    assert_eq!(owners[0].name, "second");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_immutable_target_is_written_again_once_it_is_deleted() {
+    let scene = Scene::new("frozen", 1).await;
+    let shop = &scene.namespaces[0];
+    shop.create_credentials().await;
+    shop.create_ready("edge").await;
+    shop.edit_secret("edge", |secret| secret.immutable = Some(true))
+        .await;
+    let object = shop.has_reason("edge", Reason::TargetImmutable).await;
+    assert_eq!(condition(&object, ConditionType::Stalled).status, "True");
+
+    shop.delete_secret("edge").await;
+    is_ready_at_once(shop, "edge").await;
+    assert_eq!(scene.sitecore.requests(CLIENT), 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_origin_that_is_not_allowed_is_sent_nothing() {
+    let scene = Scene::new("origin", 1).await;
+    let shop = &scene.namespaces[0];
+    shop.create_credentials().await;
+    let elsewhere = kit::sitecore::Sitecore::start().unwrap();
+    elsewhere.add_client(CLIENT, SECRET);
+    let allowed = shop.edge_credential("edge").spec.token_url;
+    let mut object = shop.edge_credential("edge");
+    object.spec.token_url = elsewhere.token_url();
+    shop.create_object(&object).await;
+    let words = [elsewhere.url(), "--allowed-token-origin", "spec.tokenURL"];
+    is_told(
+        shop,
+        "edge",
+        Reason::TokenOriginNotAllowed,
+        Next::Person,
+        &words,
+    )
+    .await;
+
+    // The same host by another name is another origin.
+    let by_name = allowed.replace("127.0.0.1", "localhost");
+    shop.edit("edge", |object| object.spec.token_url.clone_from(&by_name))
+        .await;
+    is_told(
+        shop,
+        "edge",
+        Reason::TokenOriginNotAllowed,
+        Next::Person,
+        &["localhost"],
+    )
+    .await;
+    tokio::time::sleep(A_WHILE).await;
+    assert_eq!(elsewhere.calls().iter().count(), 0);
+    assert_eq!(scene.sitecore.total_requests(), 0);
+    assert_eq!(shop.secrets.get_opt("edge").await.unwrap(), None);
+
+    shop.edit("edge", |object| object.spec.token_url.clone_from(&allowed))
+        .await;
+    is_ready_at_once(shop, "edge").await;
+    assert_eq!(scene.sitecore.requests(CLIENT), 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_write_that_a_policy_forbids_is_repeated_and_the_token_is_not_requested_again() {
+    let scene = Scene::new("policy", 1).await;
+    let shop = &scene.namespaces[0];
+    shop.create_credentials().await;
+    scene
+        .control_plane
+        .apply(&policy(&shop.name))
+        .await
+        .unwrap();
+    let trial = [
+        "create",
+        "secret",
+        "generic",
+        "edge",
+        "--dry-run=server",
+        "-n",
+        &shop.name,
+    ];
+    shop.until(PATIENCE, "the policy is in force", async || {
+        scene
+            .control_plane
+            .kubectl(&trial)
+            .await
+            .is_err()
+            .then_some(())
+    })
+    .await;
+
+    shop.create_object(&shop.edge_credential("edge")).await;
+    let words = [
+        "\"edge\"",
+        "cannot be written",
+        "create, update secrets",
+        "403",
+        "Attempt 1",
+    ];
+    is_told(
+        shop,
+        "edge",
+        Reason::TargetWriteForbidden,
+        Next::Operator,
+        &words,
+    )
+    .await;
+    shop.object_that("edge", "has tried again", |object| {
+        let failures = object.status.as_ref().unwrap().failures.as_ref();
+        failures.is_some_and(|failures| failures.count == 2)
+    })
+    .await;
+    assert_eq!(scene.sitecore.requests(CLIENT), 1);
+
+    let binding = ["delete", "validatingadmissionpolicybinding", &shop.name];
+    scene.control_plane.kubectl(&binding).await.unwrap();
+    shop.ready("edge").await;
+    assert_eq!(scene.sitecore.requests(CLIENT), 1);
+}
+
+/// Forbids a Secret of the name `edge` in a namespace.
+fn policy(namespace: &str) -> String {
+    format!(
+        "
+apiVersion: admissionregistration.k8s.io/v1
+kind: ValidatingAdmissionPolicy
+metadata: {{name: {namespace}}}
+spec:
+  failurePolicy: Fail
+  matchConstraints:
+    resourceRules:
+    - {{apiGroups: [''], apiVersions: [v1], operations: [CREATE, UPDATE], resources: [secrets]}}
+  validations:
+  - {{expression: 'object.metadata.name != \"edge\"', message: policy says no, reason: Forbidden}}
+---
+apiVersion: admissionregistration.k8s.io/v1
+kind: ValidatingAdmissionPolicyBinding
+metadata: {{name: {namespace}}}
+spec:
+  policyName: {namespace}
+  validationActions: [Deny]
+  matchResources:
+    namespaceSelector: {{matchLabels: {{kubernetes.io/metadata.name: {namespace}}}}}
+"
+    )
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_missing_right_is_named_and_its_grant_is_noticed() {
+    let setup = Setup {
+        start: false,
+        ..Setup::default()
+    };
+    let mut scene = setup.scene("rights").await;
+    let shop = &scene.namespaces[0];
+    // All rules but that on Secrets, and of that only what a watch needs.
+    let patch = r#"[{"op": "replace", "path": "/rules/2/verbs", "value": ["list", "watch"]}]"#;
+    let role = "rights-edge-credential-operator:rights-operator";
+    let args = [
+        "patch",
+        "role",
+        role,
+        "-n",
+        &shop.name,
+        "--type=json",
+        "-p",
+        patch,
+    ];
+    scene.control_plane.kubectl(&args).await.unwrap();
+    let user = scene.operator.user.clone();
+    let may_i = [
+        "auth", "can-i", "get", "secrets", "-n", &shop.name, "--as", &user,
+    ];
+    shop.until(PATIENCE, "the role is in force", async || {
+        // kubectl fails where the answer is no.
+        scene
+            .control_plane
+            .kubectl(&may_i)
+            .await
+            .is_err()
+            .then_some(())
+    })
+    .await;
+    shop.create_credentials().await;
+    shop.create_object(&shop.edge_credential("edge")).await;
+    scene.operator.start().await;
+    let shop = &scene.namespaces[0];
+    is_told(
+        shop,
+        "edge",
+        Reason::RBACMissing,
+        Next::Person,
+        &["\"edge-client\"", "get secrets", "403"],
+    )
+    .await;
+
+    // Two Secrets cannot be read, but the status does not go back and forth between them.
+    let told = shop.object("edge").await;
+    tokio::time::sleep(A_WHILE).await;
+    assert_eq!(shop.object("edge").await, told);
+    assert_eq!(scene.sitecore.total_requests(), 0);
+
+    grant(r#"["get", "create", "update", "list", "watch"]"#).await;
+    shop.ready("edge").await;
+    assert_eq!(scene.sitecore.total_requests(), 1);
+}

@@ -1,0 +1,349 @@
+//! What the API server refuses by the schema and its rules, and what it tells people about it.
+
+use edge_credential_operator::api::EdgeCredential;
+use kube::Api;
+use kube::api::{ApiResource, DynamicObject, Patch, PatchParams, PostParams};
+use serde_json::{Value, json};
+
+use crate::harness::*;
+
+/// The scene has no operator: all of this is the API server's work.
+async fn scene(name: &str) -> Scene {
+    let setup = Setup {
+        start: false,
+        ..Setup::default()
+    };
+    setup.scene(name).await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_spec_that_breaks_a_rule_is_refused_with_the_rule() {
+    let scene = scene("schema").await;
+    let long = "x".repeat(5000);
+    let url_rule = "must be an http or https URL without user information and fragment";
+    let standard_rule = "must not redefine a standard parameter";
+    let reserved_rule = "keys of kubernetes.io, k8s.io and edgecredentials.io are reserved";
+    let token = json!({"key": "token", "from": "AccessToken"});
+    let mut surprises = Vec::new();
+    for (patch, message) in [
+        // Names of Secrets.
+        (
+            json!({"credentialsSecretRef": null}),
+            "spec.credentialsSecretRef: Required value",
+        ),
+        (
+            json!({"credentialsSecretRef": {"name": ""}}),
+            "spec.credentialsSecretRef.name",
+        ),
+        (
+            json!({"credentialsSecretRef": {"name": "Edge_Client"}}),
+            "spec.credentialsSecretRef.name",
+        ),
+        (
+            json!({"credentialsSecretRef": {"name": "edge"}}),
+            "the target must not be the credentials Secret",
+        ),
+        (
+            json!({"target": {"name": CREDENTIALS}}),
+            "the target must not be the credentials Secret",
+        ),
+        (json!({"target": {"name": "../edge"}}), "spec.target.name"),
+        (
+            json!({"credentialsSecretRef": {"clientIDKey": "a/b"}}),
+            "spec.credentialsSecretRef.clientIDKey",
+        ),
+        // The request.
+        (
+            json!({"tokenURL": "https://user:pass@auth.example.com/token"}),
+            url_rule,
+        ),
+        (
+            json!({"tokenURL": "https://user@auth.example.com/token"}),
+            url_rule,
+        ),
+        (
+            json!({"tokenURL": "https://auth.example.com/token#part"}),
+            url_rule,
+        ),
+        (
+            json!({"tokenURL": "https://auth.example.com/to ken"}),
+            url_rule,
+        ),
+        (
+            json!({"tokenURL": "ftp://auth.example.com/token"}),
+            url_rule,
+        ),
+        (json!({"tokenURL": "auth.example.com/token"}), url_rule),
+        (json!({"tokenURL": ""}), "spec.tokenURL"),
+        (
+            json!({"tokenURL": format!("https://auth.example.com/{long}")}),
+            "spec.tokenURL: Too long",
+        ),
+        (json!({"audience": ""}), "spec.audience"),
+        (json!({"audience": long}), "spec.audience: Too long"),
+        (json!({"scopes": ["two words"]}), "spec.scopes[0]"),
+        (json!({"scopes": ["quote\""]}), "spec.scopes[0]"),
+        (json!({"scopes": [""]}), "spec.scopes[0]"),
+        (
+            json!({"scopes": ["one", "one"]}),
+            "spec.scopes[1]: Duplicate value",
+        ),
+        (
+            json!({"scopes": (0..65).map(|n| n.to_string()).collect::<Vec<_>>()}),
+            "spec.scopes: Too many",
+        ),
+        (
+            json!({"extraParameters": {"client_secret": "mine"}}),
+            standard_rule,
+        ),
+        (
+            json!({"extraParameters": {"grant_type": "password"}}),
+            standard_rule,
+        ),
+        (
+            json!({"extraParameters": {"audience": "other"}}),
+            standard_rule,
+        ),
+        (
+            json!({"extraParameters": {"a b": "c"}}),
+            "names are 1 to 128 letters",
+        ),
+        (
+            json!({"extraParameters": {"organization": long}}),
+            "spec.extraParameters.organization: Too long",
+        ),
+        (
+            json!({"requestFormat": "XML"}),
+            "supported values: \"Form\", \"JSON\"",
+        ),
+        (
+            json!({"clientAuthentication": "Query"}),
+            "supported values: \"RequestBody\", \"BasicHeader\"",
+        ),
+        (
+            json!({"tokenFormat": "Opaque"}),
+            "supported values: \"JWT\", \"Any\"",
+        ),
+        // The time.
+        (json!({"renewBefore": "8 hours"}), "spec.renewBefore"),
+        (json!({"renewBefore": "-1h"}), "spec.renewBefore"),
+        (json!({"renewBefore": "90"}), "spec.renewBefore"),
+        (json!({"renewBefore": ""}), "spec.renewBefore"),
+        (json!({"renewBefore": 90}), "spec.renewBefore"),
+        (json!({"suspend": "yes"}), "spec.suspend"),
+        // The target.
+        (
+            json!({"target": {"data": []}}),
+            "at least one entry must carry the token",
+        ),
+        (
+            json!({"target": {"data": [{"key": "type", "from": "TokenType"}]}}),
+            "at least one entry must carry the token",
+        ),
+        (
+            json!({"target": {"data": [{"key": "url", "value": "x"}]}}),
+            "at least one entry must carry the token",
+        ),
+        (
+            json!({"target": {"data": [token, {"key": "both", "from": "Scope", "value": "x"}]}}),
+            "set exactly one of from and value",
+        ),
+        (
+            json!({"target": {"data": [token, {"key": "neither"}]}}),
+            "set exactly one of from and value",
+        ),
+        (
+            json!({"target": {"data": [token, {"key": "secret", "from": "ClientSecret"}]}}),
+            "spec.target.data[1].from: Unsupported value",
+        ),
+        (
+            json!({"target": {"data": [token, {"key": "token", "value": "x"}]}}),
+            "spec.target.data[1]: Duplicate value",
+        ),
+        (
+            json!({"target": {"data": [token, {"key": "a/b", "value": "x"}]}}),
+            "spec.target.data[1].key",
+        ),
+        (
+            json!({"target": {"data": [token, {"key": "long", "value": long}]}}),
+            "spec.target.data[1].value: Too long",
+        ),
+        (
+            json!({"target": {"labels": {"app.kubernetes.io/managed-by": "me"}}}),
+            reserved_rule,
+        ),
+        (
+            json!({"target": {"labels": {"k8s.io/x": "y"}}}),
+            reserved_rule,
+        ),
+        (
+            json!({"target": {"annotations": {"edgecredentials.io/token": "forged"}}}),
+            reserved_rule,
+        ),
+        (
+            json!({"target": {"annotations": {"kubernetes.io/service-account.name": "x"}}}),
+            reserved_rule,
+        ),
+        (
+            json!({"target": {"labels": {"not a key": "x"}}}),
+            "keys must be valid label or annotation keys",
+        ),
+        (
+            json!({"target": {"labels": {"team": "not a value"}}}),
+            "spec.target.labels",
+        ),
+    ] {
+        let answer = create(&scene, &patch).await;
+        let said = answer.err().unwrap_or_else(|| "accepted".to_owned());
+        if !said.contains(message) {
+            surprises.push(format!("{patch}: expected {message:?}, got {said}"));
+        }
+    }
+    assert!(surprises.is_empty(), "{}", surprises.join("\n"));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_name_of_the_target_cannot_be_changed() {
+    let scene = scene("immutable").await;
+    create(&scene, &json!({})).await.unwrap();
+    let renamed = json!({"target": {"name": "other"}});
+    let said = change(&scene, &renamed).await.unwrap_err();
+    assert!(said.contains("the target's name is immutable"), "{said}");
+
+    // To write down the name that it has anyway is no change, and everything else may change.
+    for patch in [
+        json!({"target": {"name": "edge"}}),
+        json!({"audience": "https://other"}),
+    ] {
+        change(&scene, &patch).await.unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_field_names_another_namespace() {
+    let scene = scene("bounds").await;
+    create(&scene, &json!({})).await.unwrap();
+    for patch in [
+        json!({"credentialsSecretRef": {"namespace": "other"}}),
+        json!({"target": {"namespace": "other"}}),
+    ] {
+        let said = change(&scene, &patch).await.unwrap_err();
+        assert!(said.contains("unknown field"), "{patch}: {said}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn kubectl_explains_every_field() {
+    let scene = scene("explain").await;
+    let explain = async |path: &str| {
+        let text = scene
+            .control_plane
+            .kubectl(&["explain", path])
+            .await
+            .unwrap();
+        text.split_whitespace().collect::<Vec<_>>().join(" ")
+    };
+    let text = explain("edgecredential.spec.tokenURL").await;
+    assert!(
+        text.contains("The token endpoint. Its origin (scheme, host and port) must be one"),
+        "{text}"
+    );
+    let text = explain("ecred.spec.target.data.from").await;
+    assert!(
+        text.contains("AccessToken Authorization TokenType"),
+        "{text}"
+    );
+    let text = explain("ecred.status.failures.nextAttemptAt").await;
+    assert!(text.contains("When the next one is made"), "{text}");
+
+    let fields = scene
+        .control_plane
+        .kubectl(&["explain", "ecred.spec", "--recursive"])
+        .await
+        .unwrap();
+    assert!(!fields.to_lowercase().contains("namespace"), "{fields}");
+    let all = scene
+        .control_plane
+        .kubectl(&["explain", "ecred.spec"])
+        .await
+        .unwrap();
+    assert!(!all.contains("<no description>"), "{all}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_defaults_are_sitecores() {
+    let scene = scene("defaults").await;
+    let shop = &scene.namespaces[0];
+    let minimal = json!({
+        "apiVersion": "edgecredentials.io/v1alpha1",
+        "kind": "EdgeCredential",
+        "metadata": {"name": "edge", "namespace": shop.name},
+        "spec": {"credentialsSecretRef": {"name": CREDENTIALS}},
+    });
+    scene
+        .control_plane
+        .apply(&minimal.to_string())
+        .await
+        .unwrap();
+    let stored = serde_json::to_value(shop.object("edge").await.spec).unwrap();
+    assert_eq!(
+        stored,
+        json!({
+            "credentialsSecretRef": {"name": CREDENTIALS, "clientIDKey": "client_id", "clientSecretKey": "client_secret"},
+            "tokenURL": "https://auth.sitecorecloud.io/oauth/token",
+            "audience": "https://api.sitecorecloud.io",
+            "requestFormat": "Form",
+            "clientAuthentication": "RequestBody",
+            "tokenFormat": "JWT",
+            "suspend": false,
+            "target": {"data": [
+                {"key": "access_token", "from": "AccessToken"},
+                {"key": "token_type", "from": "TokenType"},
+                {"key": "scope", "from": "Scope"},
+                {"key": "expires_at", "from": "ExpiresAt"},
+            ]},
+        })
+    );
+}
+
+/// Creates a sound EdgeCredential with a merge patch on its spec; in vain, returns what the API server says.
+async fn create(scene: &Scene, patch: &Value) -> Result<(), String> {
+    let mut spec = json!({"credentialsSecretRef": {"name": CREDENTIALS}});
+    merge(&mut spec, patch);
+    let mut object = DynamicObject::new("edge", &ApiResource::erase::<EdgeCredential>(&()));
+    object.data = json!({"spec": spec});
+    let created = objects(scene).create(&PostParams::default(), &object).await;
+    created.map(drop).map_err(message)
+}
+
+/// Changes it with a merge patch.
+async fn change(scene: &Scene, patch: &Value) -> Result<(), String> {
+    let patch = Patch::Merge(json!({"spec": patch}));
+    let params = PatchParams::default().validation_strict();
+    let changed = objects(scene).patch("edge", &params, &patch).await;
+    changed.map(drop).map_err(message)
+}
+
+/// Untyped: much of this does not fit the type.
+fn objects(scene: &Scene) -> Api<DynamicObject> {
+    let kind = ApiResource::erase::<EdgeCredential>(&());
+    Api::namespaced_with(scene.client.clone(), &scene.namespaces[0].name, &kind)
+}
+
+fn message(error: kube::Error) -> String {
+    match error {
+        kube::Error::Api(status) => status.message.clone(),
+        error => panic!("{error}"),
+    }
+}
+
+fn merge(target: &mut Value, patch: &Value) {
+    match (target, patch) {
+        (Value::Object(target), Value::Object(patch)) => {
+            for (key, value) in patch {
+                merge(target.entry(key).or_insert(Value::Null), value);
+            }
+        }
+        (target, patch) => *target = patch.clone(),
+    }
+}

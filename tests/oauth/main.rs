@@ -1,0 +1,112 @@
+//! The token endpoint over real HTTP and in real time: what is sent, what is made of each answer, how often is asked.
+
+mod answers;
+mod failures;
+mod requests;
+mod sharing;
+
+use std::{collections::BTreeMap, time::Duration};
+
+use edge_credential_operator::{
+    api::edge_credential::{ClientAuthentication, RequestFormat, TokenFormat},
+    clock::Clock,
+    oauth::{
+        ClientCredentials, RequestParameters, Token, TokenError, TokenRequest, TokenSource,
+        client::{Deadlines, HttpTokenSource},
+        origin::{AllowedOrigins, Origin},
+    },
+};
+use kit::sitecore::{AUDIENCE, Scenario, Sitecore};
+
+const ID: &str = "client-1";
+
+/// In the client secret, in every error text and in every body: it must not come out anywhere.
+const CANARY: &str = "CANARY";
+
+const SECRET: &str = "s3cret-CANARY";
+
+/// Longer than any answer takes that is meant to come, and short enough to wait for where none comes.
+const SHORT: Deadlines = Deadlines {
+    connect: Duration::from_millis(400),
+    total: Duration::from_millis(400),
+};
+
+/// A stand-in with one client whose answers have the canary in them.
+fn sitecore() -> Sitecore {
+    let sitecore = Sitecore::start().unwrap();
+    sitecore.add_client(ID, SECRET);
+    sitecore.set_error_text(CANARY);
+    sitecore
+}
+
+/// A stand-in that answers so.
+fn sitecore_with(scenario: impl Into<Scenario>) -> Sitecore {
+    let sitecore = sitecore();
+    sitecore.set_scenario(ID, scenario.into());
+    sitecore
+}
+
+/// Sends to these origins only.
+fn source(origins: &[&str], deadlines: Deadlines) -> HttpTokenSource {
+    let allowed: AllowedOrigins = origins
+        .iter()
+        .map(|origin| origin.parse::<Origin>().unwrap())
+        .collect();
+    HttpTokenSource::new(allowed, None, Clock::system(), deadlines).unwrap()
+}
+
+/// The request that an EdgeCredential makes where nothing but the endpoint is set.
+fn request_to(token_url: &str) -> TokenRequest {
+    TokenRequest {
+        parameters: RequestParameters {
+            token_url: token_url.parse().unwrap(),
+            audience: AUDIENCE.into(),
+            scopes: Vec::new(),
+            extra_parameters: BTreeMap::new(),
+            format: RequestFormat::Form,
+            client_authentication: ClientAuthentication::RequestBody,
+            token_format: TokenFormat::Jwt,
+        },
+        credentials: ClientCredentials {
+            client_id: ID.into(),
+            client_secret: SECRET.into(),
+        },
+    }
+}
+
+/// Asks as usual.
+async fn ask(sitecore: &Sitecore) -> Result<Token, TokenError> {
+    ask_for(sitecore, |_| {}).await
+}
+
+/// Asks for something else than usual.
+async fn ask_for(
+    sitecore: &Sitecore,
+    change: impl FnOnce(&mut TokenRequest),
+) -> Result<Token, TokenError> {
+    let mut request = request_to(&sitecore.token_url());
+    change(&mut request);
+    source(&[sitecore.url()], Deadlines::default())
+        .request(&request)
+        .await
+}
+
+/// Asks for a token of any form.
+async fn ask_for_any(sitecore: &Sitecore) -> Result<Token, TokenError> {
+    ask_for(sitecore, |request| {
+        request.parameters.token_format = TokenFormat::Any;
+    })
+    .await
+}
+
+/// An answer with this status, content type and body.
+fn raw(status: u16, content_type: Option<&str>, body: impl Into<Vec<u8>>) -> Scenario {
+    Scenario::Raw {
+        status,
+        headers: content_type
+            .map(|content_type| ("content-type".into(), content_type.into()))
+            .into_iter()
+            .collect(),
+        body: body.into(),
+    }
+}

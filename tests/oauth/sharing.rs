@@ -1,0 +1,292 @@
+//! Equal requests cost one.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicI64, Ordering},
+    },
+    time::Duration,
+};
+
+use edge_credential_operator::{
+    api::edge_credential::{ClientAuthentication, RequestFormat, TokenFormat},
+    clock::Clock,
+    oauth::{Token, TokenError, TokenRequest, TokenSource, client::Deadlines, share::SharedTokens},
+};
+use futures::{
+    FutureExt,
+    future::{BoxFuture, join_all},
+};
+use k8s_openapi::jiff::{SignedDuration, Timestamp};
+use kit::sitecore::{Scenario, Sitecore};
+use secrecy::ExposeSecret;
+use tokio::time::{sleep, timeout};
+
+use super::{ID, SECRET, request_to, sitecore, sitecore_with, source};
+
+const PER_ORIGIN: usize = 4;
+
+fn shared(sitecores: &[&Sitecore]) -> SharedTokens {
+    let origins: Vec<_> = sitecores.iter().map(|sitecore| sitecore.url()).collect();
+    let source = source(&origins, Deadlines::default());
+    SharedTokens::new(source, Clock::system(), PER_ORIGIN)
+}
+
+fn usual(sitecore: &Sitecore) -> TokenRequest {
+    request_to(&sitecore.token_url())
+}
+
+/// A request that is equal to no other one with another number.
+fn numbered(sitecore: &Sitecore, number: usize) -> TokenRequest {
+    let mut request = usual(sitecore);
+    let parameters = &mut request.parameters.extra_parameters;
+    parameters.insert("number".into(), number.to_string());
+    request
+}
+
+fn late() -> Scenario {
+    Scenario::Delay(Duration::from_millis(150))
+}
+
+async fn eventually(what: &str, condition: impl Fn() -> bool) {
+    for _ in 0..500 {
+        if condition() {
+            return;
+        }
+        sleep(Duration::from_millis(10)).await;
+    }
+    panic!("never came about: {what}");
+}
+
+#[tokio::test]
+async fn equal_requests_at_one_time_are_one_request() {
+    let sitecore = sitecore_with(late());
+    let shared = shared(&[&sitecore]);
+    let asked = (0..100).map(|_| shared.request(usual(&sitecore), |_| true));
+    let answers = join_all(asked).await;
+    let first = answers[0].as_ref().unwrap().access_token.expose_secret();
+    for answer in &answers {
+        assert_eq!(answer.as_ref().unwrap().access_token.expose_secret(), first);
+    }
+    assert_eq!(sitecore.requests(ID), 1);
+}
+
+#[tokio::test]
+async fn whatever_may_change_the_token_makes_another_request() {
+    let sitecore = sitecore();
+    sitecore.add_client("client-2", SECRET);
+    sitecore.rotate_secret(ID, "another secret", Duration::from_secs(3600));
+    sitecore.allow_audience(ID, "https://other.example");
+    let shared = shared(&[&sitecore]);
+    let changes: [fn(&mut TokenRequest); 10] = [
+        |_| {},
+        |request| request.credentials.client_id = "client-2".into(),
+        |request| request.credentials.client_secret = "another secret".into(),
+        |request| request.parameters.audience = "https://other.example".into(),
+        |request| request.parameters.scopes = vec!["edge.admin:manage".into()],
+        |request| request.parameters.scopes = vec!["edge.token:manage".into()],
+        |request| request.parameters.extra_parameters = [("a".into(), "b".into())].into(),
+        |request| request.parameters.extra_parameters = [("a".into(), "c".into())].into(),
+        |request| request.parameters.token_url.set_query(Some("tenant=1")),
+        // What one EdgeCredential accepts as a token may be refused by another one.
+        |request| request.parameters.token_format = TokenFormat::Any,
+    ];
+    for (earlier, change) in changes.iter().enumerate() {
+        let mut request = usual(&sitecore);
+        change(&mut request);
+        for _ in 0..2 {
+            shared.request(request.clone(), |_| true).await.unwrap();
+        }
+        assert_eq!(
+            sitecore.total_requests(),
+            earlier as u64 + 1,
+            "change {earlier}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn how_a_request_is_written_down_makes_no_other_token() {
+    let sitecore = sitecore();
+    let shared = shared(&[&sitecore]);
+    let scopes = |first: &str, second: &str| vec![first.into(), second.into()];
+    let mut request = usual(&sitecore);
+    request.parameters.scopes = scopes("edge.admin:manage", "edge.token:manage");
+    shared.request(request.clone(), |_| true).await.unwrap();
+    request.parameters.scopes = scopes("edge.token:manage", "edge.admin:manage");
+    shared.request(request.clone(), |_| true).await.unwrap();
+    request.parameters.format = RequestFormat::Json;
+    request.parameters.client_authentication = ClientAuthentication::BasicHeader;
+    shared.request(request, |_| true).await.unwrap();
+    assert_eq!(sitecore.requests(ID), 1);
+}
+
+#[tokio::test]
+async fn an_opaque_token_that_one_accepts_is_not_given_to_another_that_wants_a_jwt() {
+    let sitecore = sitecore_with(Scenario::opaque_token());
+    let shared = shared(&[&sitecore]);
+    let mut any = usual(&sitecore);
+    any.parameters.token_format = TokenFormat::Any;
+    shared.request(any, |_| true).await.unwrap();
+    assert!(shared.held(&usual(&sitecore), Timestamp::now()).is_none());
+    shared
+        .request(usual(&sitecore), |_| true)
+        .await
+        .unwrap_err();
+}
+
+#[tokio::test]
+async fn an_error_is_shared_by_those_who_wait_and_not_held() {
+    let sitecore = sitecore_with(late());
+    let shared = shared(&[&sitecore]);
+    let mut request = usual(&sitecore);
+    request.credentials.client_secret = "wrong".into();
+    let asked = (0..20).map(|_| shared.request(request.clone(), |_| true));
+    for answer in join_all(asked).await {
+        assert_eq!(
+            answer.unwrap_err(),
+            TokenError::Refused {
+                status: 401,
+                error: Some("access_denied")
+            }
+        );
+    }
+    assert_eq!(sitecore.requests(ID), 1);
+    assert!(shared.held(&request, Timestamp::now()).is_none());
+
+    shared.request(request, |_| true).await.unwrap_err();
+    assert_eq!(sitecore.requests(ID), 2);
+}
+
+#[tokio::test]
+async fn a_token_that_is_held_is_used_again_only_where_it_is_acceptable() {
+    let sitecore = sitecore();
+    let shared = shared(&[&sitecore]);
+    let first = shared.request(usual(&sitecore), |_| true).await.unwrap();
+    let again = shared.request(usual(&sitecore), |_| true).await.unwrap();
+    let text = |token: &Token| token.access_token.expose_secret().to_owned();
+    assert_eq!(text(&first), text(&again));
+    assert_eq!(sitecore.requests(ID), 1);
+
+    let other = shared.request(usual(&sitecore), |_| false).await.unwrap();
+    assert_ne!(text(&first), text(&other));
+    assert_eq!(sitecore.requests(ID), 2);
+    let held = shared.held(&usual(&sitecore), Timestamp::now()).unwrap();
+    assert_eq!(text(&held), text(&other));
+}
+
+#[tokio::test]
+async fn a_token_is_held_until_it_expires() {
+    let sitecore = sitecore();
+    let shared = shared(&[&sitecore]);
+    let token = shared.request(usual(&sitecore), |_| true).await.unwrap();
+    let second = SignedDuration::from_secs(1);
+    assert!(
+        shared
+            .held(&usual(&sitecore), token.expires_at - second)
+            .is_some()
+    );
+    assert!(shared.held(&usual(&sitecore), token.expires_at).is_none());
+}
+
+#[tokio::test]
+async fn what_is_swept_out_of_many_tokens_are_those_that_expired() {
+    let sitecore = sitecore_with(Scenario::expires_in("60"));
+    let later = Arc::new(AtomicI64::new(0));
+    let offset = later.clone();
+    let clock = Clock::from_fn(move || {
+        Timestamp::now() + SignedDuration::from_secs(offset.load(Ordering::Relaxed))
+    });
+    let source = source(&[sitecore.url()], Deadlines::default());
+    let shared = SharedTokens::new(source, clock, PER_ORIGIN);
+    for number in 0..200 {
+        if number == 100 {
+            later.store(120, Ordering::Relaxed);
+            sitecore.back_to_normal();
+        }
+        let request = numbered(&sitecore, number);
+        shared.request(request, |_| true).await.unwrap();
+    }
+    let now = Timestamp::now() + SignedDuration::from_secs(120);
+    let held = |number: &usize| shared.held(&numbered(&sitecore, *number), now).is_some();
+    assert_eq!((0..200).filter(held).count(), 100);
+    assert!((100..200).all(|number| held(&number)));
+}
+
+#[tokio::test]
+async fn a_request_goes_on_when_nobody_waits_for_it_and_its_token_is_held() {
+    let sitecore = sitecore_with(late());
+    let shared = shared(&[&sitecore]);
+    let impatient = shared.request(usual(&sitecore), |_| true);
+    timeout(Duration::from_millis(30), impatient)
+        .await
+        .expect_err("it takes longer");
+    eventually("the token is held", || {
+        shared.held(&usual(&sitecore), Timestamp::now()).is_some()
+    })
+    .await;
+    shared.request(usual(&sitecore), |_| true).await.unwrap();
+    assert_eq!(sitecore.requests(ID), 1);
+}
+
+#[tokio::test]
+async fn no_more_requests_than_allowed_are_in_flight_to_one_origin() {
+    let sitecore = sitecore_with(late());
+    let shared = shared(&[&sitecore]);
+    let asked = (0..12).map(|number| shared.request(numbered(&sitecore, number), |_| true));
+    assert!(join_all(asked).await.iter().all(Result::is_ok));
+    assert_eq!(sitecore.requests(ID), 12);
+    assert_eq!(sitecore.in_flight_peak(ID), PER_ORIGIN as u64);
+}
+
+#[tokio::test]
+async fn an_origin_that_hangs_does_not_delay_another() {
+    let (hanging, healthy) = (sitecore_with(Scenario::Hang), sitecore());
+    let shared = shared(&[&hanging, &healthy]);
+    for number in 0..20 {
+        let (shared, request) = (shared.clone(), numbered(&hanging, number));
+        tokio::spawn(async move { shared.request(request, |_| true).await });
+    }
+    eventually("the slots are taken", || {
+        hanging.requests(ID) == PER_ORIGIN as u64
+    })
+    .await;
+    timeout(
+        Duration::from_secs(5),
+        shared.request(usual(&healthy), |_| true),
+    )
+    .await
+    .expect("at once")
+    .unwrap();
+    assert_eq!(hanging.requests(ID), PER_ORIGIN as u64);
+}
+
+/// Panics at first, and then has a token.
+struct PanicsOnce(AtomicBool);
+
+impl TokenSource for PanicsOnce {
+    fn request<'a>(&'a self, _: &'a TokenRequest) -> BoxFuture<'a, Result<Token, TokenError>> {
+        async {
+            assert!(self.0.swap(true, Ordering::Relaxed), "the first request");
+            Ok(Token {
+                access_token: "token".into(),
+                scope: None,
+                issued_at: Timestamp::UNIX_EPOCH,
+                expires_at: Timestamp::MAX,
+            })
+        }
+        .boxed()
+    }
+}
+
+#[tokio::test]
+async fn a_panic_is_an_error_for_those_who_wait_and_blocks_nobody_later() {
+    let source = PanicsOnce(AtomicBool::new(false));
+    let shared = SharedTokens::new(source, Clock::system(), 1);
+    let request = || request_to("http://endpoint.example/oauth/token");
+    assert_eq!(
+        shared.request(request(), |_| true).await.unwrap_err(),
+        TokenError::Interrupted
+    );
+    shared.request(request(), |_| true).await.unwrap();
+}

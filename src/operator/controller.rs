@@ -14,6 +14,7 @@ use kube::{
         Controller,
         controller::{self, Action},
         reflector::{ObjectRef, Store},
+        utils::Backoff,
         watcher,
     },
 };
@@ -39,6 +40,24 @@ const CONFLICT_WAIT: Duration = Duration::from_secs(1);
 
 /// How long to wait where a namespace is going away, or an object cannot be read.
 const HOPELESS_WAIT: Duration = Duration::from_mins(5);
+
+/// How long all watches of a scope pause after one of them failed.
+///
+/// kube's default doubles from 0.8 s to a minute. The few errors that come of one restart of the API server (connections
+/// refused, roles not loaded yet, versions too old) left the operator deaf to all changes for more than a minute.
+struct WatchPause;
+
+impl Iterator for WatchPause {
+    type Item = Duration;
+
+    fn next(&mut self) -> Option<Duration> {
+        Some(Duration::from_secs(2))
+    }
+}
+
+impl Backoff for WatchPause {
+    fn reset(&mut self) {}
+}
 
 /// Everything that a visit to an object needs.
 #[derive(Debug)]
@@ -80,6 +99,7 @@ pub fn controller(
     }
     let mut controller = Controller::new(objects, config)
         .with_config(controller::Config::default().concurrency(scope.concurrency))
+        .trigger_backoff(WatchPause)
         .graceful_shutdown_on(shutdown);
     if scope.watch_secrets {
         // Metadata only: no Secret's content is ever in a cache. Helm's release Secrets can be large and many.

@@ -4,7 +4,10 @@
 use std::time::{Duration, Instant};
 
 use edge_credential_operator::api::{ConditionType, EdgeCredential, Reason};
+use k8s_openapi::api::rbac::v1::Role;
 use kit::sitecore::Scenario;
+use kube::Api;
+use kube::api::{ListParams, PostParams};
 
 use crate::harness::*;
 
@@ -449,20 +452,8 @@ async fn a_missing_right_is_named_and_its_grant_is_noticed() {
     };
     let mut scene = setup.scene("rights").await;
     let shop = &scene.namespaces[0];
-    // All rules but that on Secrets, and of that only what a watch needs.
-    let patch = r#"[{"op": "replace", "path": "/rules/2/verbs", "value": ["list", "watch"]}]"#;
-    let role = "rights-edge-credential-operator:rights-operator";
-    let args = [
-        "patch",
-        "role",
-        role,
-        "-n",
-        &shop.name,
-        "--type=json",
-        "-p",
-        patch,
-    ];
-    scene.control_plane.kubectl(&args).await.unwrap();
+    // Of the rights on Secrets only those that a watch needs.
+    set_verbs(&scene, &["list", "watch"]).await;
     let user = scene.operator.user.clone();
     let may_i = [
         "auth", "can-i", "get", "secrets", "-n", &shop.name, "--as", &user,
@@ -496,7 +487,24 @@ async fn a_missing_right_is_named_and_its_grant_is_noticed() {
     assert_eq!(shop.object("edge").await, told);
     assert_eq!(scene.sitecore.total_requests(), 0);
 
-    grant(r#"["get", "create", "update", "list", "watch"]"#).await;
+    set_verbs(&scene, &["get", "create", "update", "list", "watch"]).await;
     shop.ready("edge").await;
     assert_eq!(scene.sitecore.total_requests(), 1);
+}
+
+/// Changes what the operator may do with Secrets.
+async fn set_verbs(scene: &Scene, verbs: &[&str]) {
+    let shop = &scene.namespaces[0];
+    let roles = Api::<Role>::namespaced(scene.client.clone(), &shop.name);
+    let mut all = roles.list(&ListParams::default()).await.unwrap().items;
+    let role = &mut all[0];
+    let rules = role.rules.as_mut().unwrap().iter_mut();
+    for rule in rules.filter(|rule| rule.resources == Some(vec!["secrets".to_owned()])) {
+        rule.verbs = verbs.iter().map(|verb| (*verb).to_owned()).collect();
+    }
+    let name = role.metadata.name.clone().unwrap();
+    roles
+        .replace(&name, &PostParams::default(), role)
+        .await
+        .unwrap();
 }

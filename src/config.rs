@@ -33,6 +33,7 @@ pub struct Settings {
         value_name = "NAMESPACE",
         env = "EDGE_CREDENTIAL_NAMESPACE",
         value_delimiter = ',',
+        value_parser = namespace,
         help_heading = "What to watch"
     )]
     pub namespaces: Vec<String>,
@@ -131,6 +132,18 @@ pub struct Settings {
     pub log_format: LogFormat,
 }
 
+/// A namespace's name (RFC 1123). An empty one is refused: it would mean all namespaces to the API server.
+fn namespace(text: &str) -> Result<String, &'static str> {
+    let inner = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
+    let is_name = (1..=63).contains(&text.len())
+        && text.bytes().all(inner)
+        && !text.starts_with('-')
+        && !text.ends_with('-');
+    is_name
+        .then(|| text.to_owned())
+        .ok_or("not the name of a namespace")
+}
+
 /// How log lines look.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum LogFormat {
@@ -138,4 +151,37 @@ pub enum LogFormat {
     Text,
     /// One JSON object a line.
     Json,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn namespaces(arguments: &[&str]) -> Result<Vec<String>, clap::Error> {
+        let command = ["edge-credential-operator", "run"];
+        let cli = Cli::try_parse_from(command.iter().chain(arguments))?;
+        match cli.command {
+            Command::Run(settings) => Ok(settings.namespaces),
+            Command::Crd => unreachable!("it says run"),
+        }
+    }
+
+    #[test]
+    fn namespaces_are_given_one_by_one_or_with_commas() {
+        assert_eq!(namespaces(&[]).unwrap(), [""; 0]);
+        let several = ["--namespace=a,b", "--namespace", "c-1"];
+        assert_eq!(namespaces(&several).unwrap(), ["a", "b", "c-1"]);
+    }
+
+    #[test]
+    fn an_empty_namespace_is_refused_and_does_not_mean_all() {
+        for argument in [
+            "--namespace=",
+            "--namespace=a,,b",
+            "--namespace=*",
+            "--namespace=A",
+        ] {
+            assert!(namespaces(&[argument]).is_err(), "{argument}");
+        }
+    }
 }

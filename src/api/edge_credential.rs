@@ -256,8 +256,9 @@ pub struct TargetEntry {
     pub value: Option<String>,
 }
 
-/// What can be taken from a token. A closed list instead of a template language: nothing a user writes is evaluated
-/// over secret data (CVE-2026-22822, CVE-2026-34984 in another operator).
+// A closed list instead of a template language: nothing a user writes is evaluated over secret data (CVE-2026-22822,
+// CVE-2026-34984 in another operator).
+/// What to write, taken from the token.
 #[derive(Serialize, Deserialize, JsonSchema, Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Source {
     /// The token.

@@ -32,6 +32,8 @@ pub struct Context {
     pub longest_wait: Duration,
     /// The statuses written last.
     pub written: WrittenStatuses,
+    /// The renew requests whose token is not stored yet.
+    pub answered: AnsweredRequests,
     pub(super) client: ClientHandle,
 }
 
@@ -69,6 +71,7 @@ impl Context {
             clock,
             longest_wait,
             written: WrittenStatuses::default(),
+            answered: AnsweredRequests::default(),
             client: ClientHandle(client),
         }
     }
@@ -109,6 +112,42 @@ impl WrittenStatuses {
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<String, Written>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Remembers for which renew request a token is in memory, from the request until the target is written. While the API
+/// server is away nothing else knows of it, and each attempt to write would request another token.
+#[derive(Debug, Default)]
+pub struct AnsweredRequests(Mutex<HashMap<String, String>>);
+
+impl AnsweredRequests {
+    /// The object's renew request has its token.
+    pub fn remember(&self, object: &EdgeCredential) {
+        if let (Some(uid), Some(request)) = (&object.metadata.uid, object.renew_request()) {
+            self.lock().insert(uid.clone(), request.into());
+        }
+    }
+
+    /// The token is stored, and tells of the request itself.
+    pub fn forget(&self, object: &EdgeCredential) {
+        if let Some(uid) = &object.metadata.uid {
+            self.lock().remove(uid);
+        }
+    }
+
+    /// Whether the object's present renew request has its token.
+    pub fn contains(&self, object: &EdgeCredential) -> bool {
+        let answers = self.lock();
+        let answered = object
+            .metadata
+            .uid
+            .as_ref()
+            .and_then(|uid| answers.get(uid));
+        answered.is_some() && answered.map(String::as_str) == object.renew_request()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<String, String>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

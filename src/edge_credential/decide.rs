@@ -39,6 +39,8 @@ pub struct Observed<'a> {
     pub target: Result<Option<Target>, Error>,
     /// A valid token in memory that an equal request brought.
     pub held: Option<Token>,
+    /// Whether that token was requested because of the renew request that the object has now.
+    pub answered: bool,
 }
 
 /// A target Secret that is ours.
@@ -110,6 +112,7 @@ pub fn decide(observed: Observed<'_>, now: Timestamp) -> Decision {
         credentials,
         target,
         held,
+        answered,
     } = observed;
     let nothing = |trouble| Decision {
         action: Action::Leave(None),
@@ -149,12 +152,13 @@ pub fn decide(observed: Observed<'_>, now: Timestamp) -> Decision {
         }
     };
 
-    let requested = renew_requested(object, stored.as_ref());
+    let asked = renew_requested(object, stored.as_ref());
+    let requested = asked && !(answered && held.is_some());
     let failures = standing_failures(object, &credentials, requested);
     let outdated = stored.as_ref().is_none_or(|stored| {
         now >= renew_at(object, &stored.token) || !stored.is_of(&credentials.client)
     });
-    if !requested && failures.is_none() && !outdated {
+    if !asked && failures.is_none() && !outdated {
         return Decision {
             action: scene.keep(stored),
             trouble: Trouble::None,

@@ -81,5 +81,6 @@ pub async fn observe<'a>(
         credentials,
         target,
         held,
+        answered: context.answered.contains(object),
     })
 }

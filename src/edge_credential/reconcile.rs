@@ -220,6 +220,9 @@ impl Visit<'_> {
         let fresh = |held: &Token| !forced && self.started < renew_at(object, held);
         let mut done = match self.context.tokens.request(request, fresh).await {
             Ok(token) => {
+                if forced {
+                    self.context.answered.remember(object);
+                }
                 let proven = ProvenToken::new(token, &client, object.renew_request());
                 let secret = render(object, &parameters, &proven, self.existing());
                 self.put(&secret, proven).await?
@@ -240,6 +243,7 @@ impl Visit<'_> {
     async fn put(&self, secret: &Secret, proven: ProvenToken) -> Result<Done, Error> {
         match write(self.object, secret, self.existing(), self.context).await {
             Ok(()) => {
+                self.context.answered.forget(self.object);
                 let mut done = Done::without_action(Some(proven), Trouble::None);
                 done.wrote = true;
                 Ok(done)

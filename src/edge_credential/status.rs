@@ -35,8 +35,12 @@ pub fn status(object: &EdgeCredential, outcome: &Outcome, now: Timestamp) -> Edg
         .token
         .as_ref()
         .filter(|token| token.expires_at.0 <= now);
+    let unseen = unseen(&earlier, object, outcome, now);
     let generation = object.metadata.generation;
-    let current = current(object, outcome, lapsed);
+    let valid_until = token
+        .map(|token| token.token.expires_at)
+        .or(unseen.map(|token| token.expires_at.0));
+    let current = current(object, outcome, valid_until, lapsed);
     let handled = object
         .renew_request()
         .filter(|request| {
@@ -50,6 +54,7 @@ pub fn status(object: &EdgeCredential, outcome: &Outcome, now: Timestamp) -> Edg
         // An expired token stays in the target, so what is known of it stays in the status.
         token: token
             .map(|token| describe(object, &token.token))
+            .or(unseen.cloned())
             .or(lapsed.cloned()),
         target: (token.is_some() || earlier.target.is_some()).then(|| TargetStatus {
             name: object.target_name().into(),
@@ -60,6 +65,22 @@ pub fn status(object: &EdgeCredential, outcome: &Outcome, now: Timestamp) -> Edg
         },
         last_handled_renew_request: handled.or(earlier.last_handled_renew_request),
     }
+}
+
+/// The token that the target held when it was last seen, where it cannot be read now: for lack of a right, which says
+/// nothing of the token.
+fn unseen<'a>(
+    earlier: &'a EdgeCredentialStatus,
+    object: &EdgeCredential,
+    outcome: &Outcome,
+    now: Timestamp,
+) -> Option<&'a TokenStatus> {
+    let unreadable = matches!(outcome.trouble, Trouble::Found(Error::ReadSecret { .. }));
+    let same_spec = earlier.observed_generation == object.metadata.generation;
+    earlier
+        .token
+        .as_ref()
+        .filter(|token| unreadable && same_spec && now < token.expires_at.0)
 }
 
 fn describe(object: &EdgeCredential, token: &Token) -> TokenStatus {
@@ -83,13 +104,13 @@ fn describe(object: &EdgeCredential, token: &Token) -> TokenStatus {
 fn current(
     object: &EdgeCredential,
     outcome: &Outcome,
+    valid_until: Option<Timestamp>,
     lapsed: Option<&TokenStatus>,
 ) -> [ConditionStatus; 3] {
-    let valid = outcome.token.as_ref().map(|token| {
+    let valid = valid_until.map(|expires_at| {
         format!(
-            "The Secret \"{}\" holds a token that is valid until {}.",
+            "The Secret \"{}\" holds a token that is valid until {expires_at}.",
             object.target_name(),
-            token.token.expires_at
         )
     });
     let (reason, cause, stalled) = match &outcome.trouble {

@@ -1,6 +1,6 @@
 //! The operator's life: it starts everything, waits for the end, and stops everything.
 
-use std::{io, path::PathBuf, sync::Arc, time::Duration};
+use std::{collections::BTreeSet, io, path::PathBuf, sync::Arc, time::Duration};
 
 use futures::{
     FutureExt,
@@ -212,7 +212,12 @@ pub fn controllers(
 fn scopes(settings: &Settings) -> Vec<Scope> {
     let namespaces = match &settings.namespaces[..] {
         [] => vec![None],
-        names => names.iter().cloned().map(Some).collect(),
+        // A namespace that is given twice is watched once.
+        names => BTreeSet::from_iter(names)
+            .into_iter()
+            .cloned()
+            .map(Some)
+            .collect(),
     };
     namespaces
         .into_iter()

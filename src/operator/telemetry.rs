@@ -36,15 +36,11 @@ pub fn start(format: LogFormat) {
 }
 
 /// Caps what libraries may log, whatever `RUST_LOG` says: kube's client logs a response that it cannot read in full,
-/// which may be a Secret, and HTTP libraries log headers.
+/// which may be a Secret, its watches log what the API server says, and HTTP libraries log headers.
 fn may_be_logged(line: &Metadata<'_>) -> bool {
     const OURS: &str = env!("CARGO_CRATE_NAME");
     let target = line.target();
-    if target == OURS || target.starts_with(concat!(env!("CARGO_CRATE_NAME"), "::")) {
-        true
-    } else if target.starts_with("kube_runtime") {
-        *line.level() <= Level::WARN
-    } else {
-        *line.level() <= Level::ERROR
-    }
+    target == OURS
+        || target.starts_with(concat!(env!("CARGO_CRATE_NAME"), "::"))
+        || *line.level() <= Level::ERROR
 }

@@ -1,12 +1,17 @@
 //! Outages and refusals: what is kept, what is said, and how often it is tried.
 
 use edge_credential_operator::{
-    api::ConditionType::{Ready, Reconciling, Stalled},
+    api::{
+        ConditionType::{Ready, Reconciling, Stalled},
+        EdgeCredential,
+        edge_credential::RENEW_REQUESTED_AT,
+    },
     oauth::{TokenError, Unreachable},
 };
+use kit::fake_api::{Fault, Verb};
 use serde_json::json;
 
-use crate::world::{World, days, hours, pass, seconds};
+use crate::world::{NAMESPACE, World, days, hours, pass, seconds};
 
 const DOWN: TokenError = TokenError::Unreachable(Unreachable::Connect);
 
@@ -140,11 +145,74 @@ async fn a_failed_attempt_costs_one_status_write_and_no_event_after_the_first() 
     pass(days(1)).await;
 
     let attempts = world.endpoint.requests("edge").len() as u64;
-    let statuses = world
-        .api
-        .count(kit::fake_api::Verb::Patch, "edgecredentials/status");
-    let events = world.api.count(kit::fake_api::Verb::Create, "events");
+    let statuses = world.api.count(Verb::Patch, "edgecredentials/status");
+    let events = world.api.count(Verb::Create, "events");
     assert_eq!(statuses, attempts);
     assert_eq!(events, 1);
     assert_eq!(world.api.writes(), statuses + events);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_renew_request_costs_one_token_though_nothing_can_be_written_for_a_while() {
+    let mut world = World::new();
+    world.add("edge", json!({}));
+    world.start_operator();
+    pass(hours(1)).await;
+
+    world.api.on_request(|request| {
+        if request.verb.writes() {
+            Fault::DropConnection
+        } else {
+            Fault::None
+        }
+    });
+    world
+        .api
+        .edit::<EdgeCredential>(NAMESPACE, "edge", |object| {
+            object["metadata"]["annotations"] = json!({ RENEW_REQUESTED_AT: "now" });
+        });
+    pass(hours(1)).await;
+    assert_eq!(world.endpoint.requests("edge").len(), 2);
+    let secret = world.secret("edge").unwrap();
+
+    world.api.no_faults();
+    pass(seconds(10)).await;
+    assert_ne!(
+        world.secret("edge").unwrap().data,
+        secret.data,
+        "the new one"
+    );
+    assert_eq!(world.endpoint.requests("edge").len(), 2);
+    let status = world.object("edge").status.unwrap();
+    assert_eq!(status.last_handled_renew_request.as_deref(), Some("now"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_right_that_is_missing_for_a_while_says_nothing_of_the_token() {
+    let mut world = World::new();
+    world.add("edge", json!({}));
+    world.start_operator();
+    pass(hours(1)).await;
+    let token = world.object("edge").status.unwrap().token;
+
+    world.api.deny(Verb::Get, "secrets", None);
+    world.restart_operator().await;
+    pass(hours(1)).await;
+    assert_eq!(world.condition("edge", Ready), (true, "TokenValid".into()));
+    assert_eq!(
+        world.condition("edge", Stalled),
+        (true, "RBACMissing".into())
+    );
+    assert_eq!(world.object("edge").status.unwrap().token, token);
+
+    pass(days(1)).await;
+    assert_eq!(
+        world.condition("edge", Ready),
+        (false, "TokenExpired".into())
+    );
+
+    world.api.allow_all();
+    pass(seconds(15)).await;
+    assert_eq!(world.condition("edge", Ready), (true, "TokenValid".into()));
+    assert!(!world.condition("edge", Stalled).0);
 }

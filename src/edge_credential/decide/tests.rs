@@ -24,6 +24,7 @@ struct World {
     credentials: Result<Credentials, CredentialsProblem>,
     target: Option<Secret>,
     held: Option<Token>,
+    answered: bool,
 }
 
 impl World {
@@ -39,6 +40,7 @@ impl World {
             credentials: Ok(credentials()),
             target: None,
             held: None,
+            answered: false,
         }
     }
 
@@ -75,6 +77,7 @@ impl World {
                 credentials,
                 target: target.transpose(),
                 held: self.held.clone().filter(|held| held.is_valid(now)),
+                answered: self.answered,
             },
             now,
         )

@@ -1458,7 +1458,6 @@ metadata: {name: storefront}
 "#;
 
 #[tokio::test]
-#[ignore = "starts a real control plane: run it when the fake or the Kubernetes version changes"]
 async fn the_fake_answers_as_a_real_api_server_does() {
     let plane = kit::control_plane::ControlPlane::start().await.unwrap();
     plane.apply(DEFINITION).await.unwrap();

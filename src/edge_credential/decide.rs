@@ -104,7 +104,7 @@ impl std::fmt::Debug for Rendered {
     }
 }
 
-/// Decides.
+/// Decides: first what stands in the way of anything at all, then whether a renewal is due.
 pub fn decide(observed: Observed<'_>, now: Timestamp) -> Decision {
     let Observed {
         object,
@@ -152,77 +152,14 @@ pub fn decide(observed: Observed<'_>, now: Timestamp) -> Decision {
         }
     };
 
-    let asked = renew_requested(object, stored.as_ref());
-    let requested = asked && !(answered && held.is_some());
-    let failures = standing_failures(object, &credentials, requested);
-    let outdated = stored.as_ref().is_none_or(|stored| {
-        now >= renew_at(object, &stored.token) || !stored.is_of(&credentials.client)
-    });
-    if !asked && failures.is_none() && !outdated {
-        return Decision {
-            action: scene.keep(stored),
-            trouble: Trouble::None,
-        };
-    }
-
-    let write_failed = failures.is_some() && Class::of(standing_reason(object)) == Class::Write;
-    let waiting = failures
-        .clone()
-        .filter(|failures| now < failures.next_attempt_at.0);
-    let may_write = !write_failed || waiting.is_none();
-    let is_news = |held: &Token| {
-        outdated
-            || stored.as_ref().is_none_or(|stored| {
-                stored.token.access_token.expose_secret() != held.access_token.expose_secret()
-            })
+    let renewal = Renewal {
+        scene,
+        credentials,
+        stored,
+        held,
+        answered,
     };
-    let fresh = held
-        .clone()
-        .filter(|held| !requested && may_write && is_news(held) && now < renew_at(object, held));
-    if let Some(token) = fresh {
-        let proven = ProvenToken::new(token, &credentials.client, object.renew_request());
-        return Decision {
-            action: scene.write(proven),
-            trouble: Trouble::None,
-        };
-    }
-    if write_failed && may_write && !outdated {
-        // It may have been a repair that could not be written: that needs no other token.
-        let repair = scene.keep(stored.clone());
-        if matches!(repair, Action::Write(_)) {
-            return Decision {
-                action: repair,
-                trouble: Trouble::None,
-            };
-        }
-    }
-    match waiting {
-        Some(waiting) if write_failed => Decision {
-            action: Action::Leave(stored),
-            trouble: Trouble::Standing(waiting),
-        },
-        Some(waiting) => {
-            // A token that is due but valid is still worth having.
-            let last = held
-                .map(|token| ProvenToken::new(token, &credentials.client, object.renew_request()));
-            Decision {
-                action: scene.keep(stored.or(last)),
-                trouble: Trouble::Standing(waiting),
-            }
-        }
-        None => Decision {
-            action: Action::Request {
-                request: Box::new(TokenRequest {
-                    parameters,
-                    credentials: credentials.client,
-                }),
-                // What failed although the stored token is good was asked for by a person.
-                forced: requested || (failures.is_some() && !write_failed && !outdated),
-                failures,
-            },
-            trouble: Trouble::None,
-        },
-    }
+    renewal.decide(now)
 }
 
 /// What a rendered target depends on beside the token.
@@ -251,6 +188,98 @@ impl Scene<'_> {
             secret: render(self.object, self.parameters, &proven, self.existing),
             proven,
         }))
+    }
+}
+
+/// The decision once nothing stands in the way of a request: is one due, may it be made now, and is there a token at
+/// hand that saves it?
+struct Renewal<'a> {
+    scene: Scene<'a>,
+    credentials: Credentials,
+    stored: Option<ProvenToken>,
+    held: Option<Token>,
+    answered: bool,
+}
+
+impl Renewal<'_> {
+    fn decide(self, now: Timestamp) -> Decision {
+        let Self {
+            scene,
+            credentials,
+            stored,
+            held,
+            answered,
+        } = self;
+        let object = scene.object;
+        let at_hand = |token| ProvenToken::new(token, &credentials.client, object.renew_request());
+        let asked = renew_requested(object, stored.as_ref());
+        let requested = asked && !(answered && held.is_some());
+        let failures = standing_failures(object, &credentials, requested);
+        let outdated = stored.as_ref().is_none_or(|stored| {
+            now >= renew_at(object, &stored.token) || !stored.is_of(&credentials.client)
+        });
+        if !asked && failures.is_none() && !outdated {
+            return Decision {
+                action: scene.keep(stored),
+                trouble: Trouble::None,
+            };
+        }
+
+        let write_failed = failures.is_some() && Class::of(standing_reason(object)) == Class::Write;
+        let waiting = failures
+            .clone()
+            .filter(|failures| now < failures.next_attempt_at.0);
+        let may_write = !write_failed || waiting.is_none();
+        let is_news = |held: &Token| {
+            outdated
+                || stored.as_ref().is_none_or(|stored| {
+                    stored.token.access_token.expose_secret() != held.access_token.expose_secret()
+                })
+        };
+        let fresh = held.clone().filter(|held| {
+            !requested && may_write && is_news(held) && now < renew_at(object, held)
+        });
+        if let Some(token) = fresh {
+            return Decision {
+                action: scene.write(at_hand(token)),
+                trouble: Trouble::None,
+            };
+        }
+        if write_failed && may_write && !outdated {
+            // It may have been a repair that could not be written: that needs no other token.
+            let repair = scene.keep(stored.clone());
+            if matches!(repair, Action::Write(_)) {
+                return Decision {
+                    action: repair,
+                    trouble: Trouble::None,
+                };
+            }
+        }
+        match waiting {
+            Some(waiting) if write_failed => Decision {
+                action: Action::Leave(stored),
+                trouble: Trouble::Standing(waiting),
+            },
+            Some(waiting) => {
+                // A token that is due but valid is still worth having.
+                Decision {
+                    action: scene.keep(stored.or(held.map(at_hand))),
+                    trouble: Trouble::Standing(waiting),
+                }
+            }
+            None => Decision {
+                action: Action::Request {
+                    request: Box::new(TokenRequest {
+                        parameters: scene.parameters.clone(),
+                        credentials: credentials.client.clone(),
+                    }),
+                    // What failed although the stored token is good was asked for by a person.
+                    forced: requested || (failures.is_some() && !write_failed && !outdated),
+                    failures,
+                },
+                trouble: Trouble::None,
+            },
+        }
     }
 }
 

@@ -5,6 +5,7 @@
 use aws_lc_rs::digest;
 use k8s_openapi::{
     api::core::v1::Secret,
+    apimachinery::pkg::apis::meta::v1::{Condition, Time},
     jiff::{SignedDuration, Timestamp},
 };
 use secrecy::ExposeSecret;
@@ -310,16 +311,18 @@ pub fn standing_failures(
     (same_spec && same_credentials && !requested).then(|| failures.clone())
 }
 
-/// The reason that the status gives for its failures.
-pub fn standing_reason(object: &EdgeCredential) -> Reason {
-    let conditions = object
-        .status
-        .as_ref()
-        .map_or(&[][..], |status| &status.conditions);
+/// The condition of the status that tells why its failures happened.
+pub fn standing_condition(object: &EdgeCredential) -> Option<&Condition> {
+    let conditions = &object.status.as_ref()?.conditions;
     [ConditionType::Stalled, ConditionType::Reconciling]
         .into_iter()
-        .filter(|type_| conditions::holds(conditions, *type_))
-        .find_map(|type_| conditions::find(conditions, type_))
+        .find(|type_| conditions::holds(conditions, *type_))
+        .and_then(|type_| conditions::find(conditions, type_))
+}
+
+/// The reason that the status gives for its failures.
+pub fn standing_reason(object: &EdgeCredential) -> Reason {
+    standing_condition(object)
         .and_then(|condition| {
             Reason::ALL
                 .iter()
@@ -375,11 +378,7 @@ pub fn failed(
         count,
         fraction(&[uid, &count.to_string()]),
     );
-    let time = |time: Timestamp| {
-        k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(
-            Timestamp::from_second(time.as_second()).unwrap_or(time),
-        )
-    };
+    let time = |time: Timestamp| Time(Timestamp::from_second(time.as_second()).unwrap_or(time));
     Failures {
         count,
         last_attempt_at: time(now),

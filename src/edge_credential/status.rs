@@ -4,7 +4,7 @@ use k8s_openapi::{apimachinery::pkg::apis::meta::v1::Time, jiff::Timestamp};
 use secrecy::ExposeSecret;
 
 use super::{
-    decide::{renew_at, standing_reason},
+    decide::{renew_at, standing_condition, standing_reason},
     error::{Class, Error, Trouble},
     target::ProvenToken,
 };
@@ -200,23 +200,15 @@ fn conditions(
 
 /// The cause that the status already gives: it is not repeated from an error, because the error is gone.
 fn standing_message(object: &EdgeCredential, failures: &Failures) -> String {
-    let conditions = object
-        .status
-        .as_ref()
-        .map_or(&[][..], |status| &status.conditions);
-    [ConditionType::Stalled, ConditionType::Reconciling]
-        .into_iter()
-        .filter(|type_| conditions::holds(conditions, *type_))
-        .find_map(|type_| conditions::find(conditions, type_))
-        .map_or_else(
-            || {
-                format!(
-                    "Attempt {} failed; the next one is at {}.",
-                    failures.count, failures.next_attempt_at.0
-                )
-            },
-            |condition| condition.message.clone(),
-        )
+    standing_condition(object).map_or_else(
+        || {
+            format!(
+                "Attempt {} failed; the next one is at {}.",
+                failures.count, failures.next_attempt_at.0
+            )
+        },
+        |condition| condition.message.clone(),
+    )
 }
 
 /// An error as a sentence.

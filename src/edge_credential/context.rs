@@ -77,8 +77,8 @@ impl Context {
     }
 }
 
-/// Remembers each status from its write until the watch shows it. A reconciliation in between would see the earlier
-/// status, with one failed attempt less, and make a request too many.
+/// Remembers each status from its write until the watch shows it, also where the write failed. A reconciliation in
+/// between would see the earlier status, with one failed attempt less, and make a request too many.
 #[derive(Debug, Default)]
 pub struct WrittenStatuses(Mutex<HashMap<String, Written>>);
 
@@ -86,6 +86,8 @@ pub struct WrittenStatuses(Mutex<HashMap<String, Written>>);
 struct Written {
     version: u64,
     status: EdgeCredentialStatus,
+    /// Whether the API server does not have it.
+    unwritten: bool,
 }
 
 impl WrittenStatuses {
@@ -94,18 +96,36 @@ impl WrittenStatuses {
         if let (Some(uid), Some(version), Some(status)) =
             (&written.metadata.uid, version(written), &written.status)
         {
-            let status = status.clone();
-            self.lock().insert(uid.clone(), Written { version, status });
+            let written = Written {
+                version,
+                status: status.clone(),
+                unwritten: false,
+            };
+            self.lock().insert(uid.clone(), written);
         }
     }
 
-    /// The status that is newer than the one of `object`, if that was read before our last write.
-    pub fn newer_than(&self, object: &EdgeCredential) -> Option<EdgeCredentialStatus> {
+    /// Keeps a status that could not be written, until the object changes: what failed is not tried anew only because
+    /// it could not be told.
+    pub fn remember_unwritten(&self, object: &EdgeCredential, status: &EdgeCredentialStatus) {
+        if let (Some(uid), Some(version)) = (&object.metadata.uid, version(object)) {
+            let written = Written {
+                version: version.saturating_add(1),
+                status: status.clone(),
+                unwritten: true,
+            };
+            self.lock().insert(uid.clone(), written);
+        }
+    }
+
+    /// The status that is newer than the one of `object`, if that was read before our last write; and whether that write
+    /// failed.
+    pub fn newer_than(&self, object: &EdgeCredential) -> Option<(EdgeCredentialStatus, bool)> {
         let uid = object.metadata.uid.as_ref()?;
         let mut statuses = self.lock();
         let written = statuses.get(uid)?;
         if version(object).is_some_and(|version| version < written.version) {
-            return Some(written.status.clone());
+            return Some((written.status.clone(), written.unwritten));
         }
         statuses.remove(uid);
         None

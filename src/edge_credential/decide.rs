@@ -361,23 +361,29 @@ pub fn renew_at(object: &EdgeCredential, token: &Token) -> Timestamp {
     Timestamp::from_second(renew_at.as_second()).unwrap_or(renew_at)
 }
 
-/// Counts one more failed attempt and plans the next.
+/// Counts one more failed attempt and plans the next, with the token that the target still holds in mind.
 pub fn failed(
     earlier: Option<&Failures>,
     error: &Error,
     object: &EdgeCredential,
     credentials: Option<&Credentials>,
+    valid: Option<&Token>,
     now: Timestamp,
 ) -> Failures {
+    let class = Class::of(error.reason());
+    // A long outage is no reason to take the first refusal after it for the hundredth.
+    let same_kind = class == Class::Transient || class == Class::of(standing_reason(object));
     let count = earlier
+        .filter(|_| same_kind)
         .map_or(0, |failures| failures.count)
         .saturating_add(1);
     let uid = object.metadata.uid.as_deref().unwrap_or_default();
-    let wait = back_off(
-        Class::of(error.reason()),
-        count,
-        fraction(&[uid, &count.to_string()]),
-    );
+    let mut wait = back_off(class, count, fraction(&[uid, &count.to_string()]));
+    if let Some(token) = valid {
+        // Half an hour may be more than the token has left.
+        let left = token.expires_at.duration_since(now);
+        wait = wait.min((left / 2).max(LEAST_INTERVAL));
+    }
     let time = |time: Timestamp| Time(Timestamp::from_second(time.as_second()).unwrap_or(time));
     Failures {
         count,

@@ -8,7 +8,7 @@ use super::{
     credentials::credentials,
     decide::{Observed, Target},
     error::Error,
-    parameters::parameters,
+    parameters::{check_names, parameters},
     target::{check_ownership, find_token},
 };
 use crate::{api::EdgeCredential, oauth::TokenRequest};
@@ -29,12 +29,13 @@ pub async fn observe<'a>(
     context: &Context,
     object: &'a EdgeCredential,
 ) -> Result<Observed<'a>, Error> {
+    check_names(object).map_err(Error::Spec)?;
     let secrets = secrets(context, object)?;
     let names = &object.spec.credentials_secret_ref;
     let target_name = object.target_name();
     let read = async |name: &str| {
-        secrets
-            .get_opt(name)
+        context
+            .in_time(secrets.get_opt(name))
             .await
             .map_err(|source| Error::ReadSecret {
                 secret: name.into(),

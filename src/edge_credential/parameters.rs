@@ -54,6 +54,29 @@ impl fmt::Display for SpecProblem {
     }
 }
 
+/// Checks the names of the two Secrets, before anything is read: a name becomes part of a URL, and one with a slash in
+/// it could lead to another namespace.
+pub fn check_names(object: &EdgeCredential) -> Result<(), SpecProblem> {
+    for (field, name) in [
+        (
+            "spec.credentialsSecretRef.name",
+            object.spec.credentials_secret_ref.name.as_str(),
+        ),
+        ("spec.target.name", object.target_name()),
+    ] {
+        let inner = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b"-.".contains(&b);
+        let is_name = (1..=253).contains(&name.len())
+            && name.bytes().all(inner)
+            && !name.starts_with(['-', '.'])
+            && !name.ends_with(['-', '.']);
+        if !is_name {
+            let rule = "must be the name of a Secret";
+            return Err(SpecProblem::Invalid { field, rule });
+        }
+    }
+    Ok(())
+}
+
 /// The request parameters of an EdgeCredential, once its whole spec has been found sound.
 pub fn parameters(
     object: &EdgeCredential,
@@ -174,6 +197,26 @@ mod tests {
         );
         assert_eq!(parameters.audience, "https://api.sitecorecloud.io");
         assert!(parameters.scopes.is_empty() && parameters.extra_parameters.is_empty());
+    }
+
+    #[test]
+    fn a_name_that_could_lead_elsewhere_is_refused_before_anything_is_read() {
+        assert_eq!(check_names(&object()), Ok(()));
+        for name in [
+            "",
+            "a/b",
+            "../../kube-system/secrets/a",
+            "A",
+            "-a",
+            "a.",
+            "a?b",
+            "ä",
+        ] {
+            let credentials = object_with(json!({"credentialsSecretRef": {"name": name}}));
+            assert!(check_names(&credentials).is_err(), "{name}");
+            let target = object_with(json!({"target": {"name": name}}));
+            assert!(check_names(&target).is_err(), "{name}");
+        }
     }
 
     #[test]
@@ -316,10 +359,6 @@ mod tests {
             (
                 "https://evil.example/oauth/token?CANARY=1",
                 "https://evil.example",
-            ),
-            (
-                "ftp://auth.sitecorecloud.io/",
-                "ftp://auth.sitecorecloud.io",
             ),
         ] {
             let problem = refusal(json!({"tokenURL": url}));

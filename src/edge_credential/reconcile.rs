@@ -42,6 +42,10 @@ const BLOCKED_WAIT: SignedDuration = SignedDuration::from_mins(5);
 /// refuses everything until it knows the roles (seen on Kubernetes 1.37).
 const RIGHTS_WAIT: SignedDuration = SignedDuration::from_secs(10);
 
+/// How long to wait before a repair is written again, where something else already keeps the object from being all
+/// right.
+const WRITE_WAIT: SignedDuration = SignedDuration::from_secs(10);
+
 /// What a reconciliation came to, for logs, events and metrics.
 #[derive(Debug)]
 pub struct Report {
@@ -85,6 +89,8 @@ struct Done {
     outcome: Outcome,
     requested: bool,
     wrote: bool,
+    /// Whether a write failed that no count of failures tells of.
+    write_again: bool,
     renewal_delay: Option<SignedDuration>,
 }
 
@@ -98,6 +104,7 @@ impl Done {
             },
             requested: false,
             wrote: false,
+            write_again: false,
             renewal_delay: None,
         }
     }
@@ -110,7 +117,7 @@ pub async fn reconcile(object: &EdgeCredential, context: &Context) -> Result<Rep
         // go on for ever.
         return Ok(Report::nothing());
     }
-    let object = latest(object, context);
+    let Latest { object, unwritten } = latest(object, context);
     let mut attempt = 1;
     let done = loop {
         match visit(&object, context).await {
@@ -125,8 +132,9 @@ pub async fn reconcile(object: &EdgeCredential, context: &Context) -> Result<Rep
     let now = context.clock.now();
     let status = status(&object, &done.outcome, now);
     let transitions = transitions(object.status.as_ref(), &status);
-    if object.status.as_ref() != Some(&status) {
-        write_status(&object, &status, context).await?;
+    if unwritten || object.status.as_ref() != Some(&status) {
+        let written = write_status(&object, &status, context).await;
+        written.inspect_err(|_| context.written.remember_unwritten(&object, &status))?;
     }
     let token = done.outcome.token.as_ref();
     let trouble = match &done.outcome.trouble {
@@ -136,7 +144,7 @@ pub async fn reconcile(object: &EdgeCredential, context: &Context) -> Result<Rep
     };
     Ok(Report {
         trouble,
-        requeue_after: requeue_after(&object, &done.outcome, context, now),
+        requeue_after: requeue_after(&object, &done, context, now),
         transitions,
         written: token.filter(|_| done.wrote).map(|proven| Written {
             expires_at: proven.token.expires_at,
@@ -147,15 +155,26 @@ pub async fn reconcile(object: &EdgeCredential, context: &Context) -> Result<Rep
     })
 }
 
-/// The object with the status that was written last, in case the watch has not shown it yet.
-fn latest<'a>(object: &'a EdgeCredential, context: &Context) -> Cow<'a, EdgeCredential> {
-    match context.written.newer_than(object) {
-        Some(status) => {
-            let mut object = object.clone();
-            object.status = Some(status);
-            Cow::Owned(object)
-        }
-        None => Cow::Borrowed(object),
+/// An object with what is known of it beyond what the watch has shown.
+struct Latest<'a> {
+    object: Cow<'a, EdgeCredential>,
+    /// Whether the API server could not be told its status.
+    unwritten: bool,
+}
+
+/// The object with its last status, in case the watch has not shown it yet, or it could not be written.
+fn latest<'a>(object: &'a EdgeCredential, context: &Context) -> Latest<'a> {
+    let Some((status, unwritten)) = context.written.newer_than(object) else {
+        return Latest {
+            object: Cow::Borrowed(object),
+            unwritten: false,
+        };
+    };
+    let mut object = object.clone();
+    object.status = Some(status);
+    Latest {
+        object: Cow::Owned(object),
+        unwritten,
     }
 }
 
@@ -203,6 +222,7 @@ impl Visit<'_> {
         let mut done = self.put(&rendered.secret, rendered.proven).await?;
         if !matches!(trouble, Trouble::None) {
             done.outcome.trouble = trouble;
+            done.write_again = !done.wrote;
         }
         Ok(done)
     }
@@ -279,7 +299,10 @@ impl Visit<'_> {
 
     fn count(&self, earlier: Option<&Failures>, error: &Error) -> Failures {
         let now = self.context.clock.now();
-        failed(earlier, error, self.object, self.credentials.as_ref(), now)
+        let valid = self.still_valid();
+        let valid = valid.as_ref().map(|proven| &proven.token);
+        let credentials = self.credentials.as_ref();
+        failed(earlier, error, self.object, credentials, valid, now)
     }
 
     /// How late this is for a renewal, if it is one that was due by time.
@@ -356,10 +379,11 @@ async fn write_status(
 /// When to look again: at the next time at which something is to be done or to be said.
 fn requeue_after(
     object: &EdgeCredential,
-    outcome: &Outcome,
+    done: &Done,
     context: &Context,
     now: Timestamp,
 ) -> Duration {
+    let outcome = &done.outcome;
     let token = outcome.token.as_ref().map(|proven| &proven.token);
     let attempt = match &outcome.trouble {
         Trouble::Failed(_, failures) | Trouble::Standing(failures) => {
@@ -370,10 +394,18 @@ fn requeue_after(
         }
         Trouble::None | Trouble::Suspended | Trouble::Found(_) => None,
     };
+    let again = done.write_again.then_some(WRITE_WAIT);
+    // A renewal that fell due since it was decided that it was not: now, and not at the next time in the list.
+    let overdue = matches!(outcome.trouble, Trouble::None)
+        && token.is_some_and(|token| renew_at(object, token) <= now);
+    if overdue {
+        return Duration::from_millis(100);
+    }
     let wait = [
         token.map(|token| renew_at(object, token)),
         token.map(|token| token.expires_at),
         attempt,
+        again.and_then(|wait| now.saturating_add(wait).ok()),
     ]
     .into_iter()
     .flatten()

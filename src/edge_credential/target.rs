@@ -28,7 +28,8 @@ use crate::{
         edge_credential::{Source, TokenFormat},
     },
     oauth::{
-        ClientCredentials, RequestParameters, TOKEN_TYPE, Token, jwt, response::is_bearer_token,
+        ClientCredentials, RequestParameters, TOKEN_TYPE, Token, jwt,
+        response::{MAX_SECOND, is_bearer_token, is_scope},
     },
 };
 
@@ -169,7 +170,12 @@ fn is_edge_credential(owner: &OwnerReference) -> bool {
 pub fn find_token(secret: &Secret, parameters: &RequestParameters) -> Option<ProvenToken> {
     let annotation = secret.metadata.annotations.as_ref()?.get(PROOF)?;
     let proof: Proof = serde_json::from_str(annotation).ok()?;
-    if proof.version != PROOF_VERSION {
+    // Whoever can write the Secret can write a proof that verifies: its scope and times are shown in the status.
+    let presentable = proof.scope.as_deref().is_none_or(is_scope)
+        && proof.issued_at < proof.expires_at
+        && (0..=MAX_SECOND).contains(&proof.issued_at.as_second())
+        && proof.expires_at.as_second() <= MAX_SECOND;
+    if proof.version != PROOF_VERSION || !presentable {
         return None;
     }
     secret

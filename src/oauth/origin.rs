@@ -9,8 +9,11 @@ use reqwest::Url;
 pub struct Origin(String);
 
 impl Origin {
-    /// The origin of a URL; `None` where its scheme has none.
+    /// The origin of an http or https URL; `None` for any other, also for one like `blob:`, which borrows an origin.
     pub fn of(url: &Url) -> Option<Self> {
+        if !matches!(url.scheme(), "http" | "https") {
+            return None;
+        }
         let origin = url.origin();
         origin
             .is_tuple()
@@ -108,6 +111,7 @@ mod tests {
             ("https://auth.example.com@evil.test/oauth/token", false),
             ("http://127.0.0.1/oauth/token", false),
             ("file:///etc/passwd", false),
+            ("blob:https://auth.example.com/oauth/token", false),
         ] {
             assert_eq!(
                 allowed.contain(&Url::parse(url).unwrap()),

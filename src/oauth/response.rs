@@ -183,10 +183,11 @@ fn remaining(claims: &jwt::Claims, date: Option<Timestamp>) -> Result<Option<i64
     }
 }
 
+/// The last second of the year 9999, beyond which RFC 3339 has no timestamp.
+pub const MAX_SECOND: i64 = 253_402_300_799;
+
 /// A JSON number in whole seconds, rounded down; `None` where it is not a number or beyond what a time can be.
 fn seconds(number: &str) -> Option<i64> {
-    // The last second of the year 9999, beyond which RFC 3339 has no timestamp.
-    const MAX: i64 = 253_402_300_799;
     let seconds = match number.parse::<i64>() {
         Ok(seconds) => seconds,
         Err(_)
@@ -195,14 +196,16 @@ fn seconds(number: &str) -> Option<i64> {
                 .all(|b| b.is_ascii_digit() || b"+-.eE".contains(&b)) =>
         {
             let seconds = number.parse::<f64>().ok()?.floor();
-            if seconds.abs() > MAX as f64 {
+            if seconds.abs() > MAX_SECOND as f64 {
                 return None;
             }
             seconds as i64
         }
         Err(_) => return None,
     };
-    (-MAX..=MAX).contains(&seconds).then_some(seconds)
+    (-MAX_SECOND..=MAX_SECOND)
+        .contains(&seconds)
+        .then_some(seconds)
 }
 
 /// `b64token` of RFC 6750 section 2.1, no longer than a header can carry.
@@ -216,7 +219,7 @@ pub fn is_bearer_token(token: &str) -> bool {
 }
 
 /// `scope` of RFC 6749 section 3.3. It is shown to people, so nothing else passes.
-fn is_scope(scope: &str) -> bool {
+pub fn is_scope(scope: &str) -> bool {
     !scope.is_empty()
         && scope.len() <= SCOPE_MAX_LENGTH
         && scope

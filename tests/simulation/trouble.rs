@@ -176,7 +176,8 @@ async fn a_renew_request_costs_one_token_though_nothing_can_be_written_for_a_whi
     let secret = world.secret("edge").unwrap();
 
     world.api.no_faults();
-    pass(seconds(10)).await;
+    // The longest wait between two tries to write.
+    pass(seconds(301)).await;
     assert_ne!(
         world.secret("edge").unwrap().data,
         secret.data,
@@ -214,5 +215,67 @@ async fn a_right_that_is_missing_for_a_while_says_nothing_of_the_token() {
     world.api.allow_all();
     pass(seconds(15)).await;
     assert_eq!(world.condition("edge", Ready), (true, "TokenValid".into()));
+    assert!(!world.condition("edge", Stalled).0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn attempts_keep_their_pace_though_the_status_cannot_be_written() {
+    let mut world = World::new();
+    world.endpoint.fail(Some(WRONG_SECRET));
+    world.api.on_request(|request| {
+        if request.resource == "edgecredentials/status" {
+            Fault::Status(500, "InternalError".to_owned())
+        } else {
+            Fault::None
+        }
+    });
+    world.add("edge", json!({}));
+    world.start_operator();
+    pass(hours(1)).await;
+    let requests = world.endpoint.requests("edge").len();
+    assert!((4..=6).contains(&requests), "{requests}");
+
+    world.api.no_faults();
+    pass(seconds(60)).await;
+    assert!(world.condition("edge", Stalled).0);
+    assert_eq!(world.endpoint.requests("edge").len(), requests);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_first_refusal_after_an_outage_is_taken_for_the_first() {
+    let mut world = World::new();
+    world.endpoint.fail(Some(DOWN));
+    world.add("edge", json!({}));
+    world.start_operator();
+    pass(hours(1)).await;
+
+    world.endpoint.fail(Some(WRONG_SECRET));
+    pass(seconds(61)).await;
+    assert!(!world.condition("edge", Stalled).0);
+    world.endpoint.fail(None);
+    pass(seconds(121)).await;
+    assert!(world.condition("edge", Ready).0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_short_token_is_not_left_to_expire_while_a_refusal_is_waited_out() {
+    let mut world = World::new();
+    world
+        .endpoint
+        .set_lifetime(k8s_openapi::jiff::SignedDuration::from_mins(30));
+    world.add("edge", json!({}));
+    world.start_operator();
+    pass(seconds(18 * 60)).await;
+    world
+        .endpoint
+        .fail(Some(TokenError::Redirected { status: 302 }));
+    pass(seconds(4 * 60)).await;
+    assert!(world.condition("edge", Stalled).0, "due after 20 min");
+
+    world.endpoint.fail(None);
+    pass(seconds(6 * 60)).await;
+    let token = world.object("edge").status.unwrap().token.unwrap();
+    let left = token.expires_at.0.duration_since(world.clock.now());
+    assert!(left.as_mins() > 10, "{left:?}: renewed before it expired");
     assert!(!world.condition("edge", Stalled).0);
 }

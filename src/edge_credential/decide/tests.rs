@@ -135,11 +135,13 @@ impl World {
         let credentials = self.credentials.as_ref().unwrap();
         let requested = renew_requested(&self.object, self.stored(now).as_ref());
         let earlier = standing_failures(&self.object, credentials, requested);
+        let stored = self.stored(now);
         let failures = failed(
             earlier.as_ref(),
             &error,
             &self.object,
             Some(credentials),
+            stored.as_ref().map(|stored| &stored.token),
             now,
         );
         self.tell(
@@ -167,6 +169,10 @@ fn rejected() -> Error {
         status: 401,
         error: None,
     })
+}
+
+fn down() -> Error {
+    Error::RequestToken(TokenError::Unreachable(Unreachable::Connect))
 }
 
 fn write_refused() -> Error {
@@ -688,21 +694,58 @@ fn the_waits_after_failures_are_those_of_the_documents() {
 #[test]
 fn a_failure_is_counted_on_top_of_those_before() {
     let credentials = credentials();
-    let first = failed(None, &rejected(), &object(), Some(&credentials), at(0));
+    let mut object = object();
+    let first = failed(None, &rejected(), &object, Some(&credentials), None, at(0));
     assert_eq!((first.count, first.next_attempt_at.0), (1, at(5)));
     assert_eq!(first.last_attempt_at.0, at(0));
     assert_eq!(first.credentials_resource_version.as_deref(), Some("7"));
-    let second = failed(Some(&first), &rejected(), &object(), None, at(5));
+
+    stands(&mut object, rejected(), &first);
+    let second = failed(Some(&first), &rejected(), &object, None, None, at(5));
     assert_eq!((second.count, second.next_attempt_at.0), (2, at(35)));
     assert_eq!(second.credentials_resource_version, None);
     let last = Failures {
         count: i32::MAX,
         ..first
     };
-    assert_eq!(
-        failed(Some(&last), &rejected(), &object(), None, at(5)).count,
-        i32::MAX
-    );
+    let count = failed(Some(&last), &rejected(), &object, None, None, at(5)).count;
+    assert_eq!(count, i32::MAX);
+}
+
+#[test]
+fn a_failure_of_another_kind_is_the_first_of_its_kind() {
+    let mut object = object();
+    let hundred = failures(100, 0);
+    stands(&mut object, down(), &hundred);
+    let refused = failed(Some(&hundred), &rejected(), &object, None, None, at(0));
+    assert_eq!((refused.count, refused.next_attempt_at.0), (1, at(5)));
+
+    // The other way round it goes on, so that an endpoint that does both in turn is not tried each second.
+    stands(&mut object, rejected(), &hundred);
+    let unreachable = failed(Some(&hundred), &down(), &object, None, None, at(0));
+    assert_eq!(unreachable.count, 101);
+}
+
+#[test]
+fn a_wait_leaves_half_of_the_time_that_the_token_has_left() {
+    let redirected = || Error::RequestToken(TokenError::Redirected { status: 302 });
+    let wait = |left| {
+        let token = token(0, 3600);
+        let now = token.expires_at - SignedDuration::from_secs(left);
+        let failures = failed(None, &redirected(), &object(), None, Some(&token), now);
+        failures.next_attempt_at.0.duration_since(now).as_secs()
+    };
+    assert_eq!([3600, 1200, 120, 30].map(wait), [1800, 600, 60, 60]);
+}
+
+/// Has the status tell of failures as they stand.
+fn stands(object: &mut EdgeCredential, error: Error, failures: &Failures) {
+    let outcome = Outcome {
+        token: None,
+        trouble: Trouble::Failed(error, failures.clone()),
+        attempted: true,
+    };
+    object.status = Some(status(object, &outcome, at(0)));
 }
 
 fn renewal(spec: Value, lifetime: i64) -> i64 {

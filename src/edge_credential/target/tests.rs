@@ -406,6 +406,22 @@ fn times_are_compared_to_their_last_digit() {
 }
 
 #[test]
+fn a_forged_proof_puts_nothing_into_the_status_that_could_not_stand_there() {
+    let object = object();
+    let forge = |change: fn(&mut Token)| {
+        let mut token = token(0, 3600);
+        change(&mut token);
+        // Whoever can write the Secret can compute the codes.
+        find(&target_with(&object, token), &object).is_some()
+    };
+    assert!(forge(|_| {}));
+    assert!(!forge(|token| token.scope = Some("two\nlines".into())));
+    assert!(!forge(|token| token.scope = Some("x".repeat(5000))));
+    assert!(!forge(|token| token.issued_at = token.expires_at));
+    assert!(!forge(|token| token.issued_at = Timestamp::MIN));
+}
+
+#[test]
 fn whoever_has_the_proof_but_not_the_token_cannot_make_up_another_token() {
     let object = object();
     let mut secret = target_with(&object, token(0, 3600));

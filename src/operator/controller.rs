@@ -19,7 +19,7 @@ use kube::{
     },
 };
 
-use super::{events::Events, metrics::Metrics, references::SecretReferences};
+use super::{clock_jump::jumps, events::Events, metrics::Metrics, references::SecretReferences};
 use crate::{
     api::EdgeCredential,
     edge_credential::{
@@ -100,6 +100,7 @@ pub fn controller(
     let mut controller = Controller::new(objects, config)
         .with_config(controller::Config::default().concurrency(scope.concurrency))
         .trigger_backoff(WatchPause)
+        .reconcile_all_on(jumps(operator.context.clock.clone()))
         .graceful_shutdown_on(shutdown);
     if scope.watch_secrets {
         // Metadata only: no Secret's content is ever in a cache. Helm's release Secrets can be large and many.

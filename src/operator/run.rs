@@ -29,8 +29,7 @@ use crate::{
     },
 };
 
-/// The longest time without a look at an object. Timers run on a clock that stands still while a machine is
-/// suspended, so a long one is taken in steps.
+/// The longest time without a look at an object.
 const LONGEST_WAIT: Duration = Duration::from_hours(1);
 
 /// The same where Secrets are not watched.

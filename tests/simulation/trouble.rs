@@ -8,6 +8,7 @@ use edge_credential_operator::{
     },
     oauth::{TokenError, Unreachable},
 };
+use k8s_openapi::jiff::SignedDuration;
 use kit::fake_api::{Fault, Verb};
 use serde_json::json;
 
@@ -260,9 +261,7 @@ async fn the_first_refusal_after_an_outage_is_taken_for_the_first() {
 #[tokio::test(start_paused = true)]
 async fn a_short_token_is_not_left_to_expire_while_a_refusal_is_waited_out() {
     let mut world = World::new();
-    world
-        .endpoint
-        .set_lifetime(k8s_openapi::jiff::SignedDuration::from_mins(30));
+    world.endpoint.set_lifetime(SignedDuration::from_mins(30));
     world.add("edge", json!({}));
     world.start_operator();
     pass(seconds(18 * 60)).await;
@@ -278,4 +277,37 @@ async fn a_short_token_is_not_left_to_expire_while_a_refusal_is_waited_out() {
     let left = token.expires_at.0.duration_since(world.clock.now());
     assert!(left.as_mins() > 10, "{left:?}: renewed before it expired");
     assert!(!world.condition("edge", Stalled).0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_clock_set_forward_or_a_machine_suspended_brings_renewals_forward_at_once() {
+    let mut world = World::new();
+    world.add("edge", json!({}));
+    world.start_operator();
+    pass(hours(1)).await;
+
+    world.jump(SignedDuration::from_hours(3));
+    pass(seconds(30)).await;
+    assert_eq!(world.endpoint.requests("edge").len(), 1, "not due yet");
+
+    world.jump(SignedDuration::from_hours(15));
+    pass(seconds(11)).await;
+    assert_eq!(world.endpoint.requests("edge").len(), 2, "due");
+    let token = world.object("edge").status.unwrap().token.unwrap();
+    assert!(world.clock.now() < token.renew_at.0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_clock_set_back_costs_no_request_and_delays_no_renewal_beyond_expiry() {
+    let mut world = World::new();
+    world.add("edge", json!({}));
+    world.start_operator();
+    pass(hours(1)).await;
+
+    world.jump(SignedDuration::from_hours(-1));
+    pass(hours(1)).await;
+    assert_eq!(world.endpoint.requests("edge").len(), 1);
+    pass(days(1)).await;
+    assert_eq!(world.endpoint.requests("edge").len(), 2);
+    assert_eq!(world.condition("edge", Ready), (true, "TokenValid".into()));
 }

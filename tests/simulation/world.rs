@@ -2,7 +2,10 @@
 
 use std::{
     collections::BTreeMap,
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicI64, Ordering},
+    },
     time::Duration,
 };
 
@@ -43,6 +46,8 @@ const AUDIENCE: &str = "https://api.sitecorecloud.io";
 
 /// Everything a simulation happens in.
 pub struct World {
+    /// How many seconds the wall clock was set forward in all.
+    jumped: Arc<AtomicI64>,
     pub api: FakeApi,
     pub endpoint: Endpoint,
     pub clock: Clock,
@@ -58,10 +63,14 @@ impl World {
     pub fn new() -> Self {
         let start: Timestamp = "2026-01-01T00:00:00Z".parse().unwrap();
         let started = Instant::now();
+        let jumped = Arc::new(AtomicI64::new(0));
+        let jumps = jumped.clone();
         let clock = Clock::from_fn(move || {
-            start + SignedDuration::try_from(started.elapsed()).expect("a short simulation")
+            let elapsed = SignedDuration::try_from(started.elapsed()).expect("a short simulation");
+            start + elapsed + SignedDuration::from_secs(jumps.load(Ordering::Relaxed))
         });
         Self {
+            jumped,
             api: FakeApi::with_clock({
                 let clock = clock.clone();
                 move || clock.now()
@@ -70,6 +79,11 @@ impl World {
             clock,
             operator: None,
         }
+    }
+
+    /// Sets the wall clock forward, or back, without any time passing: a suspended machine, a corrected clock.
+    pub fn jump(&self, by: SignedDuration) {
+        self.jumped.fetch_add(by.as_secs(), Ordering::Relaxed);
     }
 
     /// Starts the operator as a new process would: nothing is remembered from before.

@@ -1,0 +1,73 @@
+//! Notices that the wall clock went another way than the timers: a suspended machine, a corrected clock.
+
+use std::time::Duration;
+
+use futures::{Stream, stream::unfold};
+use k8s_openapi::jiff::{SignedDuration, Timestamp};
+use tokio::{
+    sync::mpsc::{self, Sender},
+    time::{Instant, sleep},
+};
+
+use crate::clock::Clock;
+
+/// How often to compare.
+const INTERVAL: Duration = Duration::from_secs(10);
+
+/// How far the two may be apart: more than clocks are adjusted by in passing, less than matters to a token.
+const TOLERANCE: SignedDuration = SignedDuration::from_secs(5);
+
+/// An item for each jump. Timers wait on the monotonic clock, tokens expire by the wall clock: after a jump every
+/// object has to be looked at again.
+///
+/// A task of its own compares the clocks until the stream is dropped, so that whoever waits for the stream is not woken
+/// by each comparison.
+pub fn jumps(clock: Clock) -> impl Stream<Item = ()> + Send + Sync {
+    let (sender, receiver) = mpsc::channel(1);
+    tokio::spawn(compare(clock, sender));
+    unfold(receiver, async |mut receiver| {
+        receiver.recv().await?;
+        Some(((), receiver))
+    })
+}
+
+async fn compare(clock: Clock, jumps: Sender<()>) {
+    let mut last = Reading::of(&clock);
+    while !jumps.is_closed() {
+        sleep(INTERVAL).await;
+        let reading = Reading::of(&clock);
+        let drift = reading.drift_since(&last);
+        last = reading;
+        if drift > TOLERANCE {
+            tracing::info!(
+                seconds = drift.as_secs(),
+                "the clock jumped: everything is looked at again"
+            );
+            // Where the last one still waits to be taken, one look serves both.
+            let _ = jumps.try_send(());
+        }
+    }
+}
+
+/// Both clocks at one moment.
+struct Reading {
+    wall: Timestamp,
+    monotonic: Instant,
+}
+
+impl Reading {
+    fn of(clock: &Clock) -> Self {
+        Self {
+            wall: clock.now(),
+            monotonic: Instant::now(),
+        }
+    }
+
+    /// How far the wall clock went another way, in either direction.
+    fn drift_since(&self, earlier: &Self) -> SignedDuration {
+        let elapsed = self.monotonic.duration_since(earlier.monotonic);
+        let elapsed = SignedDuration::try_from(elapsed).unwrap_or(SignedDuration::MAX);
+        let passed = self.wall.duration_since(earlier.wall);
+        passed.saturating_sub(elapsed).abs()
+    }
+}

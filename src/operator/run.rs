@@ -29,8 +29,9 @@ use crate::{
     },
 };
 
-/// The longest time without a look at an object.
-const LONGEST_WAIT: Duration = Duration::from_hours(1);
+/// The longest time without a look at an object. Nothing depends on it: it bounds what a wake-up that was lost for a
+/// reason nobody thought of could do.
+const LONGEST_WAIT: Duration = Duration::from_hours(4);
 
 /// The same where Secrets are not watched.
 const LONGEST_WAIT_UNWATCHED: Duration = Duration::from_mins(5);

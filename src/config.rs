@@ -90,7 +90,7 @@ pub struct Settings {
     )]
     pub requests_per_origin: NonZeroUsize,
 
-    /// Work on at most so many EdgeCredentials at a time, in each watched namespace or in all of them.
+    /// Make at most so many calls of the Kubernetes API at a time, watches and events not counted.
     #[arg(
         long,
         value_name = "N",

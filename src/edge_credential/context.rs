@@ -7,7 +7,7 @@ use std::{
 };
 
 use kube::Client;
-use tokio::time::timeout;
+use tokio::{sync::Semaphore, time::timeout};
 
 use crate::{
     api::{EdgeCredential, EdgeCredentialStatus},
@@ -35,6 +35,8 @@ pub struct Context {
     /// The renew requests whose token is not stored yet.
     pub answered: AnsweredRequests,
     pub(super) client: ClientHandle,
+    /// Limits calls rather than objects: one that waits for a token endpoint must not keep others waiting.
+    calls: Semaphore,
 }
 
 /// Keeps `kube::Client`, which has no `Debug`, out of the way of those that have.
@@ -47,25 +49,29 @@ impl std::fmt::Debug for ClientHandle {
 }
 
 impl Context {
-    /// Waits for a call of the Kubernetes API, within its deadline.
+    /// Waits for a call of the Kubernetes API, within its deadline, once it is among the few that are made at a time.
     pub(super) async fn in_time<T>(
         &self,
         call: impl Future<Output = Result<T, kube::Error>>,
     ) -> Result<T, kube::Error> {
+        // Never closed.
+        let _place = self.calls.acquire().await;
         timeout(CALL_TIMEOUT, call)
             .await
             .unwrap_or_else(|elapsed| Err(kube::Error::Service(elapsed.into())))
     }
 
-    /// A context that talks to the cluster of `client`.
+    /// A context that talks to the cluster of `client`, with at most `concurrency` calls at a time.
     pub fn new(
         client: Client,
         tokens: SharedTokens,
         allowed_origins: AllowedOrigins,
         clock: Clock,
         longest_wait: Duration,
+        concurrency: usize,
     ) -> Self {
         Self {
+            calls: Semaphore::new(concurrency),
             tokens,
             allowed_origins,
             clock,

@@ -27,6 +27,9 @@ const LEAST_MARGIN: SignedDuration = SignedDuration::from_secs(120);
 /// The least time between two renewals, however large `renewBefore` is. Each one is billed.
 const LEAST_INTERVAL: SignedDuration = SignedDuration::from_secs(60);
 
+/// Over how long those are spread that an endpoint asked to wait.
+const LONGEST_SPREAD: SignedDuration = SignedDuration::from_secs(60);
+
 /// Everything that a decision rests on.
 #[derive(Debug)]
 pub struct Observed<'a> {
@@ -42,6 +45,9 @@ pub struct Observed<'a> {
     pub held: Option<Token>,
     /// Whether that token was requested because of the renew request that the object has now.
     pub answered: bool,
+    /// Whether the token endpoint fails for everybody: then it is not this object's back-off that says when it may try
+    /// again, but whose turn it is.
+    pub governed: bool,
 }
 
 /// A target Secret that is ours.
@@ -114,6 +120,7 @@ pub fn decide(observed: Observed<'_>, now: Timestamp) -> Decision {
         target,
         held,
         answered,
+        governed,
     } = observed;
     let nothing = |trouble| Decision {
         action: Action::Leave(None),
@@ -159,6 +166,7 @@ pub fn decide(observed: Observed<'_>, now: Timestamp) -> Decision {
         stored,
         held,
         answered,
+        governed,
     };
     renewal.decide(now)
 }
@@ -200,6 +208,7 @@ struct Renewal<'a> {
     stored: Option<ProvenToken>,
     held: Option<Token>,
     answered: bool,
+    governed: bool,
 }
 
 impl Renewal<'_> {
@@ -210,6 +219,7 @@ impl Renewal<'_> {
             stored,
             held,
             answered,
+            governed,
         } = self;
         let object = scene.object;
         let at_hand = |token| ProvenToken::new(token, &credentials.client, object.renew_request());
@@ -227,9 +237,10 @@ impl Renewal<'_> {
         }
 
         let write_failed = failures.is_some() && Class::of(standing_reason(object)) == Class::Write;
+        let in_turn = governed && standing_reason(object) == Reason::TokenEndpointUnavailable;
         let waiting = failures
             .clone()
-            .filter(|failures| now < failures.next_attempt_at.0);
+            .filter(|failures| now < failures.next_attempt_at.0 && !in_turn);
         let may_write = !write_failed || waiting.is_none();
         let is_news = |held: &Token| {
             outdated
@@ -361,13 +372,15 @@ pub fn renew_at(object: &EdgeCredential, token: &Token) -> Timestamp {
     Timestamp::from_second(renew_at.as_second()).unwrap_or(renew_at)
 }
 
-/// Counts one more failed attempt and plans the next, with the token that the target still holds in mind.
+/// Counts one more failed attempt and plans the next: with the token that the target still holds in mind, and not before
+/// the endpoint wants to be asked again. What was not even sent counts as none.
 pub fn failed(
     earlier: Option<&Failures>,
     error: &Error,
     object: &EdgeCredential,
     credentials: Option<&Credentials>,
     valid: Option<&Token>,
+    not_before: Option<Timestamp>,
     now: Timestamp,
 ) -> Failures {
     let class = Class::of(error.reason());
@@ -376,7 +389,8 @@ pub fn failed(
     let count = earlier
         .filter(|_| same_kind)
         .map_or(0, |failures| failures.count)
-        .saturating_add(1);
+        .saturating_add(i32::from(error.was_attempted()))
+        .max(1);
     let uid = object.metadata.uid.as_deref().unwrap_or_default();
     let mut wait = back_off(class, count, fraction(&[uid, &count.to_string()]));
     if let Some(token) = valid {
@@ -384,11 +398,18 @@ pub fn failed(
         let left = token.expires_at.duration_since(now);
         wait = wait.min((left / 2).max(LEAST_INTERVAL));
     }
+    let mut next = now.saturating_add(wait).unwrap_or(Timestamp::MAX);
+    if let Some(not_before) = not_before {
+        // What is held back together does not come back together.
+        let hold = not_before.duration_since(now);
+        let spread = (hold / 20).min(LONGEST_SPREAD).mul_f64(fraction(&[uid]));
+        next = next.max(not_before.saturating_add(spread).unwrap_or(Timestamp::MAX));
+    }
     let time = |time: Timestamp| Time(Timestamp::from_second(time.as_second()).unwrap_or(time));
     Failures {
         count,
         last_attempt_at: time(now),
-        next_attempt_at: time(now.saturating_add(wait).unwrap_or(Timestamp::MAX)),
+        next_attempt_at: time(next),
         credentials_resource_version: credentials
             .and_then(|credentials| credentials.resource_version.clone()),
     }

@@ -130,6 +130,11 @@ impl Class {
 }
 
 impl Error {
+    /// Whether what failed was begun at all, rather than put off.
+    pub fn was_attempted(&self) -> bool {
+        !matches!(self, Self::RequestToken(error) if !error.was_sent())
+    }
+
     /// The reason that conditions, events and metrics show.
     pub fn reason(&self) -> Reason {
         match self {

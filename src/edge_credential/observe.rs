@@ -1,6 +1,6 @@
 //! Reads what a decision rests on.
 
-use k8s_openapi::api::core::v1::Secret;
+use k8s_openapi::{api::core::v1::Secret, jiff::Timestamp};
 use kube::Api;
 
 use super::{
@@ -9,9 +9,12 @@ use super::{
     decide::{Observed, Target},
     error::Error,
     parameters::{check_names, parameters},
-    target::{check_ownership, find_token},
+    target::{ProvenToken, check_ownership, find_token},
 };
-use crate::{api::EdgeCredential, oauth::TokenRequest};
+use crate::{
+    api::EdgeCredential,
+    oauth::{Caller, TokenRequest},
+};
 
 /// The Secrets that an EdgeCredential may have to do with: those of its own namespace. There is no other way to a
 /// Secret in this program.
@@ -66,22 +69,38 @@ pub async fn observe<'a>(
             Ok(Target { secret, stored })
         })
         .transpose();
-    let held = match (&parameters, &credentials) {
-        (Ok(parameters), Ok(credentials)) => context.tokens.held(
-            &TokenRequest {
-                parameters: parameters.clone(),
-                credentials: credentials.client.clone(),
-            },
-            context.clock.now(),
-        ),
+    let request = match (&parameters, &credentials) {
+        (Ok(parameters), Ok(credentials)) => Some(TokenRequest {
+            parameters: parameters.clone(),
+            credentials: credentials.client.clone(),
+        }),
         _ => None,
     };
+    let request = request.as_ref();
+    let now = context.clock.now();
+    let stored = target
+        .as_ref()
+        .ok()
+        .and_then(|target: &Option<Target>| target.as_ref()?.stored.as_ref());
+    let caller = caller(object, stored, now);
     Ok(Observed {
         object,
         parameters,
         credentials,
         target,
-        held,
+        held: request.and_then(|request| context.tokens.held(request, now)),
         answered: context.answered.contains(object),
+        governed: request.is_some_and(|request| context.tokens.governs(request, &caller)),
     })
+}
+
+/// On whose behalf a token is requested: an object, with what is left of the token it has.
+pub fn caller(object: &EdgeCredential, stored: Option<&ProvenToken>, now: Timestamp) -> Caller {
+    Caller {
+        namespace: object.metadata.namespace.clone().unwrap_or_default(),
+        name: object.metadata.name.clone().unwrap_or_default(),
+        expires_at: stored
+            .filter(|stored| stored.token.is_valid(now))
+            .map(|stored| stored.token.expires_at),
+    }
 }

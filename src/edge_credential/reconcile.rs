@@ -19,14 +19,14 @@ use super::{
         standing_reason,
     },
     error::{Class, Error, Trouble, is_conflict, is_namespace_gone},
-    observe::{observe, secrets},
+    observe::{caller, observe, secrets},
     status::{Outcome, status},
     target::{ProvenToken, render},
     transition::{Transition, transitions},
 };
 use crate::{
     api::{EdgeCredential, EdgeCredentialStatus, Reason, edge_credential::Failures},
-    oauth::{Token, TokenRequest},
+    oauth::{Token, TokenError, TokenRequest, share::Failure},
 };
 
 /// The field manager of everything that is written. Never changed: fields would be left behind under the old name.
@@ -238,7 +238,13 @@ impl Visit<'_> {
         let parameters = request.parameters.clone();
         let client = request.credentials.clone();
         let fresh = |held: &Token| !forced && self.started < renew_at(object, held);
-        let mut done = match self.context.tokens.request(request, fresh).await {
+        let stored = self
+            .target
+            .as_ref()
+            .and_then(|target| target.stored.as_ref());
+        let caller = caller(object, stored, self.started);
+        let tokens = &self.context.tokens;
+        let mut done = match tokens.request(request, &caller, fresh).await {
             Ok(token) => {
                 if forced {
                     self.context.answered.remember(object);
@@ -247,10 +253,23 @@ impl Visit<'_> {
                 let secret = render(object, &parameters, &proven, self.existing());
                 self.put(&secret, proven).await?
             }
-            Err(error) => {
-                let error = Error::RequestToken(error);
-                let failures = self.count(failures, &error);
-                Done::without_action(self.still_valid(), Trouble::Failed(error, failures))
+            Err(Failure {
+                error: TokenError::Queued,
+                ..
+            }) => return Err(Error::RequestToken(TokenError::Queued)),
+            Err(failure) => {
+                let error = Error::RequestToken(failure.error);
+                // Told once: while one tries for all, the others have nothing new to say.
+                let told = failures
+                    .filter(|_| failure.governed && standing_reason(object) == error.reason());
+                let trouble = match told {
+                    Some(failures) => Trouble::Standing(failures.clone()),
+                    None => {
+                        let failures = self.count(failures, &error, failure.not_before);
+                        Trouble::Failed(error, failures)
+                    }
+                };
+                Done::without_action(self.still_valid(), trouble)
             }
         };
         done.requested = true;
@@ -278,7 +297,7 @@ impl Visit<'_> {
                     .credentials
                     .as_ref()
                     .and_then(|credentials| standing_failures(self.object, credentials, false));
-                let failures = self.count(earlier.as_ref(), &error);
+                let failures = self.count(earlier.as_ref(), &error, None);
                 Ok(Done::without_action(
                     self.still_valid(),
                     Trouble::Failed(error, failures),
@@ -297,12 +316,25 @@ impl Visit<'_> {
         Some(stored).filter(|stored| stored.token.is_valid(now))
     }
 
-    fn count(&self, earlier: Option<&Failures>, error: &Error) -> Failures {
+    fn count(
+        &self,
+        earlier: Option<&Failures>,
+        error: &Error,
+        not_before: Option<Timestamp>,
+    ) -> Failures {
         let now = self.context.clock.now();
         let valid = self.still_valid();
         let valid = valid.as_ref().map(|proven| &proven.token);
         let credentials = self.credentials.as_ref();
-        failed(earlier, error, self.object, credentials, valid, now)
+        failed(
+            earlier,
+            error,
+            self.object,
+            credentials,
+            valid,
+            not_before,
+            now,
+        )
     }
 
     /// How late this is for a renewal, if it is one that was due by time.

@@ -13,7 +13,7 @@ use crate::{
         ConditionStatus, ConditionType, EdgeCredential, EdgeCredentialStatus, Reason, conditions,
         edge_credential::{Failures, TargetStatus, TokenStatus},
     },
-    oauth::{TOKEN_TYPE, Token, jwt},
+    oauth::{TOKEN_TYPE, Token, TokenError, jwt},
 };
 
 /// What became of a reconciliation, after everything that could be done was done.
@@ -129,12 +129,7 @@ fn current(
         }
         Trouble::Failed(error, failures) => {
             let reason = error.reason();
-            let cause = format!(
-                "{} Attempt {} failed; the next one is at {}.",
-                sentence(error),
-                failures.count,
-                failures.next_attempt_at.0
-            );
+            let cause = format!("{}{}", sentence(error), outlook(error, failures));
             (reason, cause, Class::of(reason).is_stalled(failures.count))
         }
         Trouble::Standing(failures) => {
@@ -196,6 +191,20 @@ fn conditions(
         reconciling,
         stalled,
     ]
+}
+
+/// What comes next after an error, as the end of a message.
+fn outlook(error: &Error, failures: &Failures) -> String {
+    let next = failures.next_attempt_at.0;
+    match error {
+        // It says so itself, and when is not for this object to say.
+        Error::RequestToken(TokenError::CircuitOpen) => String::new(),
+        error if !error.was_attempted() => format!(" The next attempt is at {next}."),
+        _ => format!(
+            " Attempt {} failed; the next one is at {next}.",
+            failures.count
+        ),
+    }
 }
 
 /// The cause that the status already gives: it is not repeated from an error, because the error is gone.

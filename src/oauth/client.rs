@@ -4,7 +4,7 @@ use std::{fmt, time::Duration};
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 use futures::{FutureExt, future::BoxFuture};
-use k8s_openapi::jiff::{Timestamp, fmt::rfc2822};
+use k8s_openapi::jiff::{SignedDuration, Timestamp};
 use reqwest::{
     Certificate, Client, RequestBuilder, Response, StatusCode,
     header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, DATE, HeaderMap, HeaderName, HeaderValue},
@@ -13,7 +13,8 @@ use reqwest::{
 use secrecy::{ExposeSecret, SecretString, zeroize::Zeroizing};
 
 use super::{
-    Token, TokenError, TokenRequest, TokenSource, Unreachable,
+    Reply, TokenError, TokenRequest, TokenSource, Unreachable,
+    limits::{http_date, limits},
     origin::AllowedOrigins,
     response::{Answer, validate},
 };
@@ -88,30 +89,50 @@ impl HttpTokenSource {
         })
     }
 
-    async fn send(&self, request: &TokenRequest) -> Result<Token, TokenError> {
-        let parameters = &request.parameters;
-        if !self.allowed.contain(&parameters.token_url) {
-            return Err(TokenError::OriginNotAllowed);
+    async fn send(&self, request: &TokenRequest) -> Reply {
+        if !self.allowed.contain(&request.parameters.token_url) {
+            return Err(TokenError::OriginNotAllowed).into();
         }
         let requested_at = self.clock.now();
-        let mut response = self
-            .prepare(request)
-            .send()
-            .await
-            .map_err(|error| unreachable(&error))?;
-        let body = match read(&mut response).await {
+        match self.prepare(request).send().await {
+            Ok(response) => self.judge(response, request, requested_at).await,
+            Err(error) => Err(unreachable(&error)).into(),
+        }
+    }
+
+    async fn judge(
+        &self,
+        mut response: Response,
+        request: &TokenRequest,
+        requested_at: Timestamp,
+    ) -> Reply {
+        let now = self.clock.now();
+        let status = response.status();
+        let date = header(response.headers(), DATE).and_then(http_date);
+        let limits = limits(status.as_u16(), response.headers(), date, now);
+        let result = match read(&mut response).await {
+            Err(error) if status == StatusCode::OK => Err(error),
             // A refusal is one by its status, whatever becomes of its body.
-            Err(_) if response.status() != StatusCode::OK => Zeroizing::default(),
-            body => body?,
+            body => validate(
+                &Answer {
+                    status: status.as_u16(),
+                    content_type: header(response.headers(), CONTENT_TYPE),
+                    date,
+                    quota: limits.quota,
+                    body: &body.unwrap_or_default(),
+                },
+                &request.parameters,
+                requested_at,
+            ),
         };
-        let headers = response.headers();
-        let answer = Answer {
-            status: response.status().as_u16(),
-            content_type: header(headers, CONTENT_TYPE),
-            date: header(headers, DATE).and_then(http_date),
-            body: &body,
-        };
-        validate(&answer, parameters, requested_at)
+        Reply {
+            result,
+            limits,
+            clock_skew: date.map(|date| {
+                // The server's clock is told in whole seconds.
+                SignedDuration::from_secs(date.duration_since(now).as_secs())
+            }),
+        }
     }
 
     fn prepare(&self, request: &TokenRequest) -> RequestBuilder {
@@ -153,10 +174,7 @@ impl HttpTokenSource {
 }
 
 impl TokenSource for HttpTokenSource {
-    fn request<'a>(
-        &'a self,
-        request: &'a TokenRequest,
-    ) -> BoxFuture<'a, Result<Token, TokenError>> {
+    fn request<'a>(&'a self, request: &'a TokenRequest) -> BoxFuture<'a, Reply> {
         self.send(request).boxed()
     }
 }
@@ -212,9 +230,4 @@ fn unreachable(error: &reqwest::Error) -> TokenError {
 
 fn header(headers: &HeaderMap, name: HeaderName) -> Option<&str> {
     headers.get(name)?.to_str().ok()
-}
-
-/// A date as HTTP writes it (RFC 9110 section 5.6.7): RFC 2822 with the zone `GMT`.
-fn http_date(text: &str) -> Option<Timestamp> {
-    rfc2822::DateTimeParser::new().parse_timestamp(text).ok()
 }

@@ -1,10 +1,14 @@
 //! The token endpoint: what is asked, what may come back, and who asks.
 //!
-//! [`client`] sends a [`TokenRequest`], [`response`] judges the answer, and [`share`] sees to it that equal requests
-//! cost one.
+//! [`client`] sends a [`TokenRequest`], [`response`] judges the answer and [`limits`] reads how many more there may be;
+//! [`share`] sees to it that equal requests cost one, and [`gate`], with a [`breaker`] for each endpoint, that none is
+//! sent while it would be in vain.
 
+pub mod breaker;
 pub mod client;
+pub mod gate;
 pub mod jwt;
+pub mod limits;
 pub mod origin;
 pub mod response;
 pub mod share;
@@ -16,6 +20,7 @@ use k8s_openapi::jiff::{SignedDuration, Timestamp};
 use reqwest::Url;
 use secrecy::{ExposeSecret, SecretString};
 
+use self::limits::{Limits, Quota};
 use crate::api::{
     Reason,
     edge_credential::{ClientAuthentication, RequestFormat, TokenFormat},
@@ -24,8 +29,46 @@ use crate::api::{
 /// Obtains tokens.
 pub trait TokenSource: Send + Sync + 'static {
     /// Requests one token. Every call costs: tokens are metered and billed by the identity provider.
-    fn request<'a>(&'a self, request: &'a TokenRequest)
-    -> BoxFuture<'a, Result<Token, TokenError>>;
+    fn request<'a>(&'a self, request: &'a TokenRequest) -> BoxFuture<'a, Reply>;
+}
+
+/// What came of one request.
+#[derive(Clone, Debug)]
+pub struct Reply {
+    /// The token, or why there is none.
+    pub result: Result<Token, TokenError>,
+    /// What the answer says of rate limits and quotas.
+    pub limits: Limits,
+    /// How far the server's clock is ahead of ours, in whole seconds, if it told the time.
+    pub clock_skew: Option<SignedDuration>,
+}
+
+impl From<Result<Token, TokenError>> for Reply {
+    fn from(result: Result<Token, TokenError>) -> Self {
+        Self {
+            result,
+            limits: Limits::default(),
+            clock_skew: None,
+        }
+    }
+}
+
+/// On whose behalf a token is requested.
+#[derive(Clone, Debug)]
+pub struct Caller {
+    /// The namespace of the EdgeCredential.
+    pub namespace: String,
+    /// Its name.
+    pub name: String,
+    /// When the token that it has expires. Whoever has none is served first, then whose token expires soonest.
+    pub expires_at: Option<Timestamp>,
+}
+
+impl Caller {
+    /// What the caller is known by.
+    pub fn name(&self) -> breaker::Name {
+        (self.namespace.clone(), self.name.clone())
+    }
 }
 
 /// What is asked for, apart from who asks.
@@ -135,6 +178,20 @@ pub enum TokenError {
         /// The OAuth 2.0 error, if it is a known one.
         error: Option<&'static str>,
     },
+    /// The endpoint answered that it was asked too often (HTTP 429).
+    RateLimited {
+        /// What is left, if the endpoint told.
+        quota: Option<Quota>,
+    },
+    /// The endpoint asked this client to wait, so nothing was sent.
+    HeldBack {
+        /// What was left, if the endpoint told.
+        quota: Option<Quota>,
+    },
+    /// The endpoint fails for everybody and it is another one's turn to try, so nothing was sent.
+    CircuitOpen,
+    /// Many others wait for the endpoint already, so nothing was sent.
+    Queued,
     /// The endpoint answered with a redirect, which was not followed.
     Redirected {
         /// The HTTP status.
@@ -186,14 +243,33 @@ pub enum Defect {
 }
 
 impl TokenError {
+    /// Whether a request was sent, or begun.
+    pub fn was_sent(&self) -> bool {
+        !matches!(
+            self,
+            Self::OriginNotAllowed | Self::HeldBack { .. } | Self::CircuitOpen | Self::Queued
+        )
+    }
+
+    /// Whether the endpoint failed, rather than refuse this one request.
+    pub fn is_outage(&self) -> bool {
+        match self {
+            Self::Unreachable(_) => true,
+            Self::Refused { status, .. } => matches!(status, 408 | 500..),
+            _ => false,
+        }
+    }
+
     /// The reason that conditions, events and metrics show.
     pub fn reason(&self) -> Reason {
         match self {
             Self::OriginNotAllowed => Reason::TokenOriginNotAllowed,
-            Self::Unreachable(_) | Self::Interrupted => Reason::TokenEndpointUnavailable,
+            Self::Unreachable(_) | Self::Interrupted | Self::CircuitOpen | Self::Queued => {
+                Reason::TokenEndpointUnavailable
+            }
+            Self::RateLimited { .. } | Self::HeldBack { .. } => Reason::RateLimited,
             Self::Refused { status, error } => match (status, error) {
                 (408 | 500.., _) => Reason::TokenEndpointUnavailable,
-                (429, _) => Reason::RateLimited,
                 (401, _) | (_, Some("invalid_client")) => Reason::CredentialsRejected,
                 (403, _) | (_, Some("unauthorized_client" | "access_denied")) => {
                     Reason::ClientNotAllowed
@@ -241,6 +317,25 @@ impl fmt::Display for TokenError {
             } => {
                 write!(f, "the token endpoint answered HTTP {status} ({error})")
             }
+            Self::RateLimited { quota } => {
+                write!(
+                    f,
+                    "the token endpoint was asked too often (HTTP 429){}",
+                    Left(*quota)
+                )
+            }
+            Self::HeldBack { quota } => {
+                write!(
+                    f,
+                    "the token endpoint asked this client to wait, so nothing is sent until then{}",
+                    Left(*quota)
+                )
+            }
+            Self::CircuitOpen => f.write_str(
+                "the token endpoint fails for all EdgeCredentials that use it: one of them tries at least every 10 \
+                 seconds, and the others follow when it succeeds",
+            ),
+            Self::Queued => f.write_str("many other requests wait for the token endpoint"),
             Self::Redirected { status } => {
                 write!(
                     f,
@@ -277,3 +372,14 @@ impl fmt::Display for TokenError {
 }
 
 impl std::error::Error for TokenError {}
+
+/// What is left of a quota, as the end of a message.
+struct Left(Option<Quota>);
+
+impl fmt::Display for Left {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.map_or(Ok(()), |Quota { limit, remaining }| {
+            write!(f, ": {remaining} of {limit} requests are left")
+        })
+    }
+}

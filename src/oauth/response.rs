@@ -5,7 +5,7 @@ use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
 use serde_json::{Value, value::RawValue};
 
-use super::{Defect, RequestParameters, TOKEN_TYPE, Token, TokenError, jwt};
+use super::{Defect, RequestParameters, TOKEN_TYPE, Token, TokenError, jwt, limits::Quota};
 use crate::api::edge_credential::TokenFormat;
 
 /// How far a token's `nbf` may lie ahead of the server's own clock: leeway for machines behind one load balancer.
@@ -26,6 +26,8 @@ pub struct Answer<'a> {
     pub content_type: Option<&'a str>,
     /// The `Date`: the server's clock.
     pub date: Option<Timestamp>,
+    /// What is left of the client's quota.
+    pub quota: Option<Quota>,
     /// The body.
     pub body: &'a [u8],
 }
@@ -57,6 +59,11 @@ pub fn validate(
         300..=399 => {
             return Err(TokenError::Redirected {
                 status: answer.status,
+            });
+        }
+        429 => {
+            return Err(TokenError::RateLimited {
+                quota: answer.quota,
             });
         }
         400.. => {

@@ -16,9 +16,14 @@ use futures::{
 };
 use k8s_openapi::jiff::Timestamp;
 use secrecy::ExposeSecret;
-use tokio::sync::Semaphore;
+use tokio::sync::broadcast;
 
-use super::{Token, TokenError, TokenRequest, TokenSource, origin::Origin};
+use super::{
+    Caller, Token, TokenError, TokenRequest, TokenSource,
+    breaker::Name,
+    gate::{Client, Gate, Ticket},
+    origin::Origin,
+};
 use crate::{api::edge_credential::TokenFormat, clock::Clock};
 
 /// Requests tokens, each only once.
@@ -28,7 +33,7 @@ pub struct SharedTokens(Arc<Inner>);
 struct Inner {
     source: Box<dyn TokenSource>,
     clock: Clock,
-    per_origin: usize,
+    gate: Arc<Gate>,
     /// Random for each process, so that a key says nothing of the credentials in it.
     key: hmac::Key,
     state: Mutex<State>,
@@ -40,11 +45,22 @@ struct State {
     held: HashMap<Inputs, Token>,
     /// How many tokens may be held before the expired ones are swept out.
     sweep_at: usize,
-    slots: HashMap<Option<Origin>, Arc<Semaphore>>,
 }
 
 /// What identifies a request: a keyed hash of its parameters and credentials.
 type Inputs = [u8; 32];
+
+/// Why a request brought no token, and what follows from it for the caller.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Failure {
+    /// Why.
+    pub error: TokenError,
+    /// Before this time the endpoint does not want to be asked again.
+    pub not_before: Option<Timestamp>,
+    /// Whether the endpoint fails for everybody, so that the caller is called when it may try again, whatever it had
+    /// planned itself.
+    pub governed: bool,
+}
 
 type InFlight = Shared<BoxFuture<'static, Result<Token, TokenError>>>;
 
@@ -52,16 +68,26 @@ type InFlight = Shared<BoxFuture<'static, Result<Token, TokenError>>>;
 const SWEEP_MINIMUM: usize = 64;
 
 impl SharedTokens {
-    /// Requests from `source`, with at most `per_origin` requests in flight to one origin, so that an endpoint that
-    /// hangs does not delay the others.
+    /// Requests from `source`, with at most `per_origin` requests in flight to one origin.
     pub fn new(source: impl TokenSource, clock: Clock, per_origin: usize) -> Self {
         Self(Arc::new(Inner {
             source: Box::new(source),
             clock,
-            per_origin,
+            gate: Arc::new(Gate::new(per_origin)),
             key: random_key(),
             state: Mutex::default(),
         }))
+    }
+
+    /// Those who were turned away and should ask again now.
+    pub fn turns(&self) -> broadcast::Receiver<Name> {
+        self.0.gate.turns()
+    }
+
+    /// Whether the endpoint fails for everybody, so that it is not for the caller to say when it tries again.
+    pub fn governs(&self, request: &TokenRequest, caller: &Caller) -> bool {
+        Origin::of(&request.parameters.token_url)
+            .is_some_and(|origin| self.0.gate.governs(&origin, &caller.name()))
     }
 
     /// The valid token that an equal request brought earlier, if there is one. Costs nothing.
@@ -81,70 +107,113 @@ impl SharedTokens {
     pub async fn request(
         &self,
         request: TokenRequest,
+        caller: &Caller,
         acceptable: impl FnOnce(&Token) -> bool,
-    ) -> Result<Token, TokenError> {
-        let inputs = self.0.inputs(&request);
-        let answer = {
-            let mut state = self.0.state();
-            if let Some(token) = state.held.get(&inputs).filter(|token| acceptable(token)) {
-                return Ok(token.clone());
-            }
-            match state.in_flight.get(&inputs) {
-                Some(in_flight) => in_flight.clone(),
-                None => {
-                    let task = tokio::spawn(self.0.clone().fetch(inputs, request));
-                    let in_flight = task
-                        .map(|answer| answer.unwrap_or(Err(TokenError::Interrupted)))
-                        .boxed()
-                        .shared();
-                    state.in_flight.insert(inputs, in_flight.clone());
-                    in_flight
-                }
-            }
+    ) -> Result<Token, Failure> {
+        let shared = &self.0;
+        let Some(origin) = Origin::of(&request.parameters.token_url) else {
+            return Err(Failure {
+                error: TokenError::OriginNotAllowed,
+                not_before: None,
+                governed: false,
+            });
         };
-        answer.await
+        let client = shared.client(&origin, &request);
+        let answer = match shared.join(&origin, client, request, caller, acceptable) {
+            Ok(Found::Held(token)) => Ok(token),
+            Ok(Found::InFlight(answer)) => answer.await,
+            Err(error) => Err(error),
+        };
+        answer.map_err(|error| Failure {
+            error,
+            not_before: shared
+                .gate
+                .held_back(&client)
+                .and_then(|hold| shared.clock.now().checked_add(hold).ok()),
+            governed: shared.gate.governs(&origin, &caller.name()),
+        })
     }
 }
 
+/// What there is for a request.
+enum Found {
+    Held(Token),
+    InFlight(InFlight),
+}
+
 impl Inner {
+    /// Finds what an equal request brought or will bring, or sends one if it may be sent.
+    fn join(
+        self: &Arc<Self>,
+        origin: &Origin,
+        client: Client,
+        request: TokenRequest,
+        caller: &Caller,
+        acceptable: impl FnOnce(&Token) -> bool,
+    ) -> Result<Found, TokenError> {
+        let inputs = self.inputs(&request);
+        let mut state = self.state();
+        if let Some(token) = state.held.get(&inputs).filter(|token| acceptable(token)) {
+            return Ok(Found::Held(token.clone()));
+        }
+        if let Some(in_flight) = state.in_flight.get(&inputs) {
+            return Ok(Found::InFlight(in_flight.clone()));
+        }
+        let ticket = self.gate.admit(origin, client, caller)?;
+        let task = tokio::spawn(self.clone().fetch(inputs, request, ticket));
+        let in_flight = task
+            .map(|answer| answer.unwrap_or(Err(TokenError::Interrupted)))
+            .boxed()
+            .shared();
+        state.in_flight.insert(inputs, in_flight.clone());
+        Ok(Found::InFlight(in_flight))
+    }
+
     async fn fetch(
         self: Arc<Self>,
         inputs: Inputs,
         request: TokenRequest,
+        ticket: Ticket,
     ) -> Result<Token, TokenError> {
         // Removes the entry however this ends, so that a panic in a source cannot block its inputs for ever.
         let landing = Landing {
             shared: &self,
             inputs,
         };
-        let slots = self.slots(&request);
-        let _slot = slots.acquire().await;
-        let answer = self.source.request(&request).await;
-        landing.hold(&answer);
-        answer
+        let slot = ticket.slot().await?;
+        let reply = self.source.request(&request).await;
+        slot.report(&reply);
+        landing.hold(&reply.result);
+        reply.result
     }
 
-    fn slots(&self, request: &TokenRequest) -> Arc<Semaphore> {
-        let origin = Origin::of(&request.parameters.token_url);
-        self.state()
-            .slots
-            .entry(origin)
-            .or_insert_with(|| Arc::new(Semaphore::new(self.per_origin)))
-            .clone()
+    /// Whom the endpoint knows the client as, without saying it.
+    fn client(&self, origin: &Origin, request: &TokenRequest) -> Client {
+        let id = request.credentials.client_id.expose_secret();
+        self.hash(&[origin.as_str(), id])
+    }
+
+    /// A keyed hash of words, each with its length, so that they cannot run into one another.
+    fn hash(&self, words: &[&str]) -> [u8; 32] {
+        let mut context = hmac::Context::with_key(&self.key);
+        for word in words {
+            context.update(&word.len().to_be_bytes());
+            context.update(word.as_bytes());
+        }
+        let mut hash = [0; 32];
+        hash.copy_from_slice(context.sign().as_ref());
+        hash
     }
 
     fn inputs(&self, request: &TokenRequest) -> Inputs {
-        let mut context = hmac::Context::with_key(&self.key);
-        let parameters = request.parameters.fingerprint();
-        context.update(&parameters.len().to_be_bytes());
-        context.update(parameters.as_bytes());
         // An opaque token that one EdgeCredential accepts must not reach another one that does not.
-        let any_format = request.parameters.token_format == TokenFormat::Any;
-        context.update(&[u8::from(any_format)]);
-        context.update(request.credentials.fingerprint().expose_secret().as_bytes());
-        let mut inputs = Inputs::default();
-        inputs.copy_from_slice(context.sign().as_ref());
-        inputs
+        let format = match request.parameters.token_format {
+            TokenFormat::Any => "any",
+            TokenFormat::Jwt => "jwt",
+        };
+        let parameters = request.parameters.fingerprint();
+        let credentials = request.credentials.fingerprint();
+        self.hash(&[&parameters, format, credentials.expose_secret()])
     }
 
     /// The state is consistent between any two statements, so a panic elsewhere does not spoil it.

@@ -5,7 +5,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-use futures::{FutureExt, Stream, StreamExt, future::BoxFuture};
+use futures::{
+    FutureExt, Stream, StreamExt,
+    future::{BoxFuture, ready},
+    stream::unfold,
+};
 use k8s_openapi::api::core::v1::Secret;
 use kube::{
     Api, Client, Resource, ResourceExt,
@@ -19,6 +23,8 @@ use kube::{
     },
 };
 
+use tokio::sync::broadcast::error::RecvError;
+
 use super::{clock_jump::jumps, events::Events, metrics::Metrics, references::SecretReferences};
 use crate::{
     api::EdgeCredential,
@@ -27,6 +33,7 @@ use crate::{
         error::{Error, is_conflict, is_namespace_gone},
         reconcile::{Report, reconcile},
     },
+    oauth::TokenError,
 };
 
 /// What is watched: an object that does not fit its type is reported, and does not stop the others.
@@ -37,6 +44,9 @@ const ERROR_WAIT: Duration = Duration::from_secs(5);
 
 /// How long to wait after a conflict: somebody else writes the same target.
 const CONFLICT_WAIT: Duration = Duration::from_secs(1);
+
+/// How long to wait for one's turn at a token endpoint before asking again: the turn comes sooner, unless a call was lost.
+const QUEUED_WAIT: Duration = Duration::from_mins(1);
 
 /// How long to wait where a namespace is going away, or an object cannot be read.
 const HOPELESS_WAIT: Duration = Duration::from_mins(5);
@@ -81,8 +91,8 @@ pub struct Scope {
     pub selector: Option<String>,
     /// Whether Secrets are watched too.
     pub watch_secrets: bool,
-    /// How many objects are worked on at a time.
-    pub concurrency: u16,
+    /// How many objects may be in progress at a time, those that wait for something included.
+    pub in_progress: u16,
 }
 
 /// The watches of one scope: their store, and the work, which ends some time after `shutdown` does.
@@ -98,9 +108,10 @@ pub fn controller(
         config = config.labels(selector);
     }
     let mut controller = Controller::new(objects, config)
-        .with_config(controller::Config::default().concurrency(scope.concurrency))
+        .with_config(controller::Config::default().concurrency(scope.in_progress))
         .trigger_backoff(WatchPause)
         .reconcile_all_on(jumps(operator.context.clock.clone()))
+        .reconcile_on(turns(&operator, scope.namespace.clone()))
         .graceful_shutdown_on(shutdown);
     if scope.watch_secrets {
         // Metadata only: no Secret's content is ever in a cache. Helm's release Secrets can be large and many.
@@ -126,6 +137,25 @@ where
         Some(namespace) => Api::namespaced(client.clone(), namespace),
         None => Api::all(client.clone()),
     }
+}
+
+/// The objects whose turn it is at a token endpoint that turned them away before.
+fn turns(
+    operator: &Operator,
+    namespace: Option<String>,
+) -> impl Stream<Item = ObjectRef<Watched>> + Send + 'static {
+    unfold(operator.context.tokens.turns(), async |mut turns| {
+        loop {
+            match turns.recv().await {
+                Ok(name) => return Some((name, turns)),
+                // Those that were missed come back by themselves, only later.
+                Err(RecvError::Lagged(_)) => {}
+                Err(RecvError::Closed) => return None,
+            }
+        }
+    })
+    .filter(move |(of, _)| ready(namespace.as_ref().is_none_or(|namespace| namespace == of)))
+    .map(|(namespace, name)| ObjectRef::new(&name).within(&namespace))
 }
 
 /// The objects that name a Secret, as credentials or as target.
@@ -214,6 +244,10 @@ fn error_policy(object: Arc<Watched>, error: &Error, _: Arc<Operator>) -> Action
             tracing::debug!(namespace, name, "somebody else writes the same object");
             Action::requeue(CONFLICT_WAIT)
         }
+        Error::RequestToken(TokenError::Queued) => {
+            tracing::debug!(namespace, name, "many others wait for the token endpoint");
+            Action::requeue(QUEUED_WAIT)
+        }
         error => {
             tracing::warn!(namespace, name, reason = %error.reason(), "{error}");
             Action::requeue(ERROR_WAIT)
@@ -238,7 +272,7 @@ async fn work(visits: impl Stream<Item = Visited>, operator: Arc<Operator>) {
                 }
                 Err(_) => tracing::debug!("the queue was stopped"),
             }
-            std::future::ready(())
+            ready(())
         })
         .await;
 }

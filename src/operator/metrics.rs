@@ -8,6 +8,7 @@ use std::{
 };
 
 use futures::{FutureExt, future::BoxFuture};
+use k8s_openapi::jiff::SignedDuration;
 use kube::runtime::reflector::Store;
 use prometheus_client::{
     collector::Collector,
@@ -16,7 +17,7 @@ use prometheus_client::{
         MetricType,
         counter::Counter,
         family::Family,
-        gauge::ConstGauge,
+        gauge::{ConstGauge, Gauge},
         histogram::{Histogram, exponential_buckets},
         info::Info,
     },
@@ -26,7 +27,7 @@ use prometheus_client::{
 use super::controller::Watched;
 use crate::{
     api::{ConditionType, EdgeCredential, conditions},
-    oauth::{Token, TokenError, TokenRequest, TokenSource, origin::Origin},
+    oauth::{Reply, TokenRequest, TokenSource, origin::Origin},
 };
 
 /// What is counted and timed.
@@ -34,6 +35,8 @@ use crate::{
 pub struct Metrics {
     token_requests: Family<RequestLabels, Counter>,
     token_request_duration: Family<OriginLabels, Histogram, fn() -> Histogram>,
+    quota_remaining: Family<OriginLabels, Gauge>,
+    clock_skew: Family<OriginLabels, Gauge>,
     reconciliations: Family<OutcomeLabels, Counter>,
     reconcile_duration: Histogram,
     renewal_delay: Histogram,
@@ -61,6 +64,9 @@ struct ObjectLabels {
     name: String,
 }
 
+/// How many seconds two clocks may differ without a word.
+const FAR_SKEW: i64 = 30;
+
 /// The outcome of what went well.
 const SUCCESS: &str = "Success";
 
@@ -73,6 +79,8 @@ impl Metrics {
             token_request_duration: Family::new_with_constructor(|| {
                 Histogram::new(exponential_buckets(0.01, 2.0, 11))
             }),
+            quota_remaining: Family::default(),
+            clock_skew: Family::default(),
             reconciliations: Family::default(),
             reconcile_duration: Histogram::new(exponential_buckets(0.001, 4.0, 8)),
             renewal_delay: Histogram::new(exponential_buckets(1.0, 4.0, 8)),
@@ -86,6 +94,16 @@ impl Metrics {
             "edgecredential_token_request_duration_seconds",
             "How long token requests took",
             metrics.token_request_duration.clone(),
+        );
+        registry.register(
+            "edgecredential_token_quota_remaining",
+            "How many token requests the endpoint said are left, of the tightest quota or rate limit",
+            metrics.quota_remaining.clone(),
+        );
+        registry.register(
+            "edgecredential_token_endpoint_clock_skew_seconds",
+            "How far the token endpoint's clock is ahead of the operator's",
+            metrics.clock_skew.clone(),
         );
         registry.register(
             "edgecredential_reconciliations",
@@ -121,6 +139,26 @@ impl Metrics {
             .inc();
     }
 
+    /// Takes note of how far a clock is ahead of ours, and says so when it begins or ends to be far.
+    fn clock_differs(&self, origin: &OriginLabels, skew: SignedDuration) {
+        let is_far = |seconds: i64| seconds.abs() > FAR_SKEW;
+        let seconds = skew.as_secs();
+        let earlier = self.clock_skew.get_or_create(origin).set(seconds);
+        if is_far(seconds) && !is_far(earlier) {
+            tracing::warn!(
+                origin = origin.origin,
+                seconds,
+                "the token endpoint's clock is ahead of ours (behind, where negative): lifetimes are counted from the \
+                 request, but log times and expiry times will look wrong to one of the two"
+            );
+        } else if is_far(earlier) && !is_far(seconds) {
+            tracing::info!(
+                origin = origin.origin,
+                "the token endpoint's clock and ours agree again"
+            );
+        }
+    }
+
     /// Counts how late a renewal began.
     pub fn renewal_began(&self, delay: Duration) {
         self.renewal_delay.observe(delay.as_secs_f64());
@@ -141,26 +179,33 @@ impl<S> MeasuredTokenSource<S> {
 }
 
 impl<S: TokenSource> TokenSource for MeasuredTokenSource<S> {
-    fn request<'a>(
-        &'a self,
-        request: &'a TokenRequest,
-    ) -> BoxFuture<'a, Result<Token, TokenError>> {
+    fn request<'a>(&'a self, request: &'a TokenRequest) -> BoxFuture<'a, Reply> {
         async move {
             let origin = Origin::of(&request.parameters.token_url)
                 .map(|origin| origin.to_string())
                 .unwrap_or_default();
             let started = Instant::now();
-            let answer = self.source.request(request).await;
-            let outcome = match &answer {
+            let reply = self.source.request(request).await;
+            let outcome = match &reply.result {
                 Ok(_) => SUCCESS,
                 Err(error) => error.reason().as_str(),
             };
+            let of_origin = OriginLabels {
+                origin: origin.clone(),
+            };
             self.metrics
                 .token_request_duration
-                .get_or_create(&OriginLabels {
-                    origin: origin.clone(),
-                })
+                .get_or_create(&of_origin)
                 .observe(started.elapsed().as_secs_f64());
+            if let Some(quota) = reply.limits.quota {
+                self.metrics
+                    .quota_remaining
+                    .get_or_create(&of_origin)
+                    .set(quota.remaining.into());
+            }
+            if let Some(skew) = reply.clock_skew {
+                self.metrics.clock_differs(&of_origin, skew);
+            }
             self.metrics
                 .token_requests
                 .get_or_create(&RequestLabels {
@@ -168,7 +213,7 @@ impl<S: TokenSource> TokenSource for MeasuredTokenSource<S> {
                     outcome: outcome.into(),
                 })
                 .inc();
-            answer
+            reply
         }
         .boxed()
     }

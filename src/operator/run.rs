@@ -36,6 +36,10 @@ const LONGEST_WAIT: Duration = Duration::from_hours(4);
 /// The same where Secrets are not watched.
 const LONGEST_WAIT_UNWATCHED: Duration = Duration::from_mins(5);
 
+/// How many objects may be in progress for each that the API server may be asked about at a time. Most of them wait: for
+/// their turn, or for a token endpoint.
+const WAITING_SHARE: u16 = 16;
+
 /// How long running work may take to end: Kubernetes waits 30 s before it kills, people less.
 const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(9);
 
@@ -197,6 +201,7 @@ pub fn controllers(
             settings.allowed_token_origins.iter().cloned().collect(),
             clock,
             longest_wait,
+            settings.concurrency.get().into(),
         ),
         references: SecretReferences::default(),
         events,
@@ -225,7 +230,7 @@ fn scopes(settings: &Settings) -> Vec<Scope> {
             namespace,
             selector: settings.selector.clone(),
             watch_secrets: settings.watch_secrets,
-            concurrency: settings.concurrency.get(),
+            in_progress: settings.concurrency.get().saturating_mul(WAITING_SHARE),
         })
         .collect()
 }

@@ -2,16 +2,17 @@
 
 mod answers;
 mod failures;
+mod limits;
 mod requests;
 mod sharing;
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, sync::LazyLock, time::Duration};
 
 use edge_credential_operator::{
     api::edge_credential::{ClientAuthentication, RequestFormat, TokenFormat},
     clock::Clock,
     oauth::{
-        ClientCredentials, RequestParameters, Token, TokenError, TokenRequest, TokenSource,
+        Caller, ClientCredentials, RequestParameters, Token, TokenError, TokenRequest, TokenSource,
         client::{Deadlines, HttpTokenSource},
         origin::{AllowedOrigins, Origin},
     },
@@ -30,6 +31,13 @@ const SHORT: Deadlines = Deadlines {
     connect: Duration::from_millis(400),
     total: Duration::from_millis(400),
 };
+
+/// One that has no token yet.
+static ANYONE: LazyLock<Caller> = LazyLock::new(|| Caller {
+    namespace: "shop".into(),
+    name: "edge".into(),
+    expires_at: None,
+});
 
 /// A stand-in with one client whose answers have the canary in them.
 fn sitecore() -> Sitecore {
@@ -89,6 +97,7 @@ async fn ask_for(
     source(&[sitecore.url()], Deadlines::default())
         .request(&request)
         .await
+        .result
 }
 
 /// Asks for a token of any form.

@@ -141,7 +141,7 @@ async fn nothing_is_sent_to_an_origin_that_is_not_allowed() {
     let answer = source(&[allowed.url()], Deadlines::default())
         .request(&request_to(&sitecore.token_url()))
         .await;
-    assert_eq!(answer.unwrap_err(), TokenError::OriginNotAllowed);
+    assert_eq!(answer.result.unwrap_err(), TokenError::OriginNotAllowed);
     assert_eq!(sitecore.total_requests() + allowed.total_requests(), 0);
     assert_eq!(sitecore.calls().iter().count(), 0);
 }

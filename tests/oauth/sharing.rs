@@ -11,7 +11,9 @@ use std::{
 use edge_credential_operator::{
     api::edge_credential::{ClientAuthentication, RequestFormat, TokenFormat},
     clock::Clock,
-    oauth::{Token, TokenError, TokenRequest, TokenSource, client::Deadlines, share::SharedTokens},
+    oauth::{
+        Reply, Token, TokenError, TokenRequest, TokenSource, client::Deadlines, share::SharedTokens,
+    },
 };
 use futures::{
     FutureExt,
@@ -22,7 +24,7 @@ use kit::sitecore::{Scenario, Sitecore};
 use secrecy::ExposeSecret;
 use tokio::time::{sleep, timeout};
 
-use super::{ID, SECRET, request_to, sitecore, sitecore_with, source};
+use super::{ANYONE, ID, SECRET, request_to, sitecore, sitecore_with, source};
 
 const PER_ORIGIN: usize = 4;
 
@@ -62,7 +64,7 @@ async fn eventually(what: &str, condition: impl Fn() -> bool) {
 async fn equal_requests_at_one_time_are_one_request() {
     let sitecore = sitecore_with(late());
     let shared = shared(&[&sitecore]);
-    let asked = (0..100).map(|_| shared.request(usual(&sitecore), |_| true));
+    let asked = (0..100).map(|_| shared.request(usual(&sitecore), &ANYONE, |_| true));
     let answers = join_all(asked).await;
     let first = answers[0].as_ref().unwrap().access_token.expose_secret();
     for answer in &answers {
@@ -95,7 +97,10 @@ async fn whatever_may_change_the_token_makes_another_request() {
         let mut request = usual(&sitecore);
         change(&mut request);
         for _ in 0..2 {
-            shared.request(request.clone(), |_| true).await.unwrap();
+            shared
+                .request(request.clone(), &ANYONE, |_| true)
+                .await
+                .unwrap();
         }
         assert_eq!(
             sitecore.total_requests(),
@@ -112,12 +117,18 @@ async fn how_a_request_is_written_down_makes_no_other_token() {
     let scopes = |first: &str, second: &str| vec![first.into(), second.into()];
     let mut request = usual(&sitecore);
     request.parameters.scopes = scopes("edge.admin:manage", "edge.token:manage");
-    shared.request(request.clone(), |_| true).await.unwrap();
+    shared
+        .request(request.clone(), &ANYONE, |_| true)
+        .await
+        .unwrap();
     request.parameters.scopes = scopes("edge.token:manage", "edge.admin:manage");
-    shared.request(request.clone(), |_| true).await.unwrap();
+    shared
+        .request(request.clone(), &ANYONE, |_| true)
+        .await
+        .unwrap();
     request.parameters.format = RequestFormat::Json;
     request.parameters.client_authentication = ClientAuthentication::BasicHeader;
-    shared.request(request, |_| true).await.unwrap();
+    shared.request(request, &ANYONE, |_| true).await.unwrap();
     assert_eq!(sitecore.requests(ID), 1);
 }
 
@@ -127,10 +138,10 @@ async fn an_opaque_token_that_one_accepts_is_not_given_to_another_that_wants_a_j
     let shared = shared(&[&sitecore]);
     let mut any = usual(&sitecore);
     any.parameters.token_format = TokenFormat::Any;
-    shared.request(any, |_| true).await.unwrap();
+    shared.request(any, &ANYONE, |_| true).await.unwrap();
     assert!(shared.held(&usual(&sitecore), Timestamp::now()).is_none());
     shared
-        .request(usual(&sitecore), |_| true)
+        .request(usual(&sitecore), &ANYONE, |_| true)
         .await
         .unwrap_err();
 }
@@ -141,10 +152,10 @@ async fn an_error_is_shared_by_those_who_wait_and_not_held() {
     let shared = shared(&[&sitecore]);
     let mut request = usual(&sitecore);
     request.credentials.client_secret = "wrong".into();
-    let asked = (0..20).map(|_| shared.request(request.clone(), |_| true));
+    let asked = (0..20).map(|_| shared.request(request.clone(), &ANYONE, |_| true));
     for answer in join_all(asked).await {
         assert_eq!(
-            answer.unwrap_err(),
+            answer.unwrap_err().error,
             TokenError::Refused {
                 status: 401,
                 error: Some("access_denied")
@@ -154,7 +165,10 @@ async fn an_error_is_shared_by_those_who_wait_and_not_held() {
     assert_eq!(sitecore.requests(ID), 1);
     assert!(shared.held(&request, Timestamp::now()).is_none());
 
-    shared.request(request, |_| true).await.unwrap_err();
+    shared
+        .request(request, &ANYONE, |_| true)
+        .await
+        .unwrap_err();
     assert_eq!(sitecore.requests(ID), 2);
 }
 
@@ -162,13 +176,22 @@ async fn an_error_is_shared_by_those_who_wait_and_not_held() {
 async fn a_token_that_is_held_is_used_again_only_where_it_is_acceptable() {
     let sitecore = sitecore();
     let shared = shared(&[&sitecore]);
-    let first = shared.request(usual(&sitecore), |_| true).await.unwrap();
-    let again = shared.request(usual(&sitecore), |_| true).await.unwrap();
+    let first = shared
+        .request(usual(&sitecore), &ANYONE, |_| true)
+        .await
+        .unwrap();
+    let again = shared
+        .request(usual(&sitecore), &ANYONE, |_| true)
+        .await
+        .unwrap();
     let text = |token: &Token| token.access_token.expose_secret().to_owned();
     assert_eq!(text(&first), text(&again));
     assert_eq!(sitecore.requests(ID), 1);
 
-    let other = shared.request(usual(&sitecore), |_| false).await.unwrap();
+    let other = shared
+        .request(usual(&sitecore), &ANYONE, |_| false)
+        .await
+        .unwrap();
     assert_ne!(text(&first), text(&other));
     assert_eq!(sitecore.requests(ID), 2);
     let held = shared.held(&usual(&sitecore), Timestamp::now()).unwrap();
@@ -179,7 +202,10 @@ async fn a_token_that_is_held_is_used_again_only_where_it_is_acceptable() {
 async fn a_token_is_held_until_it_expires() {
     let sitecore = sitecore();
     let shared = shared(&[&sitecore]);
-    let token = shared.request(usual(&sitecore), |_| true).await.unwrap();
+    let token = shared
+        .request(usual(&sitecore), &ANYONE, |_| true)
+        .await
+        .unwrap();
     let second = SignedDuration::from_secs(1);
     assert!(
         shared
@@ -205,7 +231,7 @@ async fn what_is_swept_out_of_many_tokens_are_those_that_expired() {
             sitecore.back_to_normal();
         }
         let request = numbered(&sitecore, number);
-        shared.request(request, |_| true).await.unwrap();
+        shared.request(request, &ANYONE, |_| true).await.unwrap();
     }
     let now = Timestamp::now() + SignedDuration::from_secs(120);
     let held = |number: &usize| shared.held(&numbered(&sitecore, *number), now).is_some();
@@ -217,7 +243,7 @@ async fn what_is_swept_out_of_many_tokens_are_those_that_expired() {
 async fn a_request_goes_on_when_nobody_waits_for_it_and_its_token_is_held() {
     let sitecore = sitecore_with(late());
     let shared = shared(&[&sitecore]);
-    let impatient = shared.request(usual(&sitecore), |_| true);
+    let impatient = shared.request(usual(&sitecore), &ANYONE, |_| true);
     timeout(Duration::from_millis(30), impatient)
         .await
         .expect_err("it takes longer");
@@ -225,7 +251,10 @@ async fn a_request_goes_on_when_nobody_waits_for_it_and_its_token_is_held() {
         shared.held(&usual(&sitecore), Timestamp::now()).is_some()
     })
     .await;
-    shared.request(usual(&sitecore), |_| true).await.unwrap();
+    shared
+        .request(usual(&sitecore), &ANYONE, |_| true)
+        .await
+        .unwrap();
     assert_eq!(sitecore.requests(ID), 1);
 }
 
@@ -233,7 +262,8 @@ async fn a_request_goes_on_when_nobody_waits_for_it_and_its_token_is_held() {
 async fn no_more_requests_than_allowed_are_in_flight_to_one_origin() {
     let sitecore = sitecore_with(late());
     let shared = shared(&[&sitecore]);
-    let asked = (0..12).map(|number| shared.request(numbered(&sitecore, number), |_| true));
+    let asked =
+        (0..12).map(|number| shared.request(numbered(&sitecore, number), &ANYONE, |_| true));
     assert!(join_all(asked).await.iter().all(Result::is_ok));
     assert_eq!(sitecore.requests(ID), 12);
     assert_eq!(sitecore.in_flight_peak(ID), PER_ORIGIN as u64);
@@ -245,7 +275,7 @@ async fn an_origin_that_hangs_does_not_delay_another() {
     let shared = shared(&[&hanging, &healthy]);
     for number in 0..20 {
         let (shared, request) = (shared.clone(), numbered(&hanging, number));
-        tokio::spawn(async move { shared.request(request, |_| true).await });
+        tokio::spawn(async move { shared.request(request, &ANYONE, |_| true).await });
     }
     eventually("the slots are taken", || {
         hanging.requests(ID) == PER_ORIGIN as u64
@@ -253,7 +283,7 @@ async fn an_origin_that_hangs_does_not_delay_another() {
     .await;
     timeout(
         Duration::from_secs(5),
-        shared.request(usual(&healthy), |_| true),
+        shared.request(usual(&healthy), &ANYONE, |_| true),
     )
     .await
     .expect("at once")
@@ -265,7 +295,7 @@ async fn an_origin_that_hangs_does_not_delay_another() {
 struct PanicsOnce(AtomicBool);
 
 impl TokenSource for PanicsOnce {
-    fn request<'a>(&'a self, _: &'a TokenRequest) -> BoxFuture<'a, Result<Token, TokenError>> {
+    fn request<'a>(&'a self, _: &'a TokenRequest) -> BoxFuture<'a, Reply> {
         async {
             assert!(self.0.swap(true, Ordering::Relaxed), "the first request");
             Ok(Token {
@@ -274,6 +304,7 @@ impl TokenSource for PanicsOnce {
                 issued_at: Timestamp::UNIX_EPOCH,
                 expires_at: Timestamp::MAX,
             })
+            .into()
         }
         .boxed()
     }
@@ -285,8 +316,12 @@ async fn a_panic_is_an_error_for_those_who_wait_and_blocks_nobody_later() {
     let shared = SharedTokens::new(source, Clock::system(), 1);
     let request = || request_to("http://endpoint.example/oauth/token");
     assert_eq!(
-        shared.request(request(), |_| true).await.unwrap_err(),
+        shared
+            .request(request(), &ANYONE, |_| true)
+            .await
+            .unwrap_err()
+            .error,
         TokenError::Interrupted
     );
-    shared.request(request(), |_| true).await.unwrap();
+    shared.request(request(), &ANYONE, |_| true).await.unwrap();
 }

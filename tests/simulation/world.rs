@@ -15,7 +15,7 @@ use edge_credential_operator::{
     api::{ConditionType, EdgeCredential, conditions},
     clock::Clock,
     config::{Cli, Command, Settings},
-    oauth::{Token, TokenError, TokenRequest, TokenSource},
+    oauth::{Reply, Token, TokenError, TokenRequest, TokenSource, limits::Limits},
     operator::{
         events::Events,
         metrics::Metrics,
@@ -224,6 +224,11 @@ struct State {
     lifetime: SignedDuration,
     latency: Duration,
     failure: Option<TokenError>,
+    /// Clients that fail on their own.
+    failing: BTreeMap<String, TokenError>,
+    /// What every answer says of limits.
+    limits: Limits,
+    issued: usize,
     /// When requests came, by client id.
     requests: BTreeMap<String, Vec<Timestamp>>,
 }
@@ -236,6 +241,9 @@ impl Endpoint {
                 lifetime: SignedDuration::from_hours(24),
                 latency: Duration::from_millis(200),
                 failure: None,
+                failing: BTreeMap::new(),
+                limits: Limits::default(),
+                issued: 0,
                 requests: BTreeMap::new(),
             })),
         }
@@ -244,6 +252,27 @@ impl Endpoint {
     /// Has every request fail so, or none.
     pub fn fail(&self, failure: Option<TokenError>) {
         self.state.lock().unwrap().failure = failure;
+    }
+
+    /// Has the requests of one client fail so.
+    pub fn fail_client(&self, client_id: &str, failure: TokenError) {
+        let mut state = self.state.lock().unwrap();
+        state.failing.insert(client_id.into(), failure);
+    }
+
+    /// Has every answer say this of limits.
+    pub fn set_limits(&self, limits: Limits) {
+        self.state.lock().unwrap().limits = limits;
+    }
+
+    /// Has every answer take this long.
+    pub fn set_latency(&self, latency: Duration) {
+        self.state.lock().unwrap().latency = latency;
+    }
+
+    /// How many tokens were issued.
+    pub fn issued(&self) -> usize {
+        self.state.lock().unwrap().issued
     }
 
     pub fn set_lifetime(&self, lifetime: SignedDuration) {
@@ -273,32 +302,38 @@ impl Endpoint {
 }
 
 impl TokenSource for Endpoint {
-    fn request<'a>(
-        &'a self,
-        request: &'a TokenRequest,
-    ) -> BoxFuture<'a, Result<Token, TokenError>> {
+    fn request<'a>(&'a self, request: &'a TokenRequest) -> BoxFuture<'a, Reply> {
         let client_id = request.credentials.client_id.expose_secret().to_owned();
         let now = self.clock.now();
-        let (answer, latency) = {
+        let (reply, latency) = {
             let mut state = self.state.lock().unwrap();
             let requests = state.requests.entry(client_id.clone()).or_default();
             requests.push(now);
             let number = requests.len();
             let issued_at = Timestamp::from_second(now.as_second()).unwrap();
-            let answer = match &state.failure {
-                Some(failure) => Err(failure.clone()),
-                None => Ok(Token {
-                    access_token: jwt(&client_id, number).into(),
-                    scope: None,
-                    issued_at,
-                    expires_at: issued_at + state.lifetime,
-                }),
+            let failure = state.failure.as_ref().or(state.failing.get(&client_id));
+            let result = match failure.cloned() {
+                Some(failure) => Err(failure),
+                None => {
+                    state.issued += 1;
+                    Ok(Token {
+                        access_token: jwt(&client_id, number).into(),
+                        scope: None,
+                        issued_at,
+                        expires_at: issued_at + state.lifetime,
+                    })
+                }
             };
-            (answer, state.latency)
+            let reply = Reply {
+                result,
+                limits: state.limits,
+                clock_skew: None,
+            };
+            (reply, state.latency)
         };
         async move {
             sleep(latency).await;
-            answer
+            reply
         }
         .boxed()
     }

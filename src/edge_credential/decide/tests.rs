@@ -25,6 +25,7 @@ struct World {
     target: Option<Secret>,
     held: Option<Token>,
     answered: bool,
+    governed: bool,
 }
 
 impl World {
@@ -41,6 +42,7 @@ impl World {
             target: None,
             held: None,
             answered: false,
+            governed: false,
         }
     }
 
@@ -78,6 +80,7 @@ impl World {
                 target: target.transpose(),
                 held: self.held.clone().filter(|held| held.is_valid(now)),
                 answered: self.answered,
+                governed: self.governed,
             },
             now,
         )
@@ -142,6 +145,7 @@ impl World {
             &self.object,
             Some(credentials),
             stored.as_ref().map(|stored| &stored.token),
+            None,
             now,
         );
         self.tell(
@@ -695,20 +699,28 @@ fn the_waits_after_failures_are_those_of_the_documents() {
 fn a_failure_is_counted_on_top_of_those_before() {
     let credentials = credentials();
     let mut object = object();
-    let first = failed(None, &rejected(), &object, Some(&credentials), None, at(0));
+    let first = failed(
+        None,
+        &rejected(),
+        &object,
+        Some(&credentials),
+        None,
+        None,
+        at(0),
+    );
     assert_eq!((first.count, first.next_attempt_at.0), (1, at(5)));
     assert_eq!(first.last_attempt_at.0, at(0));
     assert_eq!(first.credentials_resource_version.as_deref(), Some("7"));
 
     stands(&mut object, rejected(), &first);
-    let second = failed(Some(&first), &rejected(), &object, None, None, at(5));
+    let second = failed(Some(&first), &rejected(), &object, None, None, None, at(5));
     assert_eq!((second.count, second.next_attempt_at.0), (2, at(35)));
     assert_eq!(second.credentials_resource_version, None);
     let last = Failures {
         count: i32::MAX,
         ..first
     };
-    let count = failed(Some(&last), &rejected(), &object, None, None, at(5)).count;
+    let count = failed(Some(&last), &rejected(), &object, None, None, None, at(5)).count;
     assert_eq!(count, i32::MAX);
 }
 
@@ -717,12 +729,20 @@ fn a_failure_of_another_kind_is_the_first_of_its_kind() {
     let mut object = object();
     let hundred = failures(100, 0);
     stands(&mut object, down(), &hundred);
-    let refused = failed(Some(&hundred), &rejected(), &object, None, None, at(0));
+    let refused = failed(
+        Some(&hundred),
+        &rejected(),
+        &object,
+        None,
+        None,
+        None,
+        at(0),
+    );
     assert_eq!((refused.count, refused.next_attempt_at.0), (1, at(5)));
 
     // The other way round it goes on, so that an endpoint that does both in turn is not tried each second.
     stands(&mut object, rejected(), &hundred);
-    let unreachable = failed(Some(&hundred), &down(), &object, None, None, at(0));
+    let unreachable = failed(Some(&hundred), &down(), &object, None, None, None, at(0));
     assert_eq!(unreachable.count, 101);
 }
 
@@ -732,7 +752,15 @@ fn a_wait_leaves_half_of_the_time_that_the_token_has_left() {
     let wait = |left| {
         let token = token(0, 3600);
         let now = token.expires_at - SignedDuration::from_secs(left);
-        let failures = failed(None, &redirected(), &object(), None, Some(&token), now);
+        let failures = failed(
+            None,
+            &redirected(),
+            &object(),
+            None,
+            Some(&token),
+            None,
+            now,
+        );
         failures.next_attempt_at.0.duration_since(now).as_secs()
     };
     assert_eq!([3600, 1200, 120, 30].map(wait), [1800, 600, 60, 60]);

@@ -46,6 +46,7 @@ fn lifetime(date: Option<i64>, claims: &Value, expires_in: Option<i64>) -> Resul
         status: 200,
         content_type: Some("application/json"),
         date: date.map(at),
+        quota: None,
         body: body.as_bytes(),
     };
     // Our own clock is an hour off, which must not matter.
@@ -280,6 +281,7 @@ proptest! {
             status,
             content_type: content_type.as_deref(),
             date: date.map(at),
+            quota: None,
             body: &body,
         };
         match validate(&answer, &parameters(format), requested_at) {
@@ -309,6 +311,7 @@ fn the_property_above_also_sees_tokens_that_are_taken() {
                 status: 200,
                 content_type: Some("application/json"),
                 date: None,
+                quota: None,
                 body: &body,
             };
             validate(&answer, &parameters(TokenFormat::Any), at(NOW)).is_ok()

@@ -1,0 +1,245 @@
+//! A circuit breaker for one token endpoint: while it fails for everybody, one caller asks for all.
+//!
+//! After a row of failures no request is sent but one probe at a time. Callers that are turned away are remembered, and
+//! called when it is their turn: as the next probe, or one by one once a probe was answered. No I/O, no clock.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
+
+use k8s_openapi::jiff::Timestamp;
+
+use super::Caller;
+
+/// How many failures in a row open the circuit.
+const FAILURES: u32 = 5;
+
+/// How long after it has opened the first probe is sent. Doubled with each probe that fails.
+const FIRST_PAUSE: Duration = Duration::from_secs(2);
+
+/// The longest pause between two probes: how long an endpoint can be back before it is noticed.
+const LONGEST_PAUSE: Duration = Duration::from_secs(10);
+
+/// The pause between two callers that are let through after an outage: 20 a second.
+const PACE: Duration = Duration::from_millis(50);
+
+/// How long a called one may take until the next is called in its place: it may have been deleted, or suspended. Longer
+/// than a token request with its deadline of 10 seconds.
+const NO_SHOW: Duration = Duration::from_secs(15);
+
+/// A moment on a monotonic clock: how long after its start.
+pub type Moment = Duration;
+
+/// The state of one endpoint, and who waits for it.
+#[derive(Debug, Default)]
+pub struct Breaker {
+    state: State,
+    failures: u32,
+    parked: BTreeMap<Name, Parked>,
+}
+
+#[derive(Debug, Default)]
+enum State {
+    /// Requests are sent.
+    #[default]
+    Closed,
+    /// Only probes are sent.
+    Open {
+        pause: Duration,
+        probe_at: Moment,
+        /// Who has been called to be the probe, and when.
+        probe: Option<(Name, Moment)>,
+    },
+    /// A probe was answered: those that wait are let through one by one.
+    Recovering {
+        next_at: Moment,
+        /// Who has been let through.
+        released: BTreeSet<Name>,
+    },
+}
+
+/// Namespace and name of a caller.
+pub type Name = (String, String);
+
+/// A caller that was turned away.
+#[derive(Clone, Copy, Debug)]
+struct Parked {
+    /// How many probes it has sent in vain: one that fails for reasons of its own must not keep the others from
+    /// finding out that the endpoint is well.
+    probes: u32,
+    /// `None`, which comes first, for one that has no token yet.
+    expires_at: Option<Timestamp>,
+}
+
+/// What is to be done about those who wait.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Next {
+    /// It is this one's turn.
+    Call(Name),
+    /// Ask again then.
+    At(Moment),
+    /// Nobody waits.
+    Nobody,
+}
+
+impl Breaker {
+    /// Whether a caller's request may be sent now. One that is turned away will be called.
+    pub fn admit(&mut self, caller: &Caller, now: Moment) -> bool {
+        let name = caller.name();
+        let admitted = match &mut self.state {
+            State::Closed => true,
+            State::Recovering { released, .. } => released.contains(&name),
+            State::Open {
+                probe: Some((probe, _)),
+                ..
+            } => *probe == name,
+            State::Open {
+                probe_at, probe, ..
+            } => {
+                let first = self.parked.is_empty() && now >= *probe_at;
+                if first {
+                    *probe = Some((name.clone(), now));
+                }
+                first
+            }
+        };
+        if !admitted {
+            self.park(caller);
+        }
+        admitted
+    }
+
+    /// Remembers a caller that is not let through, to be called when it is its turn.
+    pub fn park(&mut self, caller: &Caller) {
+        if self.calls() {
+            self.park_after(caller, 0);
+        }
+    }
+
+    /// Whether the circuit is not closed, so that callers wait to be called.
+    pub fn calls(&self) -> bool {
+        !matches!(self.state, State::Closed)
+    }
+
+    /// Whether a caller's turn is decided here and not by how often it failed itself.
+    pub fn governs(&self, caller: &Name) -> bool {
+        match &self.state {
+            State::Closed => false,
+            State::Open { .. } => true,
+            State::Recovering { released, .. } => !released.contains(caller),
+        }
+    }
+
+    /// Takes note that the endpoint answered a request, be it with a refusal.
+    pub fn answered(&mut self, caller: &Name, now: Moment) {
+        self.failures = 0;
+        self.parked.remove(caller);
+        if matches!(self.state, State::Open { .. }) {
+            self.state = State::Recovering {
+                next_at: now,
+                released: BTreeSet::from([caller.clone()]),
+            };
+        }
+        self.close_if_done();
+    }
+
+    /// Takes note that the endpoint could not be reached, or answered that it is broken.
+    pub fn failed(&mut self, caller: &Caller, now: Moment) {
+        self.failures = self.failures.saturating_add(1);
+        if let State::Open {
+            pause,
+            probe_at,
+            probe,
+        } = &mut self.state
+        {
+            let name = caller.name();
+            if probe.as_ref().is_some_and(|(probe, _)| *probe == name) {
+                *pause = (*pause * 2).min(LONGEST_PAUSE);
+                *probe_at = now + *pause;
+                *probe = None;
+                self.park_after(caller, 1);
+            }
+            // Any other was sent before the circuit opened.
+            return;
+        }
+        if self.failures >= FAILURES {
+            self.state = State::Open {
+                pause: FIRST_PAUSE,
+                probe_at: now + FIRST_PAUSE,
+                probe: None,
+            };
+            self.park_after(caller, 1);
+        }
+        self.close_if_done();
+    }
+
+    /// Says whose turn it is. To be asked again at once after a call.
+    pub fn next(&mut self, now: Moment) -> Next {
+        match &mut self.state {
+            State::Closed => Next::Nobody,
+            State::Open {
+                probe_at, probe, ..
+            } => {
+                if let Some((_, called_at)) = probe {
+                    let given_up_at = *called_at + NO_SHOW;
+                    if now < given_up_at {
+                        return Next::At(given_up_at);
+                    }
+                    *probe = None;
+                }
+                let Some(name) = foremost(&self.parked) else {
+                    return Next::Nobody;
+                };
+                if now < *probe_at {
+                    return Next::At(*probe_at);
+                }
+                // One that does not come is not called first again.
+                if let Some(parked) = self.parked.get_mut(&name) {
+                    parked.probes = parked.probes.saturating_add(1);
+                }
+                *probe = Some((name.clone(), now));
+                Next::Call(name)
+            }
+            State::Recovering { next_at, released } => {
+                if now < *next_at {
+                    return Next::At(*next_at);
+                }
+                let Some(name) = foremost(&self.parked) else {
+                    self.state = State::Closed;
+                    return Next::Nobody;
+                };
+                self.parked.remove(&name);
+                released.insert(name.clone());
+                *next_at = now + PACE;
+                Next::Call(name)
+            }
+        }
+    }
+
+    /// Parks a caller that has sent so many probes, unless it is parked already.
+    fn park_after(&mut self, caller: &Caller, probes: u32) {
+        let parked = self.parked.entry(caller.name()).or_insert(Parked {
+            probes,
+            expires_at: None,
+        });
+        parked.expires_at = caller.expires_at;
+    }
+
+    fn close_if_done(&mut self) {
+        if matches!(self.state, State::Recovering { .. }) && self.parked.is_empty() {
+            self.state = State::Closed;
+        }
+    }
+}
+
+/// Who has probed least, then who has no token yet, then whose token expires soonest.
+fn foremost(parked: &BTreeMap<Name, Parked>) -> Option<Name> {
+    let first = parked
+        .iter()
+        .min_by_key(|(_, parked)| (parked.probes, parked.expires_at));
+    first.map(|(name, _)| name.clone())
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,340 @@
+//! Lets token requests through to their endpoints: few at a time, the most urgent first, and none that would be in vain.
+//!
+//! - At most so many requests are in flight to one origin, so that one that hangs takes nothing from the others.
+//! - While an origin fails, its [`breaker`](super::breaker) lets one probe through at a time.
+//! - A client that was asked to wait (`Retry-After`, a rate limit, a quota) is held back at that origin.
+//!
+//! Whoever is turned away does not wait here: it is called when its turn has come, see [`Gate::turns`].
+
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap},
+    fmt,
+    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
+    time::Duration,
+};
+
+use k8s_openapi::jiff::Timestamp;
+use tokio::{
+    sync::{Notify, broadcast, oneshot},
+    time::{Instant, sleep_until},
+};
+
+use super::{
+    Caller, Reply, TokenError,
+    breaker::{Breaker, Moment, Name, Next},
+    limits::Quota,
+    origin::Origin,
+};
+
+/// How many requests may wait for one origin here. More are called later: each that waits takes up a place among the
+/// objects that are worked on.
+const WAITING: usize = 32;
+
+/// How many calls may be on their way to those who listen.
+const TURNS: usize = 1024;
+
+/// The way to all token endpoints.
+pub struct Gate {
+    /// Where its monotonic clock begins: a wait does not end sooner because the wall clock is set.
+    started: Instant,
+    per_origin: usize,
+    lines: Mutex<HashMap<Origin, Line>>,
+    holds: Mutex<HashMap<Client, Hold>>,
+    turns: broadcast::Sender<Name>,
+    /// Woken when a breaker may have to call somebody sooner than it was going to.
+    changed: Notify,
+}
+
+/// What identifies a client at an origin: a keyed hash.
+pub type Client = [u8; 32];
+
+/// The line before one origin.
+#[derive(Default)]
+struct Line {
+    breaker: Breaker,
+    in_flight: usize,
+    waiting: BTreeMap<(Urgency, u64), oneshot::Sender<()>>,
+    /// Counts those who came, so that equally urgent ones are served in their order.
+    arrivals: u64,
+    /// Those who are called when fewer wait.
+    queued: BTreeSet<(Urgency, Name)>,
+    /// Whether a task calls those whose turn the breaker decides.
+    calling: bool,
+}
+
+/// When the caller's token expires. `None`, which comes first, where it has none.
+type Urgency = Option<Timestamp>;
+
+/// Until when a client is held back, and what was left of its quota.
+#[derive(Clone, Copy, Debug)]
+struct Hold {
+    until: Moment,
+    quota: Option<Quota>,
+}
+
+/// Leave to send a request, now or when its turn has come.
+pub struct Ticket {
+    gate: Arc<Gate>,
+    origin: Origin,
+    client: Client,
+    caller: Caller,
+    turn: Option<oneshot::Receiver<()>>,
+}
+
+/// A place among the requests in flight to an origin, until it is dropped.
+pub struct Slot {
+    gate: Arc<Gate>,
+    origin: Origin,
+    client: Client,
+    caller: Caller,
+}
+
+impl Gate {
+    /// Lets at most `per_origin` requests at a time through to one origin.
+    pub fn new(per_origin: usize) -> Self {
+        Self {
+            started: Instant::now(),
+            per_origin,
+            lines: Mutex::default(),
+            holds: Mutex::default(),
+            turns: broadcast::Sender::new(TURNS),
+            changed: Notify::new(),
+        }
+    }
+
+    /// Those whose turn has come after they were turned away.
+    pub fn turns(&self) -> broadcast::Receiver<Name> {
+        self.turns.subscribe()
+    }
+
+    /// Whether it is decided here when this caller's next attempt is made, because the origin fails for everybody.
+    pub fn governs(&self, origin: &Origin, caller: &Name) -> bool {
+        let lines = self.lines();
+        lines
+            .get(origin)
+            .is_some_and(|line| line.breaker.governs(caller))
+    }
+
+    /// How long a client is held back yet, if it is.
+    pub fn held_back(&self, client: &Client) -> Option<Duration> {
+        let hold = self.hold(client)?;
+        Some(hold.until.saturating_sub(self.now()))
+    }
+
+    fn hold(&self, client: &Client) -> Option<Hold> {
+        let holds = self.holds();
+        holds
+            .get(client)
+            .filter(|hold| self.now() < hold.until)
+            .copied()
+    }
+
+    /// Lets a caller in, or says why not.
+    pub fn admit(
+        self: &Arc<Self>,
+        origin: &Origin,
+        client: Client,
+        caller: &Caller,
+    ) -> Result<Ticket, TokenError> {
+        self.check_hold(&client)?;
+        let mut lines = self.lines();
+        let line = lines.entry(origin.clone()).or_default();
+        if !line.breaker.admit(caller, self.now()) {
+            self.call_those_parked(origin, line);
+            return Err(TokenError::CircuitOpen);
+        }
+        let turn = if line.in_flight < self.per_origin {
+            line.in_flight += 1;
+            None
+        } else if line.waiting.len() < WAITING {
+            let (sender, turn) = oneshot::channel();
+            line.arrivals += 1;
+            line.waiting
+                .insert((caller.expires_at, line.arrivals), sender);
+            Some(turn)
+        } else {
+            line.queued.insert((caller.expires_at, caller.name()));
+            return Err(TokenError::Queued);
+        };
+        Ok(Ticket {
+            gate: self.clone(),
+            origin: origin.clone(),
+            client,
+            caller: caller.clone(),
+            turn,
+        })
+    }
+
+    fn check_hold(&self, client: &Client) -> Result<(), TokenError> {
+        self.hold(client).map_or(Ok(()), |hold| {
+            Err(TokenError::HeldBack { quota: hold.quota })
+        })
+    }
+
+    fn hold_back(&self, client: Client, hold: Hold) {
+        let now = self.now();
+        let mut holds = self.holds();
+        holds.retain(|_, hold| now < hold.until);
+        let held = holds.entry(client).or_insert(hold);
+        if held.until < hold.until {
+            *held = hold;
+        }
+    }
+
+    /// Passes a free place on.
+    fn leave(&self, line: &mut Line) {
+        line.in_flight = line.in_flight.saturating_sub(1);
+        while line.in_flight < self.per_origin
+            && let Some((_, turn)) = line.waiting.pop_first()
+        {
+            // Fails where nobody waits any more.
+            if turn.send(()).is_ok() {
+                line.in_flight += 1;
+            }
+        }
+        if line.waiting.len() < WAITING / 2
+            && let Some((_, name)) = line.queued.pop_first()
+        {
+            self.call(name);
+        }
+    }
+
+    fn call(&self, name: Name) {
+        // Fails where nobody listens, as when the operator stops.
+        let _ = self.turns.send(name);
+    }
+
+    /// Starts the task that calls those whose turn the breaker decides, unless it runs.
+    fn call_those_parked(self: &Arc<Self>, origin: &Origin, line: &mut Line) {
+        if std::mem::replace(&mut line.calling, true) {
+            self.changed.notify_waiters();
+        } else {
+            tokio::spawn(call_in_turn(Arc::downgrade(self), origin.clone()));
+        }
+    }
+
+    fn next(&self, origin: &Origin) -> Next {
+        let mut lines = self.lines();
+        let Some(line) = lines.get_mut(origin) else {
+            return Next::Nobody;
+        };
+        let next = line.breaker.next(self.now());
+        line.calling = next != Next::Nobody;
+        next
+    }
+
+    fn now(&self) -> Moment {
+        self.started.elapsed()
+    }
+
+    fn lines(&self) -> MutexGuard<'_, HashMap<Origin, Line>> {
+        self.lines.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn holds(&self) -> MutexGuard<'_, HashMap<Client, Hold>> {
+        self.holds.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl fmt::Debug for Gate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Gate")
+    }
+}
+
+async fn call_in_turn(gate: Weak<Gate>, origin: Origin) {
+    loop {
+        let Some(gate) = gate.upgrade() else { return };
+        let changed = gate.changed.notified();
+        tokio::pin!(changed);
+        // From here on a change is noticed.
+        changed.as_mut().enable();
+        match gate.next(&origin) {
+            Next::Call(name) => gate.call(name),
+            Next::At(then) => {
+                tokio::select! {
+                    () = sleep_until(gate.started + then) => {}
+                    () = changed => {}
+                }
+            }
+            Next::Nobody => return,
+        }
+    }
+}
+
+impl Ticket {
+    /// Waits for a place. What was in order when the ticket was given may no longer be.
+    pub async fn slot(self) -> Result<Slot, TokenError> {
+        let Self {
+            gate,
+            origin,
+            client,
+            caller,
+            turn,
+        } = self;
+        let waited = turn.is_some();
+        if let Some(turn) = turn
+            && turn.await.is_err()
+        {
+            // The circuit opened meanwhile: this one is called in its turn.
+            let mut lines = gate.lines();
+            let line = lines.entry(origin.clone()).or_default();
+            line.breaker.park(&caller);
+            gate.call_those_parked(&origin, line);
+            return Err(TokenError::CircuitOpen);
+        }
+        let slot = Slot {
+            gate,
+            origin,
+            client,
+            caller,
+        };
+        if waited {
+            slot.gate.check_hold(&slot.client)?;
+        }
+        Ok(slot)
+    }
+}
+
+impl Slot {
+    /// Takes note of what came of the request.
+    pub fn report(&self, reply: &Reply) {
+        if let Some(hold) = reply.limits.hold {
+            let until = self.gate.now() + hold.unsigned_abs();
+            let quota = reply.limits.quota;
+            self.gate.hold_back(self.client, Hold { until, quota });
+        }
+        let outage = match &reply.result {
+            Ok(_) => false,
+            Err(TokenError::Interrupted) => return,
+            Err(error) => error.is_outage(),
+        };
+        let now = self.gate.now();
+        let mut lines = self.gate.lines();
+        let line = lines.entry(self.origin.clone()).or_default();
+        if outage {
+            line.breaker.failed(&self.caller, now);
+        } else {
+            line.breaker.answered(&self.caller.name(), now);
+        }
+        if line.breaker.calls() {
+            if outage {
+                // They learn of it where they wait, and so do those who were to be called when fewer wait.
+                line.waiting.clear();
+                for (_, name) in std::mem::take(&mut line.queued) {
+                    self.gate.call(name);
+                }
+            }
+            self.gate.call_those_parked(&self.origin, line);
+        }
+    }
+}
+
+impl Drop for Slot {
+    fn drop(&mut self) {
+        let mut lines = self.gate.lines();
+        if let Some(line) = lines.get_mut(&self.origin) {
+            self.gate.leave(line);
+        }
+    }
+}

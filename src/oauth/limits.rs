@@ -1,0 +1,282 @@
+//! What an answer says of rate limits and quotas: how long to wait, and how much is left.
+//!
+//! Three dialects are understood: `Retry-After` (RFC 9110 section 10.2.3), `X-RateLimit-*` and Auth0's quotas for
+//! clients and organizations.
+
+use http::{HeaderMap, HeaderName, HeaderValue, header::RETRY_AFTER};
+use k8s_openapi::jiff::{SignedDuration, Timestamp, fmt::rfc2822};
+
+/// The least wait, where an answer asks for one at all.
+const LEAST_HOLD: SignedDuration = SignedDuration::from_secs(1);
+
+/// The longest wait that a rate limit may ask for.
+const LONGEST_HOLD: SignedDuration = SignedDuration::from_hours(1);
+
+/// The longest wait that a quota may ask for: quotas are counted by the hour and by the day.
+const LONGEST_QUOTA_HOLD: SignedDuration = SignedDuration::from_hours(24);
+
+const RATE_LIMIT: HeaderName = HeaderName::from_static("x-ratelimit-limit");
+const RATE_REMAINING: HeaderName = HeaderName::from_static("x-ratelimit-remaining");
+/// In seconds since 1970, on the server's clock.
+const RATE_RESET: HeaderName = HeaderName::from_static("x-ratelimit-reset");
+
+/// As `b=per_hour;q=10;r=7;t=3540,b=per_day;q=100;r=97;t=7140`: bucket, quota, remaining, seconds until it is reset.
+const QUOTAS: [HeaderName; 2] = [
+    HeaderName::from_static("auth0-client-quota-limit"),
+    HeaderName::from_static("auth0-organization-quota-limit"),
+];
+
+/// What an answer says of rate limits and quotas.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Limits {
+    /// How long the client should not ask again: 1 second to 1 hour, for a quota to 24 hours.
+    pub hold: Option<SignedDuration>,
+    /// The tightest quota, or else the rate limit.
+    pub quota: Option<Quota>,
+}
+
+/// How many requests are left.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Quota {
+    /// How many there are in all.
+    pub limit: u32,
+    /// How many of them are left.
+    pub remaining: u32,
+}
+
+/// Reads the limits of an answer. `date` is the server's clock, as far as it is known; `now` is ours.
+///
+/// A wait follows from status 429 or 503 with `Retry-After`, from status 429 with a reset of the rate limit, and, with
+/// any status, from a limit or a quota that has nothing left. What is past or unreadable asks for nothing.
+pub fn limits(status: u16, headers: &HeaderMap, date: Option<Timestamp>, now: Timestamp) -> Limits {
+    let server_now = date.unwrap_or(now);
+    let rate = rate_limit(headers, server_now);
+    let buckets: Vec<Bucket> = QUOTAS
+        .iter()
+        .flat_map(|name| headers.get_all(name))
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','))
+        .filter_map(bucket)
+        .collect();
+
+    let retry_after = headers
+        .get(RETRY_AFTER)
+        .filter(|_| matches!(status, 429 | 503))
+        .and_then(|value| retry_after(value, server_now));
+    let rate_hold = rate
+        .filter(|rate| rate.quota.remaining == 0 || (status == 429 && retry_after.is_none()))
+        .map(|rate| rate.reset)
+        .filter(|reset| reset.is_positive());
+    let quota_hold = buckets
+        .iter()
+        .filter(|bucket| bucket.quota.remaining == 0)
+        .map(|bucket| bucket.reset.min(LONGEST_QUOTA_HOLD))
+        .max();
+    let of_rate = retry_after
+        .max(rate_hold)
+        .map(|hold| hold.min(LONGEST_HOLD));
+    Limits {
+        hold: of_rate.max(quota_hold).map(|hold| hold.max(LEAST_HOLD)),
+        quota: buckets
+            .iter()
+            .map(|bucket| bucket.quota)
+            .min_by_key(|quota| quota.remaining)
+            .or(rate.map(|rate| rate.quota)),
+    }
+}
+
+/// A count of requests that begins anew after some time.
+#[derive(Clone, Copy, Debug)]
+struct Bucket {
+    quota: Quota,
+    reset: SignedDuration,
+}
+
+fn rate_limit(headers: &HeaderMap, server_now: Timestamp) -> Option<Bucket> {
+    let number = |name: HeaderName| headers.get(name)?.to_str().ok()?.trim().parse().ok();
+    let reset = headers.get(RATE_RESET)?.to_str().ok()?.trim();
+    let reset = Timestamp::from_second(reset.parse().ok()?).ok()?;
+    Some(Bucket {
+        quota: Quota {
+            limit: number(RATE_LIMIT)?,
+            remaining: number(RATE_REMAINING)?,
+        },
+        reset: reset.duration_since(server_now),
+    })
+}
+
+fn bucket(text: &str) -> Option<Bucket> {
+    let member = |name: &str| {
+        text.split(';')
+            .filter_map(|member| member.trim().split_once('='))
+            .find(|(key, _)| *key == name)
+            .and_then(|(_, value)| value.parse::<u32>().ok())
+    };
+    Some(Bucket {
+        quota: Quota {
+            limit: member("q")?,
+            remaining: member("r")?,
+        },
+        reset: SignedDuration::from_secs(member("t")?.into()),
+    })
+}
+
+fn retry_after(value: &HeaderValue, server_now: Timestamp) -> Option<SignedDuration> {
+    let text = value.to_str().ok()?.trim();
+    if !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit()) {
+        // More digits than fit are a long wait too.
+        let seconds = text.parse().unwrap_or(i64::MAX);
+        return Some(SignedDuration::from_secs(seconds));
+    }
+    let wait = http_date(text)?.duration_since(server_now);
+    Some(wait).filter(|wait| wait.is_positive())
+}
+
+/// A date as HTTP writes it (RFC 9110 section 5.6.7): RFC 2822 with the zone `GMT`.
+pub fn http_date(text: &str) -> Option<Timestamp> {
+    rfc2822::DateTimeParser::new().parse_timestamp(text).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const NOW: &str = "2026-11-24T12:00:00Z";
+
+    fn headers(pairs: &[(&'static str, &str)]) -> HeaderMap {
+        pairs
+            .iter()
+            .map(|(name, value)| {
+                let value = HeaderValue::from_str(value).unwrap();
+                (HeaderName::from_static(name), value)
+            })
+            .collect()
+    }
+
+    fn hold(status: u16, pairs: &[(&'static str, &str)]) -> Option<i64> {
+        let now = NOW.parse().unwrap();
+        let limits = limits(status, &headers(pairs), Some(now), now);
+        limits.hold.map(|hold| hold.as_secs())
+    }
+
+    #[test]
+    fn retry_after_is_seconds_or_a_date_within_bounds() {
+        for (value, expected) in [
+            ("17", Some(17)),
+            (" 17 ", Some(17)),
+            ("0", Some(1)),
+            ("3600", Some(3600)),
+            ("3601", Some(3600)),
+            ("99999999999999999999999999", Some(3600)),
+            ("Tue, 24 Nov 2026 12:00:30 GMT", Some(30)),
+            ("Wed, 25 Nov 2026 12:00:00 GMT", Some(3600)),
+            // Past or garbage: the normal back-off.
+            ("Tue, 24 Nov 2026 12:00:00 GMT", None),
+            ("Tue, 24 Nov 2026 11:00:00 GMT", None),
+            ("-5", None),
+            ("1.5", None),
+            ("soon", None),
+            ("", None),
+        ] {
+            for status in [429, 503] {
+                assert_eq!(hold(status, &[("retry-after", value)]), expected, "{value}");
+            }
+            assert_eq!(hold(200, &[("retry-after", value)]), None);
+            assert_eq!(hold(500, &[("retry-after", value)]), None);
+        }
+    }
+
+    #[test]
+    fn a_date_is_relative_to_the_servers_clock() {
+        let headers = headers(&[("retry-after", "Tue, 24 Nov 2026 12:00:30 GMT")]);
+        let ours = "2026-11-24T09:00:00Z".parse().unwrap();
+        let of = |date| limits(429, &headers, date, ours).hold;
+        let server = NOW.parse().unwrap();
+        assert_eq!(of(Some(server)), Some(SignedDuration::from_secs(30)));
+        assert_eq!(of(None), Some(SignedDuration::from_hours(1)), "capped");
+    }
+
+    #[test]
+    fn a_rate_limit_holds_until_its_reset_when_nothing_is_left_or_the_answer_is_429() {
+        let reset = NOW.parse::<Timestamp>().unwrap().as_second() + 40;
+        let reset = reset.to_string();
+        let pairs = |remaining| {
+            [
+                ("x-ratelimit-limit", "100"),
+                ("x-ratelimit-remaining", remaining),
+                ("x-ratelimit-reset", reset.as_str()),
+            ]
+        };
+        assert_eq!(hold(200, &pairs("3")), None);
+        assert_eq!(hold(200, &pairs("0")), Some(40));
+        assert_eq!(hold(429, &pairs("3")), Some(40));
+        let asked = [&pairs("3")[..], &[("retry-after", "5")]].concat();
+        assert_eq!(hold(429, &asked), Some(5), "it is another limit");
+        assert_eq!(hold(429, &[("x-ratelimit-reset", "1")]), None, "past");
+    }
+
+    #[test]
+    fn an_exhausted_quota_holds_for_up_to_a_day_whatever_the_status() {
+        let quota = |value| hold(200, &[("auth0-client-quota-limit", value)]);
+        assert_eq!(quota("b=per_hour;q=10;r=7;t=3540"), None);
+        assert_eq!(quota("b=per_hour;q=10;r=0;t=3540"), Some(3540));
+        assert_eq!(
+            quota("b=per_hour;q=10;r=0;t=3540,b=per_day;q=50;r=0;t=7200"),
+            Some(7200)
+        );
+        assert_eq!(quota("b=per_day;q=50;r=0;t=999999"), Some(86400));
+        for garbage in [
+            "",
+            ",;=",
+            "b=per_day;q=50;r=0",
+            "r=0;t=-1;q=1",
+            "r=x;t=1;q=1",
+        ] {
+            assert_eq!(quota(garbage), None, "{garbage}");
+        }
+        let organization = ("auth0-organization-quota-limit", "q=10;r=0;t=60");
+        let client = ("auth0-client-quota-limit", "q=10;r=4;t=7200");
+        assert_eq!(hold(200, &[organization, client]), Some(60));
+    }
+
+    #[test]
+    fn the_tightest_quota_is_told_and_else_the_rate_limit() {
+        let now: Timestamp = NOW.parse().unwrap();
+        let of = |pairs: &[(&'static str, &str)]| limits(200, &headers(pairs), None, now).quota;
+        let rate = [
+            ("x-ratelimit-limit", "100"),
+            ("x-ratelimit-remaining", "99"),
+            ("x-ratelimit-reset", "1"),
+        ];
+        let quota = |limit, remaining| Some(Quota { limit, remaining });
+        assert_eq!(of(&[]), None);
+        assert_eq!(of(&rate), quota(100, 99));
+        let buckets = "b=per_hour;q=10;r=7;t=1,b=per_day;q=50;r=3;t=1";
+        let all = [&rate[..], &[("auth0-client-quota-limit", buckets)]].concat();
+        assert_eq!(of(&all), quota(50, 3));
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_the_headers_say_a_wait_is_from_a_second_to_a_day(
+            status in 100..600_u16,
+            values in prop::collection::vec((0..6_usize, "[ -~]{0,60}|[0-9]{1,20}|b=a;q=[0-9]{1,12};r=0;t=[0-9]{1,12}"), 0..8),
+            server in prop::option::of(-377_705_023_201_i64..253_402_207_200),
+        ) {
+            let names = [
+                RETRY_AFTER, RATE_LIMIT, RATE_REMAINING, RATE_RESET, QUOTAS[0].clone(), QUOTAS[1].clone(),
+            ];
+            let mut headers = HeaderMap::new();
+            for (name, value) in values {
+                headers.append(names[name].clone(), HeaderValue::from_str(&value).unwrap());
+            }
+            let date = server.map(|second| Timestamp::from_second(second).unwrap());
+            let limits = limits(status, &headers, date, NOW.parse().unwrap());
+            if let Some(hold) = limits.hold {
+                prop_assert!((LEAST_HOLD..=LONGEST_QUOTA_HOLD).contains(&hold), "{hold}");
+            }
+        }
+    }
+}

@@ -1,6 +1,6 @@
 //! A token endpoint that fails, hangs or asks to wait, and a fleet that depends on it.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 use edge_credential_operator::{
     api::ConditionType::{Ready, Reconciling},
@@ -114,7 +114,7 @@ async fn a_client_that_always_gets_an_error_does_not_keep_the_others_from_their_
         world.add(&name(number), json!({}));
     }
     world.start_operator();
-    for _ in 0..2 * 24 {
+    for _ in 0..33 {
         pass(hours(1)).await;
         for number in 1..3 {
             assert!(world.condition(&name(number), Ready).0);
@@ -207,4 +207,32 @@ async fn many_that_wait_for_a_slow_endpoint_all_get_their_token_with_one_request
     pass(seconds(OBJECTS as u64 / 4 + 10)).await;
     assert_eq!(ready(&world, OBJECTS), OBJECTS);
     assert_eq!(world.endpoint.total_requests(), OBJECTS);
+}
+
+/// How long each of some new objects takes until it is ready, beside a tenant whose endpoint hangs, or without it.
+async fn times_to_a_token(hanging: usize) -> Vec<SignedDuration> {
+    let mut world = World::new();
+    world.endpoint.hang("https://auth-beta.sitecorecloud.io");
+    for number in 0..hanging {
+        let url = "https://auth-beta.sitecorecloud.io/oauth/token";
+        world.add(&format!("hanging-{number}"), json!({"tokenURL": url}));
+    }
+    world.start_operator();
+    let mut times = Vec::new();
+    // Before the circuit opens, while it does, and after.
+    for number in 0..40 {
+        let created = world.clock.now();
+        world.add(&name(number), json!({}));
+        while world.secret(&name(number)).is_none() {
+            pass(Duration::from_millis(10)).await;
+        }
+        times.push(world.clock.now().duration_since(created));
+        pass(seconds(1)).await;
+    }
+    times
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_tenant_that_hangs_leaves_the_time_of_the_others_to_their_token_unchanged() {
+    assert_eq!(times_to_a_token(300).await, times_to_a_token(0).await);
 }

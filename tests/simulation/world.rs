@@ -15,7 +15,7 @@ use edge_credential_operator::{
     api::{ConditionType, EdgeCredential, conditions},
     clock::Clock,
     config::{Cli, Command, Settings},
-    oauth::{Reply, Token, TokenError, TokenRequest, TokenSource, limits::Limits},
+    oauth::{Reply, Token, TokenError, TokenRequest, TokenSource, Unreachable, limits::Limits},
     operator::{
         events::Events,
         metrics::Metrics,
@@ -223,6 +223,8 @@ pub struct Endpoint {
 struct State {
     lifetime: SignedDuration,
     latency: Duration,
+    /// Origins that answer nothing until the deadline of a request.
+    hanging: Vec<String>,
     failure: Option<TokenError>,
     /// Clients that fail on their own.
     failing: BTreeMap<String, TokenError>,
@@ -240,6 +242,7 @@ impl Endpoint {
             state: Arc::new(Mutex::new(State {
                 lifetime: SignedDuration::from_hours(24),
                 latency: Duration::from_millis(200),
+                hanging: Vec::new(),
                 failure: None,
                 failing: BTreeMap::new(),
                 limits: Limits::default(),
@@ -263,6 +266,11 @@ impl Endpoint {
     /// Has every answer say this of limits.
     pub fn set_limits(&self, limits: Limits) {
         self.state.lock().unwrap().limits = limits;
+    }
+
+    /// Has an origin take connections and not answer.
+    pub fn hang(&self, origin: &str) {
+        self.state.lock().unwrap().hanging.push(origin.into());
     }
 
     /// Has every answer take this long.
@@ -311,6 +319,15 @@ impl TokenSource for Endpoint {
             requests.push(now);
             let number = requests.len();
             let issued_at = Timestamp::from_second(now.as_second()).unwrap();
+            let origin = request.parameters.token_url.origin().ascii_serialization();
+            if state.hanging.contains(&origin) {
+                let timeout = TokenError::Unreachable(Unreachable::Timeout);
+                return async move {
+                    sleep(Duration::from_secs(10)).await;
+                    Err(timeout).into()
+                }
+                .boxed();
+            }
             let failure = state.failure.as_ref().or(state.failing.get(&client_id));
             let result = match failure.cloned() {
                 Some(failure) => Err(failure),

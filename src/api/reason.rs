@@ -77,6 +77,9 @@ reasons! {
     KubernetesUnavailable:
         "A call to the Kubernetes API failed. It is tried again.",
         "Nothing, unless it lasts: then look at the API server.";
+    InternalError:
+        "The operator itself failed on this EdgeCredential (a panic). Others are served on.",
+        "Report it with the line of the operator's log that names the place in the program. A change to the EdgeCredential is tried at once.";
     RBACMissing:
         "The operator lacks a right in this namespace.",
         "Grant the operator's ServiceAccount the verb and resource that the message names.";

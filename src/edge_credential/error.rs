@@ -50,6 +50,8 @@ pub enum Error {
     },
     /// The object has no namespace or no uid, which no API server leaves out.
     Unidentified,
+    /// The program panicked.
+    Panicked,
 }
 
 /// What keeps an EdgeCredential from being all right.
@@ -106,7 +108,9 @@ impl Class {
             | Reason::InvalidLifetime
             | Reason::ExpiredOnArrival
             | Reason::WrongAudience => Self::Terminal,
-            Reason::RedirectRefused | Reason::UnknownLifetime => Self::Final,
+            Reason::InternalError | Reason::RedirectRefused | Reason::UnknownLifetime => {
+                Self::Final
+            }
             Reason::CredentialsNotFound => Self::Waiting,
             Reason::Suspended
             | Reason::InvalidSpec
@@ -150,6 +154,7 @@ impl Error {
             Self::ReadSecret { .. } | Self::WriteStatus { .. } | Self::Unidentified => {
                 Reason::KubernetesUnavailable
             }
+            Self::Panicked => Reason::InternalError,
         }
     }
 }
@@ -181,6 +186,7 @@ impl fmt::Display for Error {
                 write!(f, "the status cannot be written: {}", Answer(source))
             }
             Self::Unidentified => f.write_str("the object has no namespace or no uid"),
+            Self::Panicked => f.write_str("the operator itself failed: its log names the place"),
         }
     }
 }
@@ -250,6 +256,7 @@ mod tests {
             (Class::Write, "TargetWriteForbidden"),
             (Class::Write, "TargetWriteFailed"),
             (Class::Transient, "KubernetesUnavailable"),
+            (Class::Final, "InternalError"),
             (Class::Blocked, "RBACMissing"),
             (Class::Transient, "TokenEndpointUnavailable"),
             (Class::Transient, "RateLimited"),
@@ -346,6 +353,11 @@ mod tests {
                 Error::Unidentified,
                 Reason::KubernetesUnavailable,
                 "the object has no namespace or no uid",
+            ),
+            (
+                Error::Panicked,
+                Reason::InternalError,
+                "the operator itself failed: its log names the place",
             ),
             (
                 Error::Spec(SpecProblem::OriginNotAllowed(origin)),

@@ -117,10 +117,10 @@ pub async fn reconcile(object: &EdgeCredential, context: &Context) -> Result<Rep
         // go on for ever.
         return Ok(Report::nothing());
     }
-    let Latest { object, unwritten } = latest(object, context);
+    let latest = latest(object, context);
     let mut attempt = 1;
     let done = loop {
-        match visit(&object, context).await {
+        match visit(&latest.object, context).await {
             Err(Error::WriteTarget { source, .. })
                 if is_conflict(&source) && attempt < CONFLICT_ATTEMPTS =>
             {
@@ -129,6 +129,18 @@ pub async fn reconcile(object: &EdgeCredential, context: &Context) -> Result<Rep
             result => break result?,
         }
     };
+    report(latest, &done, context).await
+}
+
+/// Tells on the object that the program panicked when it reconciled it.
+pub async fn report_panic(object: &EdgeCredential, context: &Context) -> Result<Report, Error> {
+    let done = Done::without_action(None, Trouble::Found(Error::Panicked));
+    report(latest(object, context), &done, context).await
+}
+
+/// Writes the status if it says anything new.
+async fn report(latest: Latest<'_>, done: &Done, context: &Context) -> Result<Report, Error> {
+    let Latest { object, unwritten } = latest;
     let now = context.clock.now();
     let status = status(&object, &done.outcome, now);
     let transitions = transitions(object.status.as_ref(), &status);
@@ -144,7 +156,7 @@ pub async fn reconcile(object: &EdgeCredential, context: &Context) -> Result<Rep
     };
     Ok(Report {
         trouble,
-        requeue_after: requeue_after(&object, &done, context, now),
+        requeue_after: requeue_after(&object, done, context, now),
         transitions,
         written: token.filter(|_| done.wrote).map(|proven| Written {
             expires_at: proven.token.expires_at,

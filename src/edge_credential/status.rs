@@ -67,15 +67,18 @@ pub fn status(object: &EdgeCredential, outcome: &Outcome, now: Timestamp) -> Edg
     }
 }
 
-/// The token that the target held when it was last seen, where it cannot be read now: for lack of a right, which says
-/// nothing of the token.
+/// The token that the target held when it was last seen, where it cannot be read now: for lack of a right or by a fault
+/// of the program, which say nothing of the token.
 fn unseen<'a>(
     earlier: &'a EdgeCredentialStatus,
     object: &EdgeCredential,
     outcome: &Outcome,
     now: Timestamp,
 ) -> Option<&'a TokenStatus> {
-    let unreadable = matches!(outcome.trouble, Trouble::Found(Error::ReadSecret { .. }));
+    let unreadable = matches!(
+        outcome.trouble,
+        Trouble::Found(Error::ReadSecret { .. } | Error::Panicked)
+    );
     let same_spec = earlier.observed_generation == object.metadata.generation;
     earlier
         .token

@@ -210,6 +210,8 @@ pub enum TokenError {
     Unusable(Defect),
     /// The request was stopped half-way, because the process is ending.
     Interrupted,
+    /// The program panicked while it made the request or judged the answer.
+    Panicked,
 }
 
 /// Why no answer came.
@@ -276,6 +278,7 @@ impl TokenError {
                 }
                 _ => Reason::RequestRefused,
             },
+            Self::Panicked => Reason::InternalError,
             Self::Redirected { .. } => Reason::RedirectRefused,
             Self::TooLarge => Reason::ResponseTooLarge,
             Self::Malformed { .. } => Reason::InvalidResponse,
@@ -367,6 +370,9 @@ impl fmt::Display for TokenError {
                 Defect::WrongAudience => "the token endpoint issued a token for another audience",
             }),
             Self::Interrupted => f.write_str("the request was interrupted"),
+            Self::Panicked => {
+                f.write_str("the operator itself failed on the request: its log names the place")
+            }
         }
     }
 }

@@ -16,7 +16,7 @@ use futures::{
 };
 use k8s_openapi::jiff::Timestamp;
 use secrecy::ExposeSecret;
-use tokio::sync::broadcast;
+use tokio::{sync::broadcast, task::JoinError};
 
 use super::{
     Caller, Token, TokenError, TokenRequest, TokenSource,
@@ -162,7 +162,7 @@ impl Inner {
         let ticket = self.gate.admit(origin, client, caller)?;
         let task = tokio::spawn(self.clone().fetch(inputs, request, ticket));
         let in_flight = task
-            .map(|answer| answer.unwrap_or(Err(TokenError::Interrupted)))
+            .map(|answer| answer.unwrap_or_else(|error| Err(lost(&error))))
             .boxed()
             .shared();
         state.in_flight.insert(inputs, in_flight.clone());
@@ -249,6 +249,15 @@ impl Drop for Landing<'_> {
 impl fmt::Debug for SharedTokens {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("SharedTokens")
+    }
+}
+
+/// Why a task brought no answer.
+fn lost(error: &JoinError) -> TokenError {
+    if error.is_panic() {
+        TokenError::Panicked
+    } else {
+        TokenError::Interrupted
     }
 }
 

@@ -25,13 +25,19 @@ use kube::{
 
 use tokio::sync::broadcast::error::RecvError;
 
-use super::{clock_jump::jumps, events::Events, metrics::Metrics, references::SecretReferences};
+use super::{
+    clock_jump::jumps,
+    events::Events,
+    metrics::Metrics,
+    panics::{Panicked, caught},
+    references::SecretReferences,
+};
 use crate::{
     api::EdgeCredential,
     edge_credential::{
         context::Context,
         error::{Error, is_conflict, is_namespace_gone},
-        reconcile::{Report, reconcile},
+        reconcile::{Report, reconcile, report_panic},
     },
     oauth::TokenError,
 };
@@ -48,7 +54,7 @@ const CONFLICT_WAIT: Duration = Duration::from_secs(1);
 /// How long to wait for one's turn at a token endpoint before asking again: the turn comes sooner, unless a call was lost.
 const QUEUED_WAIT: Duration = Duration::from_mins(1);
 
-/// How long to wait where a namespace is going away, or an object cannot be read.
+/// How long to wait where a namespace is going away, an object cannot be read, or the program fails on it.
 const HOPELESS_WAIT: Duration = Duration::from_mins(5);
 
 /// How long all watches of a scope pause after one of them failed.
@@ -183,7 +189,15 @@ async fn visit(object: Arc<Watched>, operator: Arc<Operator>) -> Result<Action, 
     };
     operator.references.enter(object);
     let started = Instant::now();
-    let result = reconcile(object, &operator.context).await;
+    let result = match caught(reconcile(object, &operator.context)).await {
+        Ok(result) => result,
+        Err(Panicked) => {
+            operator.metrics.panicked();
+            // This is much of the same program: it may panic too.
+            let reported = caught(report_panic(object, &operator.context)).await;
+            reported.unwrap_or(Err(Error::Panicked))
+        }
+    };
     let trouble = match &result {
         Ok(report) => report.trouble,
         Err(error) => Some(error.reason()),
@@ -250,7 +264,10 @@ fn error_policy(object: Arc<Watched>, error: &Error, _: Arc<Operator>) -> Action
         }
         error => {
             tracing::warn!(namespace, name, reason = %error.reason(), "{error}");
-            Action::requeue(ERROR_WAIT)
+            Action::requeue(match error {
+                Error::Panicked => HOPELESS_WAIT,
+                _ => ERROR_WAIT,
+            })
         }
     }
 }

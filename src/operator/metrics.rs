@@ -39,6 +39,7 @@ pub struct Metrics {
     clock_skew: Family<OriginLabels, Gauge>,
     reconciliations: Family<OutcomeLabels, Counter>,
     reconcile_duration: Histogram,
+    reconcile_panics: Counter,
     renewal_delay: Histogram,
 }
 
@@ -83,6 +84,7 @@ impl Metrics {
             clock_skew: Family::default(),
             reconciliations: Family::default(),
             reconcile_duration: Histogram::new(exponential_buckets(0.001, 4.0, 8)),
+            reconcile_panics: Counter::default(),
             renewal_delay: Histogram::new(exponential_buckets(1.0, 4.0, 8)),
         };
         registry.register(
@@ -114,6 +116,11 @@ impl Metrics {
             "edgecredential_reconcile_duration_seconds",
             "How long reconciliations took",
             metrics.reconcile_duration.clone(),
+        );
+        registry.register(
+            "edgecredential_reconcile_panics",
+            "Reconciliations that panicked",
+            metrics.reconcile_panics.clone(),
         );
         registry.register(
             "edgecredential_renewal_delay_seconds",
@@ -157,6 +164,11 @@ impl Metrics {
                 "the token endpoint's clock and ours agree again"
             );
         }
+    }
+
+    /// Counts a reconciliation that panicked.
+    pub fn panicked(&self) {
+        self.reconcile_panics.inc();
     }
 
     /// Counts how late a renewal began.

@@ -5,6 +5,7 @@ pub mod clock_jump;
 pub mod controller;
 pub mod events;
 pub mod metrics;
+pub mod panics;
 pub mod references;
 pub mod run;
 pub mod telemetry;

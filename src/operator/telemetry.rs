@@ -8,9 +8,10 @@ use tracing_subscriber::{
     util::SubscriberInitExt,
 };
 
+use super::panics::log_places;
 use crate::config::LogFormat;
 
-/// Starts logging. What is logged is set by `RUST_LOG`, by default `info`.
+/// Starts logging. What is logged is set by `RUST_LOG`, by default `info`. Panics are log lines too.
 pub fn start(format: LogFormat) {
     let chosen = EnvFilter::builder()
         .with_default_directive(Level::INFO.into())
@@ -33,6 +34,7 @@ pub fn start(format: LogFormat) {
                 .with_filter(filter_fn(may_be_logged)),
         )
         .init();
+    log_places();
 }
 
 /// Caps what libraries may log, whatever `RUST_LOG` says: kube's client logs a response that it cannot read in full,

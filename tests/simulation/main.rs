@@ -2,5 +2,6 @@
 
 mod endpoint;
 mod fleet;
+mod panics;
 mod trouble;
 mod world;

@@ -18,7 +18,7 @@ use edge_credential_operator::{
     oauth::{Reply, Token, TokenError, TokenRequest, TokenSource, Unreachable, limits::Limits},
     operator::{
         events::Events,
-        metrics::Metrics,
+        metrics::{Metrics, prometheus_text},
         run::{Controllers, controllers},
     },
 };
@@ -51,6 +51,8 @@ pub struct World {
     pub api: FakeApi,
     pub endpoint: Endpoint,
     pub clock: Clock,
+    /// The metrics of the operator that was started last.
+    pub registry: Registry,
     operator: Option<Running>,
 }
 
@@ -77,6 +79,7 @@ impl World {
             }),
             endpoint: Endpoint::new(clock.clone()),
             clock,
+            registry: Registry::default(),
             operator: None,
         }
     }
@@ -91,13 +94,14 @@ impl World {
         let client = self.api.client();
         let (events, publisher) = Events::new(client.clone());
         let (stop, stopped) = oneshot::channel();
+        self.registry = Registry::default();
         let Controllers { work, .. } = controllers(
             client,
             &settings(),
             self.endpoint.clone(),
             self.clock.clone(),
             events,
-            Metrics::register(&mut Registry::default()),
+            Metrics::register(&mut self.registry),
             stopped.map(drop).shared(),
         );
         let work = tokio::spawn(async move {
@@ -169,6 +173,16 @@ impl World {
         self.api.get_as(NAMESPACE, &target(name))
     }
 
+    /// A metric without labels.
+    pub fn metric(&self, name: &str) -> u64 {
+        let text = prometheus_text(&self.registry).expect("metrics");
+        let value = text
+            .lines()
+            .find_map(|line| line.strip_prefix(name)?.strip_prefix(' '))
+            .unwrap_or_else(|| panic!("{name} is not in {text}"));
+        value.parse().expect("a number")
+    }
+
     /// Whether a condition is true, and its reason.
     pub fn condition(&self, name: &str, type_: ConditionType) -> (bool, String) {
         let status = self.object(name).status.unwrap_or_default();
@@ -231,6 +245,8 @@ struct State {
     /// What every answer says of limits.
     limits: Limits,
     issued: usize,
+    /// The client whose requests make the program panic.
+    panics_for: Option<String>,
     /// When requests came, by client id.
     requests: BTreeMap<String, Vec<Timestamp>>,
 }
@@ -247,6 +263,7 @@ impl Endpoint {
                 failing: BTreeMap::new(),
                 limits: Limits::default(),
                 issued: 0,
+                panics_for: None,
                 requests: BTreeMap::new(),
             })),
         }
@@ -261,6 +278,11 @@ impl Endpoint {
     pub fn fail_client(&self, client_id: &str, failure: TokenError) {
         let mut state = self.state.lock().unwrap();
         state.failing.insert(client_id.into(), failure);
+    }
+
+    /// Has the program panic on every request of a client, or of none.
+    pub fn panic_for(&self, client_id: Option<&str>) {
+        self.state.lock().unwrap().panics_for = client_id.map(Into::into);
     }
 
     /// Has every answer say this of limits.
@@ -313,7 +335,7 @@ impl TokenSource for Endpoint {
     fn request<'a>(&'a self, request: &'a TokenRequest) -> BoxFuture<'a, Reply> {
         let client_id = request.credentials.client_id.expose_secret().to_owned();
         let now = self.clock.now();
-        let (reply, latency) = {
+        let (reply, latency, panics) = {
             let mut state = self.state.lock().unwrap();
             let requests = state.requests.entry(client_id.clone()).or_default();
             requests.push(now);
@@ -346,10 +368,12 @@ impl TokenSource for Endpoint {
                 limits: state.limits,
                 clock_skew: None,
             };
-            (reply, state.latency)
+            let panics = state.panics_for.as_ref() == Some(&client_id);
+            (reply, state.latency, panics)
         };
         async move {
             sleep(latency).await;
+            assert!(!panics, "on purpose");
             reply
         }
         .boxed()

@@ -43,6 +43,11 @@ pub enum Error {
         /// What the API server answered.
         source: kube::Error,
     },
+    /// An object that does not fit its type cannot be read as it is stored.
+    ReadObject {
+        /// What the API server answered.
+        source: kube::Error,
+    },
     /// The status cannot be written.
     WriteStatus {
         /// What the API server answered.
@@ -151,9 +156,10 @@ impl Error {
                 Reason::TargetWriteForbidden
             }
             Self::WriteTarget { .. } => Reason::TargetWriteFailed,
-            Self::ReadSecret { .. } | Self::WriteStatus { .. } | Self::Unidentified => {
-                Reason::KubernetesUnavailable
-            }
+            Self::ReadSecret { .. }
+            | Self::ReadObject { .. }
+            | Self::WriteStatus { .. }
+            | Self::Unidentified => Reason::KubernetesUnavailable,
             Self::Panicked => Reason::InternalError,
         }
     }
@@ -181,6 +187,9 @@ impl fmt::Display for Error {
                     "target Secret \"{secret}\" cannot be written (create, update secrets): {}",
                     Answer(source)
                 )
+            }
+            Self::ReadObject { source } => {
+                write!(f, "the object cannot be read: {}", Answer(source))
             }
             Self::WriteStatus { source } => {
                 write!(f, "the status cannot be written: {}", Answer(source))
@@ -214,6 +223,11 @@ pub fn is_forbidden(error: &kube::Error) -> bool {
 /// Whether the API server refused because the object changed in between, or somebody else made it first.
 pub fn is_conflict(error: &kube::Error) -> bool {
     matches!(error, kube::Error::Api(status) if status.code == 409)
+}
+
+/// Whether the API server refused what it was asked, and will again: not for a conflict, nor because it is too busy.
+pub fn is_refusal(error: &kube::Error) -> bool {
+    matches!(error, kube::Error::Api(status) if matches!(status.code, 400..=499) && !matches!(status.code, 409 | 429))
 }
 
 /// Whether the namespace is being deleted or is gone, so that there is nothing left to do.
@@ -350,6 +364,13 @@ mod tests {
                 "the status cannot be written: the API server answered HTTP 500",
             ),
             (
+                Error::ReadObject {
+                    source: answer(500, None),
+                },
+                Reason::KubernetesUnavailable,
+                "the object cannot be read: the API server answered HTTP 500",
+            ),
+            (
                 Error::Unidentified,
                 Reason::KubernetesUnavailable,
                 "the object has no namespace or no uid",
@@ -398,29 +419,39 @@ mod tests {
     }
 
     #[test]
-    fn conflicts_and_namespaces_that_go_away_are_told_apart() {
+    fn conflicts_refusals_and_namespaces_that_go_away_are_told_apart() {
         let terminating = || answer(403, Some("NamespaceTerminating"));
-        for (error, forbidden, conflict, gone) in [
-            (answer(403, None), true, false, false),
-            (terminating(), true, false, true),
-            (answer(404, None), false, false, true),
-            (answer(409, None), false, true, false),
+        for (error, forbidden, conflict, gone, refusal) in [
+            (answer(403, None), true, false, false, true),
+            (terminating(), true, false, true, true),
+            (answer(404, None), false, false, true, true),
+            (answer(409, None), false, true, false, false),
             (
                 answer(409, Some("NamespaceTerminating")),
                 false,
                 true,
                 false,
+                false,
             ),
-            (answer(422, None), false, false, false),
-            (kube::Error::Service(CANARY.into()), false, false, false),
+            (answer(422, None), false, false, false, true),
+            (answer(429, None), false, false, false, false),
+            (answer(500, None), false, false, false, false),
+            (
+                kube::Error::Service(CANARY.into()),
+                false,
+                false,
+                false,
+                false,
+            ),
         ] {
             assert_eq!(
                 (
                     is_forbidden(&error),
                     is_conflict(&error),
-                    is_namespace_gone(&error)
+                    is_namespace_gone(&error),
+                    is_refusal(&error)
                 ),
-                (forbidden, conflict, gone),
+                (forbidden, conflict, gone, refusal),
                 "{error:?}"
             );
         }

@@ -4,11 +4,13 @@ use std::{borrow::Cow, time::Duration};
 
 use k8s_openapi::{
     api::core::v1::Secret,
+    apimachinery::pkg::apis::meta::v1::ObjectMeta,
     jiff::{SignedDuration, Timestamp},
 };
 use kube::{
     Api,
-    api::{Patch, PatchParams, PostParams},
+    api::{ApiResource, DynamicObject, Patch, PatchParams, PostParams},
+    core::DeserializeGuard,
 };
 
 use super::{
@@ -18,9 +20,9 @@ use super::{
         Action, Decision, Rendered, Target, decide, failed, renew_at, standing_failures,
         standing_reason,
     },
-    error::{Class, Error, Trouble, is_conflict, is_namespace_gone},
+    error::{Class, Error, Trouble, is_conflict, is_namespace_gone, is_refusal},
     observe::{caller, observe, secrets},
-    status::{Outcome, status},
+    status::{Outcome, malformed, status},
     target::{ProvenToken, render},
     transition::{Transition, transitions},
 };
@@ -138,6 +140,40 @@ pub async fn report_panic(object: &EdgeCredential, context: &Context) -> Result<
     report(latest(object, context), &done, context).await
 }
 
+/// Tells on an object that does not fit its type, and returns what is news. The API server may refuse the status of
+/// such an object: then that is all that can be done.
+pub async fn report_malformed(
+    metadata: &ObjectMeta,
+    context: &Context,
+) -> Result<Vec<Transition>, Error> {
+    let (Some(namespace), Some(name)) = (&metadata.namespace, &metadata.name) else {
+        return Err(Error::Unidentified);
+    };
+    let resource = ApiResource::erase::<EdgeCredential>(&());
+    let client = context.client.0.clone();
+    let objects: Api<DynamicObject> = Api::namespaced_with(client, namespace, &resource);
+    let stored = context
+        .in_time(objects.get(name))
+        .await
+        .map_err(|source| Error::ReadObject { source })?;
+    let earlier: Option<EdgeCredentialStatus> = stored
+        .data
+        .get("status")
+        .and_then(|status| serde_json::from_value(status.clone()).ok());
+    let status = malformed(
+        earlier.clone().unwrap_or_default(),
+        metadata.generation,
+        context.clock.now(),
+    );
+    if earlier.as_ref() != Some(&status) {
+        match write_status(metadata, &status, context).await {
+            Err(Error::WriteStatus { source }) if is_refusal(&source) => {}
+            result => result?,
+        }
+    }
+    Ok(transitions(earlier.as_ref(), &status))
+}
+
 /// Writes the status if it says anything new.
 async fn report(latest: Latest<'_>, done: &Done, context: &Context) -> Result<Report, Error> {
     let Latest { object, unwritten } = latest;
@@ -145,7 +181,7 @@ async fn report(latest: Latest<'_>, done: &Done, context: &Context) -> Result<Re
     let status = status(&object, &done.outcome, now);
     let transitions = transitions(object.status.as_ref(), &status);
     if unwritten || object.status.as_ref() != Some(&status) {
-        let written = write_status(&object, &status, context).await;
+        let written = write_status(&object.metadata, &status, context).await;
         written.inspect_err(|_| context.written.remember_unwritten(&object, &status))?;
     }
     let token = done.outcome.token.as_ref();
@@ -392,16 +428,17 @@ async fn write(
 /// Replaces the whole status of this very object. Unlike a merge or an apply, this also removes what somebody else
 /// may have put there.
 async fn write_status(
-    object: &EdgeCredential,
+    metadata: &ObjectMeta,
     status: &EdgeCredentialStatus,
     context: &Context,
 ) -> Result<(), Error> {
-    let (Some(namespace), Some(name)) = (&object.metadata.namespace, &object.metadata.name) else {
+    let (Some(namespace), Some(name)) = (&metadata.namespace, &metadata.name) else {
         return Err(Error::Unidentified);
     };
-    let api: Api<EdgeCredential> = Api::namespaced(context.client.0.clone(), namespace);
+    let api: Api<DeserializeGuard<EdgeCredential>> =
+        Api::namespaced(context.client.0.clone(), namespace);
     let operations = serde_json::from_value(serde_json::json!([
-        {"op": "test", "path": "/metadata/uid", "value": object.metadata.uid},
+        {"op": "test", "path": "/metadata/uid", "value": metadata.uid},
         {"op": "add", "path": "/status", "value": status},
     ]))
     .map_err(|error| Error::WriteStatus {
@@ -416,7 +453,9 @@ async fn write_status(
         .in_time(api.patch_status(name, &params, &patch))
         .await
         .map_err(|source| Error::WriteStatus { source })?;
-    context.written.remember(&written);
+    if let DeserializeGuard(Ok(written)) = written {
+        context.written.remember(&written);
+    }
     Ok(())
 }
 

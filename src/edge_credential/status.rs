@@ -67,6 +67,24 @@ pub fn status(object: &EdgeCredential, outcome: &Outcome, now: Timestamp) -> Edg
     }
 }
 
+/// The status of an object that does not fit its type, so that nothing is known of what it asks for.
+pub fn malformed(
+    earlier: EdgeCredentialStatus,
+    generation: Option<i64>,
+    now: Timestamp,
+) -> EdgeCredentialStatus {
+    let cause = "The stored object does not fit its schema, to which it is older: a field is missing, or of the wrong \
+                 type. Correct or delete it. Until then nothing is done about it.";
+    let reason = Reason::InvalidSpec;
+    let blocker = Some((reason, cause.into(), true));
+    let current = conditions(false, reason, cause.into(), blocker);
+    EdgeCredentialStatus {
+        observed_generation: generation,
+        conditions: conditions::merge(&earlier.conditions, current, generation, now),
+        ..earlier
+    }
+}
+
 /// The token that the target held when it was last seen, where it cannot be read now: for lack of a right or by a fault
 /// of the program, which say nothing of the token.
 fn unseen<'a>(

@@ -28,6 +28,7 @@ use tokio::sync::broadcast::error::RecvError;
 use super::{
     clock_jump::jumps,
     events::Events,
+    malformed::MalformedObjects,
     metrics::Metrics,
     panics::{Panicked, caught},
     references::SecretReferences,
@@ -37,7 +38,8 @@ use crate::{
     edge_credential::{
         context::Context,
         error::{Error, is_conflict, is_namespace_gone},
-        reconcile::{Report, reconcile, report_panic},
+        reconcile::{Report, reconcile, report_malformed, report_panic},
+        transition::Transition,
     },
     oauth::TokenError,
 };
@@ -82,6 +84,8 @@ pub struct Operator {
     pub context: Context,
     /// Which objects a Secret concerns.
     pub references: SecretReferences,
+    /// Which objects that do not fit their type were told of.
+    pub malformed: MalformedObjects,
     /// Where transitions are told.
     pub events: Events,
     /// Where visits are counted.
@@ -178,15 +182,11 @@ fn concerned(operator: &Operator, secret: &PartialObjectMeta<Secret>) -> Vec<Obj
 async fn visit(object: Arc<Watched>, operator: Arc<Operator>) -> Result<Action, Error> {
     let object = match &object.0 {
         Ok(object) => object,
-        Err(invalid) => {
-            tracing::warn!(
-                namespace = invalid.metadata.namespace,
-                name = invalid.metadata.name,
-                "the stored EdgeCredential does not fit its schema: correct or delete it"
-            );
-            return Ok(Action::requeue(HOPELESS_WAIT));
-        }
+        Err(_) => return visit_malformed(&object, &operator).await,
     };
+    operator
+        .malformed
+        .remove(&object.namespace().unwrap_or_default(), &object.name_any());
     operator.references.enter(object);
     let started = Instant::now();
     let result = match caught(reconcile(object, &operator.context)).await {
@@ -211,6 +211,20 @@ async fn visit(object: Arc<Watched>, operator: Arc<Operator>) -> Result<Action, 
     })
 }
 
+/// Tells about an object that does not fit its type, once for each version of it.
+async fn visit_malformed(object: &Watched, operator: &Operator) -> Result<Action, Error> {
+    if !operator.malformed.contains(object.meta()) {
+        let reported = caught(report_malformed(object.meta(), &operator.context)).await;
+        let transitions = reported.unwrap_or_else(|Panicked| {
+            operator.metrics.panicked();
+            Err(Error::Panicked)
+        })?;
+        operator.malformed.enter(object.meta());
+        tell_transitions(object, &transitions, operator);
+    }
+    Ok(Action::requeue(HOPELESS_WAIT))
+}
+
 /// Tells about a visit in the log, in Events and in metrics.
 fn tell(object: &EdgeCredential, report: &Report, operator: &Operator) {
     let (namespace, name) = (&object.metadata.namespace, &object.metadata.name);
@@ -230,7 +244,16 @@ fn tell(object: &EdgeCredential, report: &Report, operator: &Operator) {
             "token written"
         );
     }
-    for transition in &report.transitions {
+    tell_transitions(object, &report.transitions, operator);
+}
+
+fn tell_transitions(
+    object: &impl Resource<DynamicType = ()>,
+    transitions: &[Transition],
+    operator: &Operator,
+) {
+    let (namespace, name) = (&object.meta().namespace, &object.meta().name);
+    for transition in transitions {
         let (reason, message) = (&transition.reason, &transition.message);
         if transition.warning {
             tracing::warn!(namespace, name, reason, "{message}");
@@ -283,6 +306,7 @@ async fn work(visits: impl Stream<Item = Visited>, operator: Arc<Operator>) {
                 Err(controller::Error::ObjectNotFound(object)) => {
                     let namespace = object.namespace.unwrap_or_default();
                     operator.references.remove(&namespace, &object.name);
+                    operator.malformed.remove(&namespace, &object.name);
                 }
                 Err(controller::Error::QueueError(error)) => {
                     tracing::warn!("a watch failed and is begun again: {}", describe(&error));

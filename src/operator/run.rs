@@ -14,6 +14,7 @@ use super::{
     admin::{Readiness, routes},
     controller::{Operator, Scope, Watched, controller},
     events::Events,
+    malformed::MalformedObjects,
     metrics::{MeasuredTokenSource, Metrics, ObjectCollector},
     references::SecretReferences,
 };
@@ -204,6 +205,7 @@ pub fn controllers(
             settings.concurrency.get().into(),
         ),
         references: SecretReferences::default(),
+        malformed: MalformedObjects::default(),
         events,
         metrics,
     });

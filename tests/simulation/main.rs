@@ -2,6 +2,7 @@
 
 mod endpoint;
 mod fleet;
+mod malformed;
 mod panics;
 mod trouble;
 mod world;

@@ -1,0 +1,126 @@
+//! Objects that were stored under an older schema, and do not fit the present one.
+
+use edge_credential_operator::api::{
+    ConditionType::{self, Ready, Stalled},
+    EdgeCredential, EdgeCredentialStatus, conditions,
+};
+use kit::fake_api::{Fault, Verb};
+use kube::core::PartialObjectMeta;
+use serde_json::{Value, json};
+
+use crate::world::{NAMESPACE, World, credentials, days, pass, seconds};
+
+const OBJECTS: &str = "edgecredentials.edgecredentials.io";
+
+/// A value of a type that the field had never.
+fn break_object(world: &World, name: &str) {
+    put_reference(world, name, json!(credentials(name)));
+}
+
+fn mend_object(world: &World, name: &str) {
+    put_reference(world, name, json!({"name": credentials(name)}));
+}
+
+fn put_reference(world: &World, name: &str, reference: Value) {
+    let edit = |object: &mut Value| object["spec"]["credentialsSecretRef"] = reference;
+    let _: PartialObjectMeta<EdgeCredential> = world.api.edit(NAMESPACE, name, edit);
+}
+
+/// A condition of an object that cannot be read as one.
+fn condition(world: &World, name: &str, type_: ConditionType) -> (bool, String) {
+    let object = world.api.get(OBJECTS, NAMESPACE, name).unwrap();
+    let status: EdgeCredentialStatus = serde_json::from_value(object["status"].clone()).unwrap();
+    let condition = conditions::find(&status.conditions, type_).unwrap();
+    (condition.status == "True", condition.reason.clone())
+}
+
+fn invalid() -> String {
+    "InvalidSpec".to_owned()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_malformed_object_is_told_of_once_and_the_others_are_served() {
+    let mut world = World::new();
+    for name in ["before", "edge", "next"] {
+        world.add(name, json!({}));
+    }
+    break_object(&world, "edge");
+    world.start_operator();
+    pass(days(1)).await;
+    for name in ["before", "next"] {
+        assert_eq!(world.condition(name, Ready), (true, "TokenValid".into()));
+    }
+    assert_eq!(condition(&world, "edge", Ready), (false, invalid()));
+    assert_eq!(condition(&world, "edge", Stalled), (true, invalid()));
+    assert_eq!(world.api.count(Verb::Create, "events"), 3);
+
+    world.restart_operator().await;
+    pass(seconds(600)).await;
+    let told = world.api.count(Verb::Create, "events");
+    assert_eq!(told, 3, "a restart is no news");
+    assert_eq!(world.endpoint.requests("edge").len(), 0);
+
+    mend_object(&world, "edge");
+    pass(seconds(5)).await;
+    assert_eq!(world.condition("edge", Ready), (true, "TokenValid".into()));
+    assert!(!world.condition("edge", Stalled).0);
+    assert_eq!(world.endpoint.requests("edge").len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_malformed_object_keeps_its_target_and_costs_no_token_when_it_is_mended() {
+    let mut world = World::new();
+    world.add("edge", json!({}));
+    world.start_operator();
+    pass(seconds(5)).await;
+    let secret = world.secret("edge").unwrap();
+
+    break_object(&world, "edge");
+    pass(seconds(600)).await;
+    assert_eq!(condition(&world, "edge", Ready), (false, invalid()));
+    assert_eq!(world.secret("edge").as_ref(), Some(&secret));
+
+    mend_object(&world, "edge");
+    pass(seconds(5)).await;
+    assert_eq!(world.condition("edge", Ready), (true, "TokenValid".into()));
+    assert_eq!(world.secret("edge"), Some(secret));
+    assert_eq!(world.endpoint.requests("edge").len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_malformed_object_whose_status_is_refused_is_told_of_once_all_the_same() {
+    let mut world = World::new();
+    world.add("edge", json!({}));
+    break_object(&world, "edge");
+    world.api.on_request(|request| {
+        if request.resource == "edgecredentials/status" {
+            Fault::Status(422, "Invalid".to_owned())
+        } else {
+            Fault::None
+        }
+    });
+    world.start_operator();
+    pass(days(1)).await;
+    assert_eq!(world.api.count(Verb::Create, "events"), 1);
+    assert_eq!(world.api.count(Verb::Patch, "edgecredentials/status"), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_malformed_object_is_told_of_as_soon_as_the_api_server_lets_it() {
+    let mut world = World::new();
+    world.add("edge", json!({}));
+    break_object(&world, "edge");
+    world.api.on_request(|request| {
+        if request.resource == "edgecredentials/status" {
+            Fault::Status(500, "InternalError".to_owned())
+        } else {
+            Fault::None
+        }
+    });
+    world.start_operator();
+    pass(seconds(60)).await;
+    world.api.no_faults();
+    pass(seconds(10)).await;
+    assert_eq!(condition(&world, "edge", Stalled), (true, invalid()));
+    assert_eq!(world.api.count(Verb::Create, "events"), 1);
+}

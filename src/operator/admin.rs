@@ -14,26 +14,42 @@ use axum::{
 };
 use prometheus_client::registry::Registry;
 
-use super::metrics::{openmetrics_text, prometheus_text};
+use super::{
+    kind::Kind,
+    metrics::{openmetrics_text, prometheus_text},
+};
 
-/// Whether the operator has seen the cluster: how many watches have not listed their objects yet. It only counts down: a
-/// later outage of the API server is no reason to restart, and not to be reached for metrics either.
+/// Whether the operator serves the cluster: not before every watch has listed its objects, and not while there is no such
+/// kind. An outage of the API server is no reason to be restarted, and not to be reached for metrics either.
 #[derive(Clone, Debug)]
-pub struct Readiness(Arc<AtomicUsize>);
+pub struct Readiness {
+    unlisted: Arc<AtomicUsize>,
+    kind: Kind,
+}
 
 impl Readiness {
-    /// Waits for so many watches.
-    pub fn of(watches: usize) -> Self {
-        Self(Arc::new(AtomicUsize::new(watches)))
+    /// Waits for so many watches of a kind.
+    pub fn of(watches: usize, kind: Kind) -> Self {
+        Self {
+            unlisted: Arc::new(AtomicUsize::new(watches)),
+            kind,
+        }
     }
 
     /// Says that one of them has listed its objects. To be called once for each.
     pub fn listed(&self) {
-        self.0.fetch_sub(1, Ordering::Release);
+        self.unlisted.fetch_sub(1, Ordering::Release);
     }
 
-    fn get(&self) -> bool {
-        self.0.load(Ordering::Acquire) == 0
+    /// What it is not ready for, if anything.
+    fn lacks(&self) -> Option<&'static str> {
+        if self.kind.is_missing() {
+            Some("the CustomResourceDefinition of EdgeCredentials is missing\n")
+        } else if self.unlisted.load(Ordering::Acquire) > 0 {
+            Some("the EdgeCredentials have not been listed yet\n")
+        } else {
+            None
+        }
     }
 }
 
@@ -46,13 +62,9 @@ pub fn routes(registry: Arc<Registry>, readiness: Readiness) -> Router {
 }
 
 async fn readyz(State(readiness): State<Readiness>) -> (StatusCode, &'static str) {
-    if readiness.get() {
-        (StatusCode::OK, "ok\n")
-    } else {
-        (
-            StatusCode::SERVICE_UNAVAILABLE,
-            "the EdgeCredentials have not been listed yet\n",
-        )
+    match readiness.lacks() {
+        None => (StatusCode::OK, "ok\n"),
+        Some(lacking) => (StatusCode::SERVICE_UNAVAILABLE, lacking),
     }
 }
 

@@ -28,6 +28,7 @@ use tokio::sync::broadcast::error::RecvError;
 use super::{
     clock_jump::jumps,
     events::Events,
+    kind::{self, Kind},
     malformed::MalformedObjects,
     metrics::Metrics,
     panics::{Panicked, caught},
@@ -59,17 +60,21 @@ const QUEUED_WAIT: Duration = Duration::from_mins(1);
 /// How long to wait where a namespace is going away, an object cannot be read, or the program fails on it.
 const HOPELESS_WAIT: Duration = Duration::from_mins(5);
 
-/// How long all watches of a scope pause after one of them failed.
+/// How long all watches of a scope pause after one of them failed: 2 s, and longer while there is nothing to watch.
 ///
 /// kube's default doubles from 0.8 s to a minute. The few errors that come of one restart of the API server (connections
 /// refused, roles not loaded yet, versions too old) left the operator deaf to all changes for more than a minute.
-struct WatchPause;
+struct WatchPause(Kind);
 
 impl Iterator for WatchPause {
     type Item = Duration;
 
     fn next(&mut self) -> Option<Duration> {
-        Some(Duration::from_secs(2))
+        Some(if self.0.is_missing() {
+            kind::INTERVAL
+        } else {
+            Duration::from_secs(2)
+        })
     }
 }
 
@@ -84,6 +89,8 @@ pub struct Operator {
     pub context: Context,
     /// Which objects a Secret concerns.
     pub references: SecretReferences,
+    /// Whether there are EdgeCredentials at all.
+    pub kind: Kind,
     /// Which objects that do not fit their type were told of.
     pub malformed: MalformedObjects,
     /// Where transitions are told.
@@ -113,13 +120,14 @@ pub fn controller(
     shutdown: impl Future<Output = ()> + Send + Sync + 'static,
 ) -> (Store<Watched>, BoxFuture<'static, ()>) {
     let objects: Api<Watched> = api(client, scope);
+    let kind = operator.kind.clone();
     let mut config = watcher::Config::default();
     if let Some(selector) = &scope.selector {
         config = config.labels(selector);
     }
-    let mut controller = Controller::new(objects, config)
+    let mut controller = Controller::new(objects.clone(), config)
         .with_config(controller::Config::default().concurrency(scope.in_progress))
-        .trigger_backoff(WatchPause)
+        .trigger_backoff(WatchPause(kind.clone()))
         .reconcile_all_on(jumps(operator.context.clock.clone()))
         .reconcile_on(turns(&operator, scope.namespace.clone()))
         .graceful_shutdown_on(shutdown);
@@ -136,6 +144,12 @@ pub fn controller(
         controller.run(visit, error_policy, operator.clone()),
         operator,
     );
+    let work = async move {
+        tokio::select! {
+            () = work => {}
+            () = kind.look_for(objects) => {}
+        }
+    };
     (store, work.boxed())
 }
 
@@ -180,6 +194,10 @@ fn concerned(operator: &Operator, secret: &PartialObjectMeta<Secret>) -> Vec<Obj
 }
 
 async fn visit(object: Arc<Watched>, operator: Arc<Operator>) -> Result<Action, Error> {
+    if operator.kind.is_missing() {
+        // The object is gone, though no watch has said so. Its target would be written and collected in turn.
+        return Ok(Action::requeue(kind::INTERVAL));
+    }
     let object = match &object.0 {
         Ok(object) => object,
         Err(_) => return visit_malformed(&object, &operator).await,
@@ -308,6 +326,9 @@ async fn work(visits: impl Stream<Item = Visited>, operator: Arc<Operator>) {
                     operator.references.remove(&namespace, &object.name);
                     operator.malformed.remove(&namespace, &object.name);
                 }
+                Err(controller::Error::QueueError(error)) if is_missing(&error) => {
+                    operator.kind.went_missing();
+                }
                 Err(controller::Error::QueueError(error)) => {
                     tracing::warn!("a watch failed and is begun again: {}", describe(&error));
                 }
@@ -316,6 +337,18 @@ async fn work(visits: impl Stream<Item = Visited>, operator: Arc<Operator>) {
             ready(())
         })
         .await;
+}
+
+/// Whether there is nothing of the kind to watch. Secrets are always there, and a namespace that is not is empty.
+fn is_missing(error: &watcher::Error) -> bool {
+    let code = match error {
+        watcher::Error::WatchError(status)
+        | watcher::Error::InitialListFailed(kube::Error::Api(status))
+        | watcher::Error::WatchStartFailed(kube::Error::Api(status))
+        | watcher::Error::WatchFailed(kube::Error::Api(status)) => status.code,
+        _ => return false,
+    };
+    code == 404
 }
 
 /// A watch's error without what the API server said.

@@ -4,6 +4,7 @@ pub mod admin;
 pub mod clock_jump;
 pub mod controller;
 pub mod events;
+pub mod kind;
 pub mod malformed;
 pub mod metrics;
 pub mod panics;

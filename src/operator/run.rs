@@ -14,6 +14,7 @@ use super::{
     admin::{Readiness, routes},
     controller::{Operator, Scope, Watched, controller},
     events::Events,
+    kind::Kind,
     malformed::MalformedObjects,
     metrics::{MeasuredTokenSource, Metrics, ObjectCollector},
     references::SecretReferences,
@@ -120,7 +121,7 @@ pub async fn serve(
     let shutdown = shutdown.boxed().shared();
     let (events, publisher) = Events::new(client.clone());
     let publisher = tokio::spawn(publisher);
-    let Controllers { stores, work } = controllers(
+    let Controllers { stores, work, kind } = controllers(
         client,
         settings,
         source,
@@ -133,7 +134,7 @@ pub async fn serve(
     if settings.per_object_metrics {
         registry.register_collector(Box::new(ObjectCollector(stores.clone())));
     }
-    let readiness = Readiness::of(stores.len());
+    let readiness = Readiness::of(stores.len(), kind);
     let routes = routes(Arc::new(registry), readiness.clone());
     let admin = tokio::spawn(axum::serve(listener, routes).into_future());
     let mut work: JoinSet<()> = work
@@ -177,6 +178,8 @@ pub struct Controllers {
     pub stores: Vec<Store<Watched>>,
     /// Their work.
     pub work: Vec<BoxFuture<'static, ()>>,
+    /// Whether there is anything to watch.
+    pub kind: Kind,
 }
 
 /// Makes a controller for each watched namespace, or one for all. A namespaced watch needs rights in that namespace
@@ -195,6 +198,7 @@ pub fn controllers(
     } else {
         LONGEST_WAIT_UNWATCHED
     };
+    let kind = Kind::default();
     let operator = Arc::new(Operator {
         context: Context::new(
             client.clone(),
@@ -205,6 +209,7 @@ pub fn controllers(
             settings.concurrency.get().into(),
         ),
         references: SecretReferences::default(),
+        kind: kind.clone(),
         malformed: MalformedObjects::default(),
         events,
         metrics,
@@ -213,7 +218,7 @@ pub fn controllers(
         .iter()
         .map(|scope| controller(&client, scope, operator.clone(), shutdown.clone()))
         .unzip();
-    Controllers { stores, work }
+    Controllers { stores, work, kind }
 }
 
 fn scopes(settings: &Settings) -> Vec<Scope> {

@@ -6,6 +6,7 @@
 
 mod canary;
 mod crash;
+mod crd;
 mod expiry;
 mod harness;
 mod healing;

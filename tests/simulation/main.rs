@@ -2,6 +2,7 @@
 
 mod endpoint;
 mod fleet;
+mod kind;
 mod malformed;
 mod panics;
 mod trouble;

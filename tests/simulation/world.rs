@@ -18,6 +18,7 @@ use edge_credential_operator::{
     oauth::{Reply, Token, TokenError, TokenRequest, TokenSource, Unreachable, limits::Limits},
     operator::{
         events::Events,
+        kind::Kind,
         metrics::{Metrics, prometheus_text},
         run::{Controllers, controllers},
     },
@@ -51,6 +52,8 @@ pub struct World {
     pub api: FakeApi,
     pub endpoint: Endpoint,
     pub clock: Clock,
+    /// Whether the operator that was started last has its kind.
+    pub kind: Kind,
     /// The metrics of the operator that was started last.
     pub registry: Registry,
     operator: Option<Running>,
@@ -79,6 +82,7 @@ impl World {
             }),
             endpoint: Endpoint::new(clock.clone()),
             clock,
+            kind: Kind::default(),
             registry: Registry::default(),
             operator: None,
         }
@@ -95,7 +99,7 @@ impl World {
         let (events, publisher) = Events::new(client.clone());
         let (stop, stopped) = oneshot::channel();
         self.registry = Registry::default();
-        let Controllers { work, .. } = controllers(
+        let Controllers { work, kind, .. } = controllers(
             client,
             &settings(),
             self.endpoint.clone(),
@@ -104,6 +108,7 @@ impl World {
             Metrics::register(&mut self.registry),
             stopped.map(drop).shared(),
         );
+        self.kind = kind;
         let work = tokio::spawn(async move {
             tokio::join!(join_all(work), publisher);
         });

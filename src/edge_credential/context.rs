@@ -9,6 +9,7 @@ use std::{
 use kube::Client;
 use tokio::{sync::Semaphore, time::timeout};
 
+use super::rights::Rights;
 use crate::{
     api::{EdgeCredential, EdgeCredentialStatus},
     clock::Clock,
@@ -32,6 +33,8 @@ pub struct Context {
     pub longest_wait: Duration,
     /// The statuses written last.
     pub written: WrittenStatuses,
+    /// What the operator may do with Secrets.
+    pub rights: Rights,
     /// The renew requests whose token is not stored yet.
     pub answered: AnsweredRequests,
     pub(super) client: ClientHandle,
@@ -77,6 +80,7 @@ impl Context {
             clock,
             longest_wait,
             written: WrittenStatuses::default(),
+            rights: Rights::default(),
             answered: AnsweredRequests::default(),
             client: ClientHandle(client),
         }

@@ -36,6 +36,13 @@ pub enum Error {
         /// What the API server answered.
         source: kube::Error,
     },
+    /// The target Secret must not be written, which is known before it is tried.
+    MissingRight {
+        /// The Secret's name.
+        secret: String,
+        /// What the operator may not do with Secrets of this namespace.
+        verb: Verb,
+    },
     /// The target Secret cannot be written.
     WriteTarget {
         /// The Secret's name.
@@ -57,6 +64,25 @@ pub enum Error {
     Unidentified,
     /// The program panicked.
     Panicked,
+}
+
+/// How a target is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Verb {
+    /// It is not there yet.
+    Create,
+    /// It is.
+    Update,
+}
+
+impl Verb {
+    /// The verb as it stands in a role.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Create => "create",
+            Self::Update => "update",
+        }
+    }
 }
 
 /// What keeps an EdgeCredential from being all right.
@@ -151,6 +177,7 @@ impl Error {
             Self::Credentials { problem, .. } => problem.reason(),
             Self::Target { problem, .. } => problem.reason(),
             Self::RequestToken(error) => error.reason(),
+            Self::MissingRight { .. } => Reason::RBACMissing,
             Self::ReadSecret { source, .. } if is_forbidden(source) => Reason::RBACMissing,
             Self::WriteTarget { source, .. } if is_forbidden(source) => {
                 Reason::TargetWriteForbidden
@@ -179,6 +206,13 @@ impl fmt::Display for Error {
                     f,
                     "Secret \"{secret}\" cannot be read (get secrets): {}",
                     Answer(source)
+                )
+            }
+            Self::MissingRight { secret, verb } => {
+                write!(
+                    f,
+                    "target Secret \"{secret}\" cannot be written: the operator may not {} secrets in this namespace",
+                    verb.as_str()
                 )
             }
             Self::WriteTarget { secret, source } => {
@@ -362,6 +396,14 @@ mod tests {
                 },
                 Reason::KubernetesUnavailable,
                 "the status cannot be written: the API server answered HTTP 500",
+            ),
+            (
+                Error::MissingRight {
+                    secret: "edge".into(),
+                    verb: Verb::Create,
+                },
+                Reason::RBACMissing,
+                "target Secret \"edge\" cannot be written: the operator may not create secrets in this namespace",
             ),
             (
                 Error::ReadObject {

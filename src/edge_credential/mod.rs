@@ -17,6 +17,7 @@ pub mod error;
 pub mod observe;
 pub mod parameters;
 pub mod reconcile;
+pub mod rights;
 pub mod status;
 pub mod target;
 #[cfg(test)]

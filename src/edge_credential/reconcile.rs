@@ -20,7 +20,9 @@ use super::{
         Action, Decision, Rendered, Target, decide, failed, renew_at, standing_failures,
         standing_reason,
     },
-    error::{Class, Error, Trouble, is_conflict, is_namespace_gone, is_refusal},
+    error::{
+        Class, Error, Trouble, Verb, is_conflict, is_forbidden, is_namespace_gone, is_refusal,
+    },
     observe::{caller, observe, secrets},
     status::{Outcome, malformed, status},
     target::{ProvenToken, render},
@@ -283,6 +285,10 @@ impl Visit<'_> {
         failures: Option<&Failures>,
     ) -> Result<Done, Error> {
         let object = self.object;
+        if let Some(error) = self.missing_right().await {
+            let trouble = Trouble::Found(error);
+            return Ok(Done::without_action(self.still_valid(), trouble));
+        }
         let parameters = request.parameters.clone();
         let client = request.credentials.clone();
         let fresh = |held: &Token| !forced && self.started < renew_at(object, held);
@@ -324,6 +330,18 @@ impl Visit<'_> {
         done.outcome.attempted = true;
         done.renewal_delay = self.delay().filter(|_| !forced);
         Ok(done)
+    }
+
+    /// Why the token could not be stored once it is there, as far as that can be known.
+    async fn missing_right(&self) -> Option<Error> {
+        let namespace = self.object.metadata.namespace.as_deref()?;
+        let verb = verb(self.existing());
+        let rights = &self.context.rights;
+        let granted = rights.may(verb, namespace, self.context).await;
+        (!granted).then(|| Error::MissingRight {
+            secret: self.object.target_name().into(),
+            verb,
+        })
     }
 
     /// Writes the target. Where that fails, the token that was there before still is.
@@ -406,23 +424,37 @@ async fn write(
     context: &Context,
 ) -> Result<(), Error> {
     let secrets = secrets(context, object)?;
+    let namespace = object.metadata.namespace.as_deref().unwrap_or_default();
     let params = PostParams {
         field_manager: Some(FIELD_MANAGER.into()),
         ..PostParams::default()
     };
     let name = object.target_name();
-    let result = match existing {
-        None => context.in_time(secrets.create(&params, secret)).await,
-        Some(_) => {
+    let verb = verb(existing);
+    let result = match verb {
+        Verb::Create => context.in_time(secrets.create(&params, secret)).await,
+        Verb::Update => {
             context
                 .in_time(secrets.replace(name, &params, secret))
                 .await
         }
     };
+    match &result {
+        Ok(_) => context.rights.proven(verb, namespace),
+        Err(error) if is_forbidden(error) => context.rights.doubt(verb, namespace),
+        Err(_) => {}
+    }
     result.map(drop).map_err(|source| Error::WriteTarget {
         secret: name.into(),
         source,
     })
+}
+
+fn verb(existing: Option<&Secret>) -> Verb {
+    match existing {
+        None => Verb::Create,
+        Some(_) => Verb::Update,
+    }
 }
 
 /// Replaces the whole status of this very object. Unlike a merge or an apply, this also removes what somebody else

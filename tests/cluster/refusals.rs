@@ -454,20 +454,7 @@ async fn a_missing_right_is_named_and_its_grant_is_noticed() {
     let shop = &scene.namespaces[0];
     // Of the rights on Secrets only those that a watch needs.
     set_verbs(&scene, &["list", "watch"]).await;
-    let user = scene.operator.user.clone();
-    let may_i = [
-        "auth", "can-i", "get", "secrets", "-n", &shop.name, "--as", &user,
-    ];
-    shop.until(PATIENCE, "the role is in force", async || {
-        // kubectl fails where the answer is no.
-        scene
-            .control_plane
-            .kubectl(&may_i)
-            .await
-            .is_err()
-            .then_some(())
-    })
-    .await;
+    cannot(&scene, "get").await;
     shop.create_credentials().await;
     shop.create_object(&shop.edge_credential("edge")).await;
     scene.operator.start().await;
@@ -490,6 +477,69 @@ async fn a_missing_right_is_named_and_its_grant_is_noticed() {
     set_verbs(&scene, &["get", "create", "update", "list", "watch"]).await;
     shop.ready("edge").await;
     assert_eq!(scene.sitecore.total_requests(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_right_to_write_that_is_missing_is_known_before_a_token_is_requested() {
+    let scene = Scene::new("write-rights", 1).await;
+    let shop = &scene.namespaces[0];
+    shop.create_credentials().await;
+    set_verbs(&scene, &["get", "update", "list", "watch"]).await;
+    cannot(&scene, "create").await;
+    shop.create_object(&shop.edge_credential("edge")).await;
+    let words = ["\"edge\"", "may not create secrets"];
+    is_told(shop, "edge", Reason::RBACMissing, Next::Person, &words).await;
+    tokio::time::sleep(A_WHILE).await;
+    assert_eq!(scene.sitecore.total_requests(), 0);
+
+    set_verbs(&scene, &["get", "create", "list", "watch"]).await;
+    shop.ready("edge").await;
+    assert_eq!(scene.sitecore.total_requests(), 1);
+
+    // The same for a renewal: the token that is there stays.
+    cannot(&scene, "update").await;
+    shop.annotate("edge", "edgecredentials.io/renew-requested-at", "now")
+        .await;
+    let told = shop
+        .object_that("edge", "lacks a right", |object| {
+            condition(object, ConditionType::Stalled).reason == Reason::RBACMissing.as_str()
+        })
+        .await;
+    let ready = condition(&told, ConditionType::Ready);
+    assert_eq!(ready.status, "True");
+    assert!(
+        ready.message.contains("may not update secrets"),
+        "{}",
+        ready.message
+    );
+    assert_eq!(scene.sitecore.total_requests(), 1);
+
+    set_verbs(&scene, &["get", "create", "update", "list", "watch"]).await;
+    shop.object_that("edge", "is renewed", |object| {
+        let status = object.status.as_ref().unwrap();
+        status.last_handled_renew_request.as_deref() == Some("now")
+    })
+    .await;
+    assert_eq!(scene.sitecore.total_requests(), 2);
+}
+
+/// Waits until the operator may not do this with Secrets: roles take a moment.
+async fn cannot(scene: &Scene, verb: &str) {
+    let shop = &scene.namespaces[0];
+    let user = &scene.operator.user;
+    let may_i = [
+        "auth", "can-i", verb, "secrets", "-n", &shop.name, "--as", user,
+    ];
+    shop.until(PATIENCE, "the role is in force", async || {
+        // kubectl fails where the answer is no.
+        scene
+            .control_plane
+            .kubectl(&may_i)
+            .await
+            .is_err()
+            .then_some(())
+    })
+    .await;
 }
 
 /// Changes what the operator may do with Secrets.

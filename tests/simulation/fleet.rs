@@ -111,6 +111,8 @@ async fn a_killed_operator_requests_nothing_for_tokens_that_are_stored() {
     world.start_operator();
     pass(seconds(60)).await;
     assert_eq!(world.endpoint.total_requests(), FLEET);
+    let reviews = world.api.count(Verb::Create, "selfsubjectaccessreviews");
+    assert_eq!(reviews, 1, "one question about rights for all of them");
 
     for _ in 0..20 {
         world.kill_operator().await;

@@ -5,5 +5,6 @@ mod fleet;
 mod kind;
 mod malformed;
 mod panics;
+mod rights;
 mod trouble;
 mod world;

@@ -1,0 +1,123 @@
+//! What the operator may do with Secrets, asked before a token is requested: one that cannot be stored is paid for in vain.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use k8s_openapi::api::authorization::v1::{
+    ResourceAttributes, SelfSubjectAccessReview, SelfSubjectAccessReviewSpec,
+};
+use kube::{Api, api::PostParams};
+use tokio::{sync::Mutex as AsyncMutex, time::Instant};
+
+use super::{context::Context, error::Verb};
+
+/// How long a right that was there is taken to be there still. A write that is refused says so earlier.
+const GRANTED_FOR: Duration = Duration::from_mins(10);
+
+/// How long any other answer holds, for all objects of the namespace together: shorter than the wait of each of them.
+const DOUBTED_FOR: Duration = Duration::from_secs(5);
+
+/// Remembers the rights to write Secrets, by namespace and verb, so that many objects cost one question.
+#[derive(Debug, Default)]
+pub struct Rights(Mutex<HashMap<Key, Arc<AsyncMutex<Answer>>>>);
+
+type Key = (String, Verb);
+
+/// What was found out, and until when it holds.
+#[derive(Clone, Copy, Debug)]
+struct Answer {
+    granted: bool,
+    until: Instant,
+}
+
+impl Answer {
+    fn granted() -> Self {
+        Self {
+            granted: true,
+            until: Instant::now() + GRANTED_FOR,
+        }
+    }
+
+    /// What is known before anybody asked: nothing.
+    fn unknown() -> Self {
+        Self {
+            granted: true,
+            until: Instant::now(),
+        }
+    }
+
+    fn holds(&self) -> bool {
+        Instant::now() < self.until
+    }
+}
+
+impl Rights {
+    /// Whether Secrets of a namespace may be written so. Where the API server does not say, they may: then the write
+    /// shows.
+    pub async fn may(&self, verb: Verb, namespace: &str, context: &Context) -> bool {
+        let entry = self.entry(verb, namespace);
+        // Those who ask at the same time wait for one answer.
+        let mut answer = entry.lock().await;
+        if !answer.holds() {
+            *answer = match ask(verb, namespace, context).await {
+                Some(true) => Answer::granted(),
+                other => Answer {
+                    granted: other.is_none(),
+                    until: Instant::now() + DOUBTED_FOR,
+                },
+            };
+        }
+        answer.granted
+    }
+
+    /// A Secret of the namespace was written so: no proof is better.
+    pub fn proven(&self, verb: Verb, namespace: &str) {
+        self.put(verb, namespace, Answer::granted());
+    }
+
+    /// A Secret of the namespace could not be written so for lack of a right, or for another reason that looks the same.
+    pub fn doubt(&self, verb: Verb, namespace: &str) {
+        self.put(verb, namespace, Answer::unknown());
+    }
+
+    fn put(&self, verb: Verb, namespace: &str, answer: Answer) {
+        let answer = Arc::new(AsyncMutex::new(answer));
+        self.lock().insert((namespace.to_owned(), verb), answer);
+    }
+
+    fn entry(&self, verb: Verb, namespace: &str) -> Arc<AsyncMutex<Answer>> {
+        self.lock()
+            .entry((namespace.to_owned(), verb))
+            .or_insert_with(|| Arc::new(AsyncMutex::new(Answer::unknown())))
+            .clone()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<Key, Arc<AsyncMutex<Answer>>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Asks the API server; `None` where it does not say. Every authenticated user may ask, by Kubernetes' own
+/// ClusterRole `system:basic-user`.
+async fn ask(verb: Verb, namespace: &str, context: &Context) -> Option<bool> {
+    let question = SelfSubjectAccessReview {
+        spec: SelfSubjectAccessReviewSpec {
+            resource_attributes: Some(ResourceAttributes {
+                namespace: Some(namespace.into()),
+                verb: Some(verb.as_str().into()),
+                resource: Some("secrets".into()),
+                version: Some("v1".into()),
+                ..ResourceAttributes::default()
+            }),
+            ..SelfSubjectAccessReviewSpec::default()
+        },
+        ..SelfSubjectAccessReview::default()
+    };
+    let reviews: Api<SelfSubjectAccessReview> = Api::all(context.client.0.clone());
+    let params = PostParams::default();
+    let answer = context.in_time(reviews.create(&params, &question)).await;
+    Some(answer.ok()?.status?.allowed)
+}

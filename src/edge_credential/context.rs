@@ -9,7 +9,7 @@ use std::{
 use kube::Client;
 use tokio::{sync::Semaphore, time::timeout};
 
-use super::rights::Rights;
+use super::{claims::Claims, rights::Rights};
 use crate::{
     api::{EdgeCredential, EdgeCredentialStatus},
     clock::Clock,
@@ -35,6 +35,8 @@ pub struct Context {
     pub written: WrittenStatuses,
     /// What the operator may do with Secrets.
     pub rights: Rights,
+    /// Which targets are being worked on.
+    pub claims: Claims,
     /// The renew requests whose token is not stored yet.
     pub answered: AnsweredRequests,
     pub(super) client: ClientHandle,
@@ -81,6 +83,7 @@ impl Context {
             longest_wait,
             written: WrittenStatuses::default(),
             rights: Rights::default(),
+            claims: Claims::default(),
             answered: AnsweredRequests::default(),
             client: ClientHandle(client),
         }

@@ -10,6 +10,7 @@
 //! and tells about it in one status write, if there is anything new to tell. Every path ends with a time at which to
 //! look again. What can go wrong is listed in [`error`].
 
+pub mod claims;
 pub mod context;
 pub mod credentials;
 pub mod decide;

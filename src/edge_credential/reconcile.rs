@@ -25,7 +25,7 @@ use super::{
     },
     observe::{caller, observe, secrets},
     status::{Outcome, malformed, status},
-    target::{ProvenToken, render},
+    target::{ProvenToken, TargetProblem, render},
     transition::{Transition, transitions},
 };
 use crate::{
@@ -47,8 +47,8 @@ const BLOCKED_WAIT: SignedDuration = SignedDuration::from_mins(5);
 const RIGHTS_WAIT: SignedDuration = SignedDuration::from_secs(10);
 
 /// How long to wait before a repair is written again, where something else already keeps the object from being all
-/// right.
-const WRITE_WAIT: SignedDuration = SignedDuration::from_secs(10);
+/// right, and before a target is looked at again that another object was about to make.
+const LOOK_WAIT: SignedDuration = SignedDuration::from_secs(10);
 
 /// What a reconciliation came to, for logs, events and metrics.
 #[derive(Debug)]
@@ -93,8 +93,8 @@ struct Done {
     outcome: Outcome,
     requested: bool,
     wrote: bool,
-    /// Whether a write failed that no count of failures tells of.
-    write_again: bool,
+    /// Whether to look again soon for what no count of failures tells of.
+    look_again: bool,
     renewal_delay: Option<SignedDuration>,
 }
 
@@ -108,7 +108,7 @@ impl Done {
             },
             requested: false,
             wrote: false,
-            write_again: false,
+            look_again: false,
             renewal_delay: None,
         }
     }
@@ -231,6 +231,7 @@ fn latest<'a>(object: &'a EdgeCredential, context: &Context) -> Latest<'a> {
 /// One pass from observation to action. A conflict is an error, so that the pass can be made again on what is there
 /// now; a token that was requested is in memory by then.
 async fn visit(object: &EdgeCredential, context: &Context) -> Result<Done, Error> {
+    let claim = context.claims.take(object);
     let observed = match observe(context, object).await {
         Ok(observed) => observed,
         Err(error) if Class::of(error.reason()) == Class::Blocked => {
@@ -243,6 +244,7 @@ async fn visit(object: &EdgeCredential, context: &Context) -> Result<Done, Error
         context,
         credentials: observed.credentials.as_ref().ok().cloned(),
         target: observed.target.as_ref().ok().cloned().flatten(),
+        may_create: claim.is_some(),
         started: context.clock.now(),
     };
     let Decision { action, trouble } = decide(observed, visit.started);
@@ -263,6 +265,8 @@ struct Visit<'a> {
     context: &'a Context,
     credentials: Option<Credentials>,
     target: Option<Target>,
+    /// Whether no other object is about to create the target.
+    may_create: bool,
     started: Timestamp,
 }
 
@@ -272,7 +276,7 @@ impl Visit<'_> {
         let mut done = self.put(&rendered.secret, rendered.proven).await?;
         if !matches!(trouble, Trouble::None) {
             done.outcome.trouble = trouble;
-            done.write_again = !done.wrote;
+            done.look_again = !done.wrote;
         }
         Ok(done)
     }
@@ -285,6 +289,16 @@ impl Visit<'_> {
         failures: Option<&Failures>,
     ) -> Result<Done, Error> {
         let object = self.object;
+        if self.existing().is_none() && !self.may_create {
+            let error = Error::Target {
+                secret: object.target_name().into(),
+                problem: TargetProblem::OwnedByAnother,
+            };
+            let mut done = Done::without_action(None, Trouble::Found(error));
+            // The other one may not get a token either, and then no watch tells that the name is free.
+            done.look_again = true;
+            return Ok(done);
+        }
         if let Some(error) = self.missing_right().await {
             let trouble = Trouble::Found(error);
             return Ok(Done::without_action(self.still_valid(), trouble));
@@ -509,7 +523,7 @@ fn requeue_after(
         }
         Trouble::None | Trouble::Suspended | Trouble::Found(_) => None,
     };
-    let again = done.write_again.then_some(WRITE_WAIT);
+    let again = done.look_again.then_some(LOOK_WAIT);
     // A renewal that fell due since it was decided that it was not: now, and not at the next time in the list.
     let overdue = matches!(outcome.trouble, Trouble::None)
         && token.is_some_and(|token| renew_at(object, token) <= now);

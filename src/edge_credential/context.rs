@@ -6,14 +6,19 @@ use std::{
     time::Duration,
 };
 
+use aws_lc_rs::hmac;
 use kube::Client;
+use secrecy::ExposeSecret;
 use tokio::{sync::Semaphore, time::timeout};
 
-use super::{claims::Claims, rights::Rights};
+use super::{claims::Claims, credentials::Credentials, rights::Rights};
 use crate::{
     api::{EdgeCredential, EdgeCredentialStatus},
     clock::Clock,
-    oauth::{origin::AllowedOrigins, share::SharedTokens},
+    oauth::{
+        origin::AllowedOrigins,
+        share::{SharedTokens, random_key},
+    },
 };
 
 /// How long one call of the Kubernetes API may take, repetitions by the client included. The client itself sets no
@@ -35,6 +40,8 @@ pub struct Context {
     pub written: WrittenStatuses,
     /// What the operator may do with Secrets.
     pub rights: Rights,
+    /// Which credentials failed.
+    pub failed_credentials: FailedCredentials,
     /// Which targets are being worked on.
     pub claims: Claims,
     /// The renew requests whose token is not stored yet.
@@ -83,6 +90,7 @@ impl Context {
             longest_wait,
             written: WrittenStatuses::default(),
             rights: Rights::default(),
+            failed_credentials: FailedCredentials::default(),
             claims: Claims::default(),
             answered: AnsweredRequests::default(),
             client: ClientHandle(client),
@@ -146,6 +154,64 @@ impl WrittenStatuses {
 
     fn lock(&self) -> MutexGuard<'_, HashMap<String, Written>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Remembers which credentials failed, for as long as the status counts failures. A Secret that is only touched (a label,
+/// the same content applied again) has another resourceVersion, but what failed with it would fail again.
+#[derive(Debug)]
+pub struct FailedCredentials {
+    /// Random for each process, so that a fingerprint says nothing of the credentials.
+    key: hmac::Key,
+    /// By the object's uid.
+    fingerprints: Mutex<HashMap<String, [u8; 32]>>,
+}
+
+impl Default for FailedCredentials {
+    fn default() -> Self {
+        Self {
+            key: random_key(),
+            fingerprints: Mutex::default(),
+        }
+    }
+}
+
+impl FailedCredentials {
+    /// The credentials, under the resourceVersion in which they failed if they are the ones that did.
+    pub fn recognize(&self, object: &EdgeCredential, mut credentials: Credentials) -> Credentials {
+        let Some(uid) = &object.metadata.uid else {
+            return credentials;
+        };
+        let status = object.status.as_ref();
+        let failures = status.and_then(|status| status.failures.as_ref());
+        let mut fingerprints = self.lock();
+        let Some(failures) = failures else {
+            fingerprints.remove(uid);
+            return credentials;
+        };
+        let fingerprint = self.fingerprint(&credentials);
+        if failures.credentials_resource_version == credentials.resource_version {
+            fingerprints.insert(uid.clone(), fingerprint);
+        } else if fingerprints.get(uid) == Some(&fingerprint) {
+            credentials
+                .resource_version
+                .clone_from(&failures.credentials_resource_version);
+        }
+        credentials
+    }
+
+    fn fingerprint(&self, credentials: &Credentials) -> [u8; 32] {
+        let text = credentials.client.fingerprint();
+        let mut fingerprint = [0; 32];
+        fingerprint
+            .copy_from_slice(hmac::sign(&self.key, text.expose_secret().as_bytes()).as_ref());
+        fingerprint
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<String, [u8; 32]>> {
+        self.fingerprints
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -14,7 +14,7 @@ use crate::{
 pub struct Credentials {
     /// Client id and client secret.
     pub client: ClientCredentials,
-    /// The Secret's resourceVersion.
+    /// The Secret's resourceVersion, or the earlier one in which the same credentials are known to have failed.
     pub resource_version: Option<String>,
 }
 

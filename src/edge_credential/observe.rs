@@ -51,8 +51,9 @@ pub async fn observe<'a>(
     let (credentials_secret, target_secret) = (credentials_secret?, target_secret?);
 
     let parameters = parameters(object, &context.allowed_origins).map_err(Error::Spec);
-    let credentials =
-        credentials(credentials_secret.as_ref(), names).map_err(|problem| Error::Credentials {
+    let credentials = credentials(credentials_secret.as_ref(), names)
+        .map(|credentials| context.failed_credentials.recognize(object, credentials))
+        .map_err(|problem| Error::Credentials {
             secret: names.name.clone(),
             problem,
         });

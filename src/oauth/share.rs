@@ -261,9 +261,10 @@ fn lost(error: &JoinError) -> TokenError {
     }
 }
 
-fn random_key() -> hmac::Key {
+/// A key of this process, for codes that must say nothing of what they are made of.
+pub fn random_key() -> hmac::Key {
     // Fails only where the system has no randomness at all, and then TLS does not work either: a fixed key is safe
-    // for what it protects here, the layout of a map in memory.
+    // for what it protects, codes that never leave the memory.
     hmac::Key::generate(hmac::HMAC_SHA256, &aws_lc_rs::rand::SystemRandom::new())
         .unwrap_or_else(|_| hmac::Key::new(hmac::HMAC_SHA256, &[0; 32]))
 }

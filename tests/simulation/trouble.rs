@@ -8,11 +8,11 @@ use edge_credential_operator::{
     },
     oauth::{TokenError, Unreachable},
 };
-use k8s_openapi::jiff::SignedDuration;
+use k8s_openapi::{api::core::v1::Secret, jiff::SignedDuration};
 use kit::fake_api::{Fault, Verb};
 use serde_json::json;
 
-use crate::world::{NAMESPACE, World, days, hours, pass, seconds};
+use crate::world::{NAMESPACE, World, credentials, days, hours, pass, seconds};
 
 const DOWN: TokenError = TokenError::Unreachable(Unreachable::Connect);
 
@@ -119,6 +119,35 @@ async fn right_credentials_are_tried_at_once() {
     assert_eq!(world.endpoint.requests("edge").len(), before + 1);
     assert_eq!(world.condition("edge", Ready), (true, "TokenValid".into()));
     assert!(!world.condition("edge", Stalled).0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_credentials_secret_that_is_only_touched_is_not_tried_again() {
+    let mut world = World::new();
+    world.endpoint.fail(Some(WRONG_SECRET));
+    world.add("edge", json!({}));
+    world.start_operator();
+    pass(seconds(300)).await;
+    let before = world.endpoint.requests("edge").len();
+    assert_eq!(before, 4);
+    let touch = |label: &str| {
+        world
+            .api
+            .edit::<Secret>(NAMESPACE, &credentials("edge"), |secret| {
+                secret["metadata"]["labels"] = json!({ "touched": label });
+            });
+    };
+    for label in ["one", "two", "three"] {
+        touch(label);
+        pass(seconds(30)).await;
+    }
+    assert_eq!(world.endpoint.requests("edge").len(), before);
+
+    world.endpoint.fail(None);
+    world.put_credentials("edge", "right");
+    pass(seconds(1)).await;
+    assert_eq!(world.endpoint.requests("edge").len(), before + 1);
+    assert_eq!(world.condition("edge", Ready), (true, "TokenValid".into()));
 }
 
 #[tokio::test(start_paused = true)]

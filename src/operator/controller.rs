@@ -117,7 +117,7 @@ pub fn controller(
     client: &Client,
     scope: &Scope,
     operator: Arc<Operator>,
-    shutdown: impl Future<Output = ()> + Send + Sync + 'static,
+    shutdown: impl Future<Output = ()> + Clone + Send + Sync + 'static,
 ) -> (Store<Watched>, BoxFuture<'static, ()>) {
     let objects: Api<Watched> = api(client, scope);
     let kind = operator.kind.clone();
@@ -130,7 +130,7 @@ pub fn controller(
         .trigger_backoff(WatchPause(kind.clone()))
         .reconcile_all_on(jumps(operator.context.clock.clone()))
         .reconcile_on(turns(&operator, scope.namespace.clone()))
-        .graceful_shutdown_on(shutdown);
+        .graceful_shutdown_on(shutdown.clone());
     if scope.watch_secrets {
         // Metadata only: no Secret's content is ever in a cache. Helm's release Secrets can be large and many.
         let secrets: Api<PartialObjectMeta<Secret>> = api(client, scope);
@@ -144,13 +144,25 @@ pub fn controller(
         controller.run(visit, error_policy, operator.clone()),
         operator,
     );
+    let listed = store.clone();
     let work = async move {
         tokio::select! {
             () = work => {}
+            () = stopped_before_the_first_list(&listed, shutdown) => {}
             () = kind.look_for(objects) => {}
         }
     };
     (store, work.boxed())
+}
+
+/// Ends with `shutdown`, if that comes before the first list. kube's controller waits for the list even then, though
+/// nothing has begun that would have to be finished.
+async fn stopped_before_the_first_list(store: &Store<Watched>, shutdown: impl Future<Output = ()>) {
+    tokio::select! {
+        biased;
+        _ = store.wait_until_ready() => std::future::pending().await,
+        () = shutdown => {}
+    }
 }
 
 fn api<K>(client: &Client, scope: &Scope) -> Api<K>

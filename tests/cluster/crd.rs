@@ -1,5 +1,7 @@
 //! The CustomResourceDefinition changes under the operator: objects that are older than it, and none at all.
 
+use std::time::Duration;
+
 use edge_credential_operator::api::{ConditionType, EdgeCredential, Reason};
 use k8s_openapi::api::events::v1::Event;
 use kube::api::{ApiResource, DynamicObject, ListParams, Patch, PatchParams, PostParams};
@@ -166,7 +168,7 @@ async fn a_definition_that_is_deleted_is_waited_for_and_served_when_it_is_back()
         (shop.secrets.get_opt("edge").await.unwrap().is_none()).then_some(())
     })
     .await;
-    tokio::time::sleep(std::time::Duration::from_secs(2)).await;
+    tokio::time::sleep(Duration::from_secs(2)).await;
     assert_eq!(shop.secrets.get_opt("edge").await.unwrap(), None);
     assert_eq!(scene.operator.get("/livez").await.unwrap().0, 200);
 
@@ -184,6 +186,12 @@ async fn a_definition_that_is_deleted_is_waited_for_and_served_when_it_is_back()
 async fn a_definition_that_is_missing_at_start_is_waited_for() {
     let mut scene = setup().scene("no-crd").await;
     delete_crd(&scene).await;
+    scene.operator.spawn();
+    is_missing(&scene).await;
+    // It can be ended while it has nothing to do: 9 s is what it gives to work that is under way.
+    let (code, took) = scene.operator.terminate().await;
+    assert_eq!(code, 0, "{}", scene.operator.log_tail());
+    assert!(took < Duration::from_secs(5), "it took {took:?}");
     scene.operator.spawn();
     is_missing(&scene).await;
 

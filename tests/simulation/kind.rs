@@ -3,6 +3,7 @@
 use edge_credential_operator::api::ConditionType::Ready;
 use kit::fake_api::{Fault, Verb};
 use serde_json::json;
+use tokio::time::timeout;
 
 use crate::world::{World, hours, pass, seconds};
 
@@ -61,6 +62,9 @@ async fn a_kind_that_is_missing_at_start_is_served_once_it_is_there() {
     world.start_operator();
     pass(hours(1)).await;
     assert!(world.kind.is_missing());
+    let ended = timeout(seconds(1), world.restart_operator()).await;
+    assert!(ended.is_ok(), "there was nothing to be finished");
+    pass(seconds(60)).await;
 
     world.api.no_faults();
     world.add("edge", json!({}));

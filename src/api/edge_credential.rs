@@ -368,6 +368,10 @@ pub struct Failures {
     /// How many attempts in a row failed.
     #[schemars(range(min = 1, max = 2147483647))]
     pub count: i32,
+    /// The reason of the last of them. Conditions may give another one, when something else is in the way by now.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 64))]
+    pub reason: Option<String>,
     /// When the last of them was made.
     pub last_attempt_at: Time,
     /// When the next one is made. A changed spec, changed credentials or a renew request bring it forward.

@@ -322,7 +322,7 @@ pub fn standing_failures(
     (same_spec && same_credentials && !requested).then(|| failures.clone())
 }
 
-/// The condition of the status that tells why its failures happened.
+/// The condition of the status that tells what is in the way, by default why its failures happened.
 pub fn standing_condition(object: &EdgeCredential) -> Option<&Condition> {
     let conditions = &object.status.as_ref()?.conditions;
     [ConditionType::Stalled, ConditionType::Reconciling]
@@ -333,12 +333,12 @@ pub fn standing_condition(object: &EdgeCredential) -> Option<&Condition> {
 
 /// The reason that the status gives for its failures.
 pub fn standing_reason(object: &EdgeCredential) -> Reason {
-    standing_condition(object)
-        .and_then(|condition| {
-            Reason::ALL
-                .iter()
-                .find(|reason| reason.as_str() == condition.reason)
-        })
+    let status = object.status.as_ref();
+    let failures = status.and_then(|status| status.failures.as_ref());
+    failures
+        .and_then(|failures| failures.reason.as_deref())
+        .or(standing_condition(object).map(|condition| &*condition.reason))
+        .and_then(|name| Reason::ALL.iter().find(|reason| reason.as_str() == name))
         .copied()
         .unwrap_or(Reason::TokenEndpointUnavailable)
 }
@@ -408,6 +408,7 @@ pub fn failed(
     let time = |time: Timestamp| Time(Timestamp::from_second(time.as_second()).unwrap_or(time));
     Failures {
         count,
+        reason: Some(error.reason().as_str().into()),
         last_attempt_at: time(now),
         next_attempt_at: time(next),
         credentials_resource_version: credentials

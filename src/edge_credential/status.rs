@@ -61,7 +61,12 @@ pub fn status(object: &EdgeCredential, outcome: &Outcome, now: Timestamp) -> Edg
         }),
         failures: match &outcome.trouble {
             Trouble::Failed(_, failures) | Trouble::Standing(failures) => Some(failures.clone()),
-            Trouble::None | Trouble::Suspended | Trouble::Found(_) => None,
+            // A right that is missing for a moment is no reason to try anew what was refused.
+            Trouble::Found(_) => earlier
+                .failures
+                .filter(|failures| failures.reason.is_some())
+                .filter(|_| earlier.observed_generation == generation),
+            Trouble::None | Trouble::Suspended => None,
         },
         last_handled_renew_request: handled.or(earlier.last_handled_renew_request),
     }
@@ -230,15 +235,20 @@ fn outlook(error: &Error, failures: &Failures) -> String {
 
 /// The cause that the status already gives: it is not repeated from an error, because the error is gone.
 fn standing_message(object: &EdgeCredential, failures: &Failures) -> String {
-    standing_condition(object).map_or_else(
-        || {
-            format!(
-                "Attempt {} failed; the next one is at {}.",
-                failures.count, failures.next_attempt_at.0
-            )
-        },
-        |condition| condition.message.clone(),
-    )
+    let reason = standing_reason(object);
+    standing_condition(object)
+        .filter(|condition| condition.reason == reason.as_str())
+        .map_or_else(
+            || {
+                format!(
+                    "{} Attempt {} failed; the next one is at {}.",
+                    reason.meaning(),
+                    failures.count,
+                    failures.next_attempt_at.0
+                )
+            },
+            |condition| condition.message.clone(),
+        )
 }
 
 /// An error as a sentence.
@@ -562,7 +572,8 @@ mod tests {
             (
                 false,
                 "TokenEndpointUnavailable",
-                "Attempt 3 failed; the next one is at 2027-01-15T08:01:00Z."
+                "The token endpoint could not be reached, did not answer in time, or answered with a server error. \
+                 It is tried again. Attempt 3 failed; the next one is at 2027-01-15T08:01:00Z."
             )
         );
     }

@@ -161,6 +161,7 @@ pub fn stored(mut secret: Secret) -> Secret {
 pub fn failures(count: i32, next: i64) -> Failures {
     Failures {
         count,
+        reason: None,
         last_attempt_at: Time(at(next - 1)),
         next_attempt_at: Time(at(next)),
         credentials_resource_version: credentials().resource_version,

@@ -250,6 +250,50 @@ async fn a_right_that_is_missing_for_a_while_says_nothing_of_the_token() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_right_that_is_missing_for_a_while_does_not_bring_the_next_attempt_forward() {
+    let mut world = World::new();
+    world.endpoint.fail(Some(WRONG_SECRET));
+    world.add("edge", json!({}));
+    world.start_operator();
+    pass(seconds(300)).await;
+    let rejected = || (true, "CredentialsRejected".to_owned());
+    assert_eq!(world.condition("edge", Stalled), rejected());
+    let failures = world.object("edge").status.unwrap().failures;
+
+    world.api.deny(Verb::Get, "secrets", None);
+    world.restart_operator().await;
+    pass(seconds(60)).await;
+    let missing = (true, "RBACMissing".to_owned());
+    assert_eq!(world.condition("edge", Stalled), missing);
+    world.api.allow_all();
+    pass(seconds(60)).await;
+    assert_eq!(world.condition("edge", Stalled), rejected());
+    let status = world.object("edge").status.unwrap();
+    assert_eq!(status.failures, failures);
+    let message = &status.conditions[0].message;
+    assert!(
+        message.contains("client secret") && message.contains("Attempt 4"),
+        "{message}"
+    );
+    assert_eq!(world.endpoint.requests("edge").len(), 4);
+
+    // A spec that is corrected meanwhile is tried as soon as that is possible.
+    world.api.deny(Verb::Get, "secrets", None);
+    world
+        .api
+        .edit::<EdgeCredential>(NAMESPACE, "edge", |object| {
+            object["spec"]["scopes"] = json!(["edge.admin:manage"]);
+        });
+    pass(seconds(60)).await;
+    assert_eq!(world.object("edge").status.unwrap().failures, None);
+    world.endpoint.fail(None);
+    world.api.allow_all();
+    pass(seconds(15)).await;
+    assert_eq!(world.condition("edge", Ready), (true, "TokenValid".into()));
+    assert_eq!(world.endpoint.requests("edge").len(), 5);
+}
+
+#[tokio::test(start_paused = true)]
 async fn attempts_keep_their_pace_though_the_status_cannot_be_written() {
     let mut world = World::new();
     world.endpoint.fail(Some(WRONG_SECRET));

@@ -22,6 +22,9 @@ pub const RENEW_REQUEST_MAX_LENGTH: usize = 64;
 /// Where Sitecore issues tokens.
 pub const DEFAULT_TOKEN_URL: &str = "https://auth.sitecorecloud.io/oauth/token";
 
+/// The longest audience, in characters. It is copied into status.
+pub const AUDIENCE_MAX_LENGTH: usize = 1024;
+
 /// The audience of Sitecore's Experience Edge APIs.
 pub const DEFAULT_AUDIENCE: &str = "https://api.sitecorecloud.io";
 
@@ -100,7 +103,7 @@ pub struct EdgeCredentialSpec {
 
     /// The API that the token is for: the `audience` parameter of the request. The token must name it in `aud`.
     #[serde(default = "default_audience")]
-    #[schemars(length(min = 1, max = 1024))]
+    #[schemars(length(min = 1, max = AUDIENCE_MAX_LENGTH))]
     pub audience: String,
 
     /// The scopes to ask for. None is sent when empty, and the client's default ones are granted.
@@ -329,7 +332,7 @@ pub struct TokenStatus {
     /// When the next token is requested.
     pub renew_at: Time,
     /// The API that the token is for.
-    #[schemars(length(max = 1024))]
+    #[schemars(length(max = AUDIENCE_MAX_LENGTH))]
     pub audience: String,
     /// The granted scopes, separated by spaces.
     #[serde(default, skip_serializing_if = "Option::is_none")]

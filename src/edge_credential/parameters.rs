@@ -9,7 +9,7 @@ use reqwest::Url;
 use crate::{
     api::{
         EdgeCredential, Reason,
-        edge_credential::{STANDARD_PARAMETERS, Source, is_reserved_key},
+        edge_credential::{AUDIENCE_MAX_LENGTH, STANDARD_PARAMETERS, Source, is_reserved_key},
     },
     oauth::{
         RequestParameters,
@@ -97,8 +97,9 @@ pub fn parameters(
             "must be a duration such as 8h or 90m",
         ));
     }
-    if spec.audience.is_empty() {
-        return Err(invalid("spec.audience", "must not be empty"));
+    // It is copied into status, which an API server refuses where it is longer.
+    if !(1..=AUDIENCE_MAX_LENGTH).contains(&spec.audience.chars().count()) {
+        return Err(invalid("spec.audience", "must have 1 to 1024 characters"));
     }
     if STANDARD_PARAMETERS
         .iter()
@@ -148,6 +149,9 @@ fn check_target(object: &EdgeCredential) -> Result<(), SpecProblem> {
                 "must set exactly one of from and value in each entry",
             );
         }
+        if !is_key(&entry.key) {
+            return invalid("spec.target.data", "must name keys that a Secret can have");
+        }
         if !keys.insert(&entry.key) {
             return invalid("spec.target.data", "must not name a key twice");
         }
@@ -175,6 +179,14 @@ fn check_target(object: &EdgeCredential) -> Result<(), SpecProblem> {
         return invalid("spec.target.annotations", "must not use a reserved key");
     }
     Ok(())
+}
+
+/// Whether a Secret can have such a key. Asked before a token is requested that could not be written.
+fn is_key(key: &str) -> bool {
+    (1..=253).contains(&key.len())
+        && key
+            .bytes()
+            .all(|b| b.is_ascii_alphanumeric() || b"-._".contains(&b))
 }
 
 #[cfg(test)]
@@ -260,6 +272,7 @@ mod tests {
                 "spec.target.name",
             ),
             (json!({"audience": ""}), "spec.audience"),
+            (json!({"audience": "é".repeat(1025)}), "spec.audience"),
             (json!({"target": {"data": []}}), "spec.target.data"),
             (
                 json!({"target": {"data": [{"key": "scope", "from": "Scope"}]}}),
@@ -275,6 +288,10 @@ mod tests {
             ),
             (
                 json!({"target": {"data": [token, {"key": "token", "value": "x"}]}}),
+                "spec.target.data",
+            ),
+            (
+                json!({"target": {"data": [token, {"key": "a/b", "value": "x"}]}}),
                 "spec.target.data",
             ),
         ];

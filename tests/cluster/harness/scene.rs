@@ -29,6 +29,10 @@ pub struct Setup {
     pub cluster_wide: bool,
     /// More values for the chart, as for `helm --set`.
     pub values: Vec<(&'static str, String)>,
+    /// More variables for the operator's environment.
+    pub env: Vec<(&'static str, String)>,
+    /// More token origins that the operator may send client secrets to.
+    pub origins: Vec<String>,
     /// Starts the operator.
     pub start: bool,
     /// Makes a control plane for this scene alone, whose servers may be stopped.
@@ -41,6 +45,8 @@ impl Default for Setup {
             namespaces: 1,
             cluster_wide: false,
             values: Vec::new(),
+            env: Vec::new(),
+            origins: Vec::new(),
             start: true,
             own_control_plane: false,
         }
@@ -153,7 +159,8 @@ impl Setup {
         let mut values = self.values.clone();
         values.push(("crds.install", "false".to_owned()));
         values.push(("log.filter", "debug".to_owned()));
-        values.push(("allowedTokenOrigins", format!("{{{}}}", sitecore.url())));
+        let origins = [&[sitecore.url().to_owned()], &*self.origins].concat();
+        values.push(("allowedTokenOrigins", format!("{{{}}}", origins.join(","))));
         if !self.cluster_wide {
             let names: Vec<_> = namespaces
                 .iter()
@@ -193,6 +200,8 @@ impl Setup {
         let mut env: Vec<_> = variables
             .map(|variable| (variable.name, variable.value.unwrap_or_default()))
             .collect();
+        let more = self.env.iter();
+        env.extend(more.map(|(variable, value)| ((*variable).to_owned(), value.clone())));
         env.push((
             "KUBECONFIG".to_owned(),
             kubeconfig.to_string_lossy().into_owned(),

@@ -25,8 +25,8 @@ use super::Sitecore;
 pub enum Certificate {
     /// For `localhost`, and valid.
     Valid,
-    /// For another host.
-    WrongName,
+    /// For this other host.
+    WrongName(&'static str),
     /// Expired in the year 2001.
     Expired,
     /// Valid from the year 4000 on.
@@ -144,7 +144,7 @@ fn identity(
     let issuer = Issuer::new(authority, authority_key);
 
     let host = match certificate {
-        Certificate::WrongName => "elsewhere.example",
+        Certificate::WrongName(host) => host,
         _ => "localhost",
     };
     let mut params = CertificateParams::new([host.to_owned()])?;

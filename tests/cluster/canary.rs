@@ -273,11 +273,15 @@ async fn marked_secrets_tokens_and_server_texts_appear_in_nothing_that_is_put_ou
         values: vec![
             ("log.filter", "trace".to_owned()),
             ("log.format", "json".to_owned()),
+            (
+                "extraEnv[0].name",
+                "EDGE_CREDENTIAL_TOKEN_CA_FILE".to_owned(),
+            ),
+            (
+                "extraEnv[0].value",
+                authority.to_string_lossy().into_owned(),
+            ),
         ],
-        env: vec![(
-            "EDGE_CREDENTIAL_TOKEN_CA_FILE",
-            authority.to_string_lossy().into_owned(),
-        )],
         origins: origins.chain([tls.url()]).collect(),
         ..Setup::default()
     };

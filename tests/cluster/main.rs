@@ -13,6 +13,7 @@ mod healing;
 mod lifecycle;
 mod outage;
 mod process;
+mod proxy;
 mod refusals;
 mod requests;
 mod schema;

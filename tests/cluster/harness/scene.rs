@@ -29,8 +29,6 @@ pub struct Setup {
     pub cluster_wide: bool,
     /// More values for the chart, as for `helm --set`.
     pub values: Vec<(&'static str, String)>,
-    /// More variables for the operator's environment.
-    pub env: Vec<(&'static str, String)>,
     /// More token origins that the operator may send client secrets to.
     pub origins: Vec<String>,
     /// Starts the operator.
@@ -45,7 +43,6 @@ impl Default for Setup {
             namespaces: 1,
             cluster_wide: false,
             values: Vec::new(),
-            env: Vec::new(),
             origins: Vec::new(),
             start: true,
             own_control_plane: false,
@@ -200,8 +197,6 @@ impl Setup {
         let mut env: Vec<_> = variables
             .map(|variable| (variable.name, variable.value.unwrap_or_default()))
             .collect();
-        let more = self.env.iter();
-        env.extend(more.map(|(variable, value)| ((*variable).to_owned(), value.clone())));
         env.push((
             "KUBECONFIG".to_owned(),
             kubeconfig.to_string_lossy().into_owned(),

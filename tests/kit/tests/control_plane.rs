@@ -219,13 +219,14 @@ async fn kubectl_and_the_server_know_their_version() -> TestResult {
 }
 
 #[tokio::test]
-async fn objects_survive_a_restart_of_the_api_server_and_nothing_is_left_behind() -> TestResult {
+async fn servers_can_be_stopped_frozen_and_out_of_space_and_nothing_is_lost_or_left_behind()
+-> TestResult {
     let control_plane = ControlPlane::start().await?;
     let client = control_plane.admin_client().await?;
     create_namespace(&client, "before").await?;
 
     control_plane.stop_api_server()?;
-    let namespaces = Api::<Namespace>::all(client);
+    let namespaces = Api::<Namespace>::all(client.clone());
     assert!(namespaces.get("before").await.is_err());
     assert!(control_plane.stop_api_server().is_err());
     control_plane.start_api_server().await?;
@@ -240,6 +241,16 @@ async fn objects_survive_a_restart_of_the_api_server_and_nothing_is_left_behind(
         control_plane.resume(server)?;
         namespaces.list(&everything).await?;
     }
+
+    control_plane.fill_etcd().await?;
+    let refusal = create_namespace(&client, "after").await.unwrap_err();
+    assert!(
+        matches!(&refusal, kube::Error::Api(status) if status.code == 500),
+        "{refusal}"
+    );
+    namespaces.get("before").await?;
+    control_plane.free_etcd().await?;
+    create_namespace(&client, "after").await?;
 
     let folder = control_plane.folder().to_owned();
     drop(control_plane);

@@ -126,6 +126,14 @@ pub enum Error {
         /// Why not.
         source: Box<kube::Error>,
     },
+    /// etcd refused a request, or did not answer.
+    #[error("cannot {action} in etcd")]
+    Etcd {
+        /// What was to be done.
+        action: String,
+        /// Why not.
+        source: reqwest::Error,
+    },
     /// A command line tool could not be started.
     #[error("cannot run {tool}")]
     RunTool {

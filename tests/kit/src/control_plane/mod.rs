@@ -19,6 +19,7 @@ mod audit;
 mod binaries;
 mod certificates;
 mod error;
+mod etcd;
 mod kubeconfig;
 mod port;
 mod run_folder;

@@ -181,7 +181,7 @@ impl Setup {
         ]
     }
 
-    fn etcd_url(&self) -> String {
+    pub(super) fn etcd_url(&self) -> String {
         format!("http://127.0.0.1:{}", self.etcd_port)
     }
 

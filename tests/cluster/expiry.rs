@@ -25,6 +25,9 @@ const ROUNDING: Duration = Duration::from_secs(2);
 /// How late a renewal may be on a machine that is busy with other tests.
 const SLACK: Duration = Duration::from_secs(3);
 
+/// How long the operator may take after a pause, on such a machine.
+const AWAKE: Duration = Duration::from_secs(10);
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_reader_never_sees_an_expired_or_torn_token_and_each_renewal_costs_one_request() {
     let scene = Scene::new("expiry", 2).await;
@@ -88,6 +91,42 @@ async fn a_reader_never_sees_an_expired_or_torn_token_and_each_renewal_costs_one
     let renewals = u32::try_from(requests.len()).unwrap() - 1;
     assert!((EARLIEST_RENEWAL - ROUNDING) * renewals <= OBSERVED + SLACK);
     assert!((LATEST_RENEWAL + SLACK) * (renewals + 1) >= OBSERVED);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn after_a_pause_of_the_process_longer_than_a_lifetime_one_request_brings_a_valid_token() {
+    let mut scene = Scene::new("pause", 1).await;
+    scene.sitecore.set_lifetime(CLIENT, LIFETIME);
+    let shop = &scene.namespaces[0];
+    shop.create_credentials().await;
+    shop.create_ready("edge").await;
+    let before = text(&shop.secret("edge").await, "access_token");
+    // Renewed but once while this test looks.
+    scene
+        .sitecore
+        .set_lifetime(CLIENT, Duration::from_hours(24));
+
+    scene.operator.process().signal("STOP").unwrap();
+    tokio::time::sleep(LIFETIME * 3 / 2).await;
+    let expired = scene.sitecore.verify(&before);
+    assert!(expired.is_err(), "nobody renewed it");
+    scene.operator.process().signal("CONT").unwrap();
+    let start = Instant::now();
+    let shop = &scene.namespaces[0];
+    let target = shop
+        .secret_that("edge", "is renewed", |secret| {
+            text(secret, "access_token") != before
+        })
+        .await;
+    let took = start.elapsed();
+    assert!(took < AWAKE, "it took {took:?}");
+    scene
+        .sitecore
+        .verify(&text(&target, "access_token"))
+        .expect("a valid token");
+    shop.ready("edge").await;
+    assert_eq!(scene.sitecore.requests(CLIENT), 2);
+    assert!(scene.operator.process().is_running());
 }
 
 /// What a reader saw of one Secret.

@@ -1,9 +1,14 @@
 //! From an EdgeCredential to a Secret, and to its end, in each way of installing the chart.
 
+use std::time::{Duration, Instant};
+
 use edge_credential_operator::api::EdgeCredential;
 use kube::Resource;
 
 use crate::harness::*;
+
+/// How many objects a namespace has that is full of them.
+const CROWD: usize = 20;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_edge_credential_becomes_a_secret_that_goes_with_it() {
@@ -202,6 +207,46 @@ async fn a_namespace_can_be_deleted_and_the_others_are_served_as_before() {
     other.delete_secret("edge-admin").await;
     other.secret_that("edge-admin", "is back", |_| true).await;
     assert_eq!(scene.sitecore.requests(CLIENT), 1);
+    assert!(scene.operator.process().is_running());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_namespace_full_of_objects_is_deleted_with_no_request_and_no_storm_of_events() {
+    let mut scene = Scene::new("crowd", 1).await;
+    let shop = &scene.namespaces[0];
+    shop.create_credentials().await;
+    for number in 0..CROWD {
+        let mut object = shop.edge_credential(&format!("edge-{number}"));
+        object.spec.scopes = vec![format!("scope-{number}")];
+        shop.create_object(&object).await;
+    }
+    for number in 0..CROWD {
+        shop.ready(&format!("edge-{number}")).await;
+    }
+    let events = || {
+        let all = scene.audit_events().into_iter();
+        let events = all.filter(|event| event.resource == "events" && event.verb == "create");
+        events.count()
+    };
+    shop.until(
+        PATIENCE,
+        "the Events of the beginning are told",
+        async || (events() == CROWD).then_some(()),
+    )
+    .await;
+
+    let start = Instant::now();
+    kubectl(
+        &scene,
+        &["delete", "namespace", &shop.name, "--timeout=60s"],
+    )
+    .await;
+    let took = start.elapsed();
+    assert!(took < Duration::from_secs(30), "it took {took:?}");
+    // An Event takes a second, where many wait.
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    assert_eq!(events() - CROWD, 0, "Events of an end that was wanted");
+    assert_eq!(scene.sitecore.requests(CLIENT), CROWD as u64);
     assert!(scene.operator.process().is_running());
 }
 

@@ -14,6 +14,7 @@ mod lifecycle;
 mod outage;
 mod process;
 mod proxy;
+mod races;
 mod refusals;
 mod requests;
 mod schema;

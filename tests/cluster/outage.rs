@@ -1,60 +1,282 @@
-//! An API server that goes away and comes back.
+//! What the operator stands on goes away and comes back: the API server, and etcd behind it. The operator never ends by
+//! itself, and requests no token that it can do without.
+//!
+//! Each test has a control plane to itself.
 
 use std::time::Duration;
 
-use kit::control_plane::Server;
+use edge_credential_operator::api::edge_credential::RENEW_REQUESTED_AT;
+use k8s_openapi::api::core::v1::ConfigMap;
+use kit::control_plane::{ControlPlane, Server};
 use kit::sitecore::Scenario;
+use kube::Api;
+use kube::api::{DeleteParams, ObjectMeta, PostParams};
 
 use crate::harness::*;
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_token_that_comes_while_the_api_server_is_away_is_written_when_it_is_back() {
+/// The lifetime of a token that falls due in an outage: after 12.3 to 13.3 s.
+const SHORT: Duration = Duration::from_secs(20);
+
+/// The lifetime of all others.
+const DAY: Duration = Duration::from_hours(24);
+
+/// From a short token's issue until it is certainly due, and has not expired for long.
+const DUE: Duration = Duration::from_secs(18);
+
+/// Long enough for several tries to write.
+const SEVERAL_TRIES: Duration = Duration::from_secs(20);
+
+async fn scene(name: &str) -> Scene {
     let setup = Setup {
         own_control_plane: true,
         ..Setup::default()
     };
-    let mut scene = setup.scene("outage").await;
+    let scene = setup.scene(name).await;
+    scene.namespaces[0].create_credentials().await;
+    scene
+}
+
+/// Creates one EdgeCredential whose token falls due in [`DUE`], after which its tokens live for a day, and one whose
+/// token is not due.
+async fn one_due_soon_and_one_not(scene: &Scene) {
     let shop = &scene.namespaces[0];
-    shop.create_credentials().await;
+    let mut idle = shop.edge_credential("idle");
+    idle.spec.scopes = vec!["edge.token:manage".to_owned()];
+    shop.create_object(&idle).await;
+    shop.ready("idle").await;
+    scene.sitecore.set_lifetime(CLIENT, SHORT);
+    shop.create_ready("due").await;
+    scene.sitecore.set_lifetime(CLIENT, DAY);
+}
 
-    // The answer comes when there is nobody to store it.
-    let slow = Scenario::Delay(Duration::from_secs(2));
-    scene.sitecore.next(CLIENT, 1, slow.clone());
-    shop.create_object(&shop.edge_credential("crash")).await;
-    requested(&scene, 1).await;
-    scene.control_plane.stop_api_server().unwrap();
-    tokio::time::sleep(Duration::from_secs(4)).await;
-    assert_eq!(scene.operator.get("/livez").await.unwrap().0, 200);
-    assert_eq!(scene.operator.get("/readyz").await.unwrap().0, 200);
-    scene.control_plane.start_api_server().await.unwrap();
-    shop.ready("crash").await;
-    assert_eq!(scene.sitecore.requests(CLIENT), 1);
-
-    // The same with an API server that accepts connections and does not answer.
-    scene.sitecore.next(CLIENT, 1, slow);
-    let mut object = shop.edge_credential("freeze");
-    object.spec.scopes = vec!["edge.admin:manage".to_owned()];
-    shop.create_object(&object).await;
-    requested(&scene, 2).await;
-    scene.control_plane.pause(Server::ApiServer).unwrap();
-    tokio::time::sleep(Duration::from_secs(4)).await;
-    scene.control_plane.resume(Server::ApiServer).unwrap();
-    shop.ready("freeze").await;
-    assert_eq!(scene.sitecore.requests(CLIENT), 2);
-
-    // The watches are at work again.
-    for name in ["crash", "freeze"] {
+/// What has to be so after an outage in which a token fell due: it is renewed, with so many requests from the beginning,
+/// and the operator still runs, and acts on changes.
+async fn has_caught_up(scene: &mut Scene, token: &str, requests: u64) {
+    let shop = &scene.namespaces[0];
+    new_token(shop, "due", token).await;
+    shop.object_that("due", "is content", |object| {
+        object.status.as_ref().unwrap().failures.is_none()
+    })
+    .await;
+    shop.ready("due").await;
+    for name in ["due", "idle"] {
         shop.delete_secret(name).await;
-        shop.secret_that(name, "is back", |_| true).await;
+        let target = shop.secret_that(name, "is back", |_| true).await;
+        let token = text(&target, "access_token");
+        scene.sitecore.verify(&token).expect("a valid token");
     }
-    assert_eq!(scene.sitecore.requests(CLIENT), 2);
+    assert_eq!(scene.sitecore.requests(CLIENT), requests);
     assert!(scene.operator.process().is_running());
 }
 
-async fn requested(scene: &Scene, requests: u64) {
-    scene.namespaces[0]
-        .until(PATIENCE, "the request is under way", async || {
-            (scene.sitecore.requests(CLIENT) == requests).then_some(())
+/// The token in the target of the object that falls due.
+async fn due_token(scene: &Scene) -> String {
+    text(&scene.namespaces[0].secret("due").await, "access_token")
+}
+
+/// Waits for a token other than this one.
+async fn new_token(shop: &Namespace, name: &str, token: &str) -> String {
+    let target = shop
+        .secret_that(name, "has a new token", |secret| {
+            text(secret, "access_token") != token
         })
         .await;
+    text(&target, "access_token")
+}
+
+/// Asks for a renewal whose token comes two seconds later, and returns when the request is under way.
+async fn request_slowly(scene: &Scene, name: &str, value: &str) {
+    let slow = Scenario::Delay(Duration::from_secs(2));
+    scene.sitecore.next(CLIENT, 1, slow);
+    let shop = &scene.namespaces[0];
+    let requests = scene.sitecore.requests(CLIENT) + 1;
+    shop.annotate(name, RENEW_REQUESTED_AT, value).await;
+    shop.until(PATIENCE, "the request is under way", async || {
+        (scene.sitecore.requests(CLIENT) == requests).then_some(())
+    })
+    .await;
+}
+
+async fn is_alive(scene: &Scene) {
+    assert_eq!(scene.operator.get("/livez").await.unwrap().0, 200);
+    assert_eq!(scene.operator.get("/readyz").await.unwrap().0, 200);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn restarts_of_the_api_server_cost_no_request() {
+    let mut scene = scene("restarts").await;
+    let shop = &scene.namespaces[0];
+    for number in 0..20 {
+        let mut object = shop.edge_credential(&format!("edge-{number}"));
+        object.spec.scopes = vec![format!("scope-{number}")];
+        shop.create_object(&object).await;
+    }
+    for number in 0..20 {
+        shop.ready(&format!("edge-{number}")).await;
+    }
+    for _ in 0..3 {
+        scene.control_plane.restart_api_server().await.unwrap();
+        shop.delete_secret("edge-0").await;
+        shop.secret_that("edge-0", "is back", |_| true).await;
+        assert_eq!(scene.sitecore.requests(CLIENT), 20);
+    }
+    assert!(scene.operator.process().is_running());
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Away {
+    Stopped,
+    Frozen,
+    EtcdFrozen,
+}
+
+impl Away {
+    fn begin(self, control_plane: &ControlPlane) {
+        match self {
+            Self::Stopped => control_plane.stop_api_server(),
+            Self::Frozen => control_plane.pause(Server::ApiServer),
+            Self::EtcdFrozen => control_plane.pause(Server::Etcd),
+        }
+        .unwrap();
+    }
+
+    async fn end(self, control_plane: &ControlPlane) {
+        match self {
+            Self::Stopped => control_plane.start_api_server().await,
+            Self::Frozen => control_plane.resume(Server::ApiServer),
+            Self::EtcdFrozen => control_plane.resume(Server::Etcd),
+        }
+        .unwrap();
+    }
+}
+
+async fn while_it_is_away_nothing_is_requested_and_afterwards_what_fell_due(
+    name: &str,
+    away: Away,
+) {
+    let mut scene = scene(name).await;
+    one_due_soon_and_one_not(&scene).await;
+    let token = due_token(&scene).await;
+    away.begin(&scene.control_plane);
+    tokio::time::sleep(DUE).await;
+    is_alive(&scene).await;
+    assert_eq!(scene.sitecore.requests(CLIENT), 2);
+    away.end(&scene.control_plane).await;
+    has_caught_up(&mut scene, &token, 3).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn while_the_api_server_is_stopped_nothing_is_requested_and_afterwards_what_fell_due() {
+    while_it_is_away_nothing_is_requested_and_afterwards_what_fell_due("stopped", Away::Stopped)
+        .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn while_the_api_server_is_frozen_nothing_is_requested_and_afterwards_what_fell_due() {
+    while_it_is_away_nothing_is_requested_and_afterwards_what_fell_due("frozen", Away::Frozen)
+        .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn while_etcd_is_frozen_nothing_is_requested_and_afterwards_what_fell_due() {
+    let away = Away::EtcdFrozen;
+    while_it_is_away_nothing_is_requested_and_afterwards_what_fell_due("etcd", away).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_token_that_comes_while_nobody_can_store_it_is_written_afterwards() {
+    let mut scene = scene("in-flight").await;
+    let shop = &scene.namespaces[0];
+    shop.create_ready("edge").await;
+    let mut token = text(&shop.secret("edge").await, "access_token");
+    for (requests, away) in (2..).zip([Away::Stopped, Away::Frozen, Away::EtcdFrozen]) {
+        request_slowly(&scene, "edge", &format!("{away:?}")).await;
+        away.begin(&scene.control_plane);
+        tokio::time::sleep(Duration::from_secs(4)).await;
+        away.end(&scene.control_plane).await;
+        token = new_token(shop, "edge", &token).await;
+        shop.ready("edge").await;
+        assert_eq!(scene.sitecore.requests(CLIENT), requests, "{away:?}");
+    }
+    assert!(scene.operator.process().is_running());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn while_etcd_is_out_of_space_tokens_stay_in_memory_and_only_their_writes_are_repeated() {
+    let mut scene = scene("no-space").await;
+    let shop = &scene.namespaces[0];
+    let mut object = shop.edge_credential("asked");
+    object.spec.scopes = vec!["edge.admin:manage".to_owned()];
+    shop.create_object(&object).await;
+    shop.ready("asked").await;
+    one_due_soon_and_one_not(&scene).await;
+    let token = due_token(&scene).await;
+    let asked = text(&shop.secret("asked").await, "access_token");
+    request_slowly(&scene, "asked", "now").await;
+    scene.control_plane.fill_etcd().await.unwrap();
+
+    tokio::time::sleep(DUE + SEVERAL_TRIES).await;
+    is_alive(&scene).await;
+    let written = shop.secrets.delete("idle", &DeleteParams::default()).await;
+    assert!(written.is_err(), "etcd accepts writes");
+    let tries = scene.audit_events().into_iter();
+    let tries = tries
+        .filter(|event| event.resource == "secrets" && event.verb == "update" && event.code == 500);
+    assert!(tries.count() >= 4, "two objects, two tries each");
+    assert_eq!(scene.sitecore.requests(CLIENT), 5);
+
+    scene.control_plane.free_etcd().await.unwrap();
+    new_token(shop, "asked", &asked).await;
+    has_caught_up(&mut scene, &token, 5).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn watches_that_expired_are_begun_anew_and_cost_no_request() {
+    let mut scene = scene("expired").await;
+    let shop = &scene.namespaces[0];
+    for name in ["one", "two"] {
+        shop.create_ready(name).await;
+    }
+    // What happens while the operator doesn't look, and the API server forgets before it looks again.
+    scene.operator.process().signal("STOP").unwrap();
+    let shop = &scene.namespaces[0];
+    shop.delete_secret("one").await;
+    shop.delete_object("two").await;
+    scene.control_plane.restart_api_server().await.unwrap();
+    let others = Api::<ConfigMap>::namespaced(scene.client.clone(), &shop.name);
+    let other = ConfigMap {
+        metadata: ObjectMeta {
+            generate_name: Some("other-".to_owned()),
+            ..ObjectMeta::default()
+        },
+        ..ConfigMap::default()
+    };
+    for _ in 0..20 {
+        others.create(&PostParams::default(), &other).await.unwrap();
+    }
+    let seen = scene.audit_events().len();
+    scene.operator.process().signal("CONT").unwrap();
+
+    let shop = &scene.namespaces[0];
+    shop.secret_that("one", "is back", |_| true).await;
+    shop.until(PATIENCE, "a watch is told that it expired", async || {
+        let log = scene.operator.log();
+        log.contains("the watch ended with HTTP 410").then_some(())
+    })
+    .await;
+    shop.until(PATIENCE, "all is listed again, in pages", async || {
+        let events = scene.audit_events();
+        let lists = events[seen..]
+            .iter()
+            .filter(|event| event.verb == "list" && event.uri.contains("limit=500"));
+        (lists.count() >= 2).then_some(())
+    })
+    .await;
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    assert_eq!(
+        scene.sitecore.requests(CLIENT),
+        1,
+        "equal inputs, one token"
+    );
+    assert!(scene.operator.process().is_running());
 }

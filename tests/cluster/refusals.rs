@@ -4,10 +4,10 @@
 use std::time::{Duration, Instant};
 
 use edge_credential_operator::api::{ConditionType, EdgeCredential, Reason};
-use k8s_openapi::api::rbac::v1::Role;
+use k8s_openapi::api::rbac::v1::{Role, RoleBinding};
 use kit::sitecore::Scenario;
 use kube::Api;
-use kube::api::{ListParams, PostParams};
+use kube::api::{DeleteParams, ListParams, PostParams};
 
 use crate::harness::*;
 
@@ -557,4 +557,149 @@ async fn set_verbs(scene: &Scene, verbs: &[&str]) {
         .replace(&name, &PostParams::default(), role)
         .await
         .unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_write_that_a_quota_forbids_is_repeated_and_the_token_is_not_requested_again() {
+    let mut scene = Scene::new("quota", 1).await;
+    let shop = &scene.namespaces[0];
+    shop.create_credentials().await;
+    // One Secret is there.
+    allow_secrets(&scene, 1).await;
+    shop.until(PATIENCE, "the quota is in force", async || {
+        let trial = ["create", "secret", "generic", "trial", "-n", &shop.name];
+        let created = scene.control_plane.kubectl(&trial).await;
+        if created.is_ok() {
+            shop.delete_secret("trial").await;
+        }
+        created.is_err().then_some(())
+    })
+    .await;
+
+    shop.create_object(&shop.edge_credential("edge")).await;
+    let words = ["\"edge\"", "cannot be written", "403", "Attempt 1"];
+    is_told(
+        shop,
+        "edge",
+        Reason::TargetWriteForbidden,
+        Next::Operator,
+        &words,
+    )
+    .await;
+    shop.object_that("edge", "has tried again", |object| {
+        let failures = object.status.as_ref().unwrap().failures.as_ref();
+        failures.is_some_and(|failures| failures.count == 2)
+    })
+    .await;
+    assert_eq!(scene.sitecore.requests(CLIENT), 1);
+
+    allow_secrets(&scene, 2).await;
+    shop.ready("edge").await;
+    assert_eq!(scene.sitecore.requests(CLIENT), 1);
+    assert!(scene.operator.process().is_running());
+}
+
+/// Limits the Secrets of the scene's namespace, in which there is one. The controller that counts what is used isn't at
+/// work here, so the count is given too.
+async fn allow_secrets(scene: &Scene, number: u32) {
+    let namespace = &scene.namespaces[0].name;
+    let quota = format!(
+        "
+apiVersion: v1
+kind: ResourceQuota
+metadata: {{name: secrets, namespace: {namespace}}}
+spec: {{hard: {{count/secrets: '{number}'}}}}
+"
+    );
+    scene.control_plane.apply(&quota).await.unwrap();
+    let status = format!(
+        r#"{{"status": {{"hard": {{"count/secrets": "{number}"}}, "used": {{"count/secrets": "1"}}}}}}"#
+    );
+    let patch = [
+        "patch",
+        "resourcequota",
+        "secrets",
+        "--subresource=status",
+        "--type=merge",
+        "-n",
+        namespace,
+        "-p",
+        &status,
+    ];
+    scene.control_plane.kubectl(&patch).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn rights_taken_away_in_one_namespace_stop_its_objects_only_and_until_they_are_given_back() {
+    let mut scene = Scene::new("revoked", 2).await;
+    let [shop, other] = &scene.namespaces[..] else {
+        panic!("two namespaces");
+    };
+    for namespace in [shop, other] {
+        namespace.create_credentials().await;
+        let mut object = namespace.edge_credential("edge");
+        // Else they would share a token.
+        object.spec.scopes = vec![namespace.name.clone()];
+        namespace.create_object(&object).await;
+        namespace.ready("edge").await;
+    }
+    let bindings = Api::<RoleBinding>::namespaced(scene.client.clone(), &shop.name);
+    let mut binding = bindings.list(&ListParams::default()).await.unwrap().items;
+    let mut binding = binding.pop().expect("the chart's RoleBinding");
+    let name = binding.metadata.name.clone().unwrap();
+    bindings
+        .delete(&name, &DeleteParams::default())
+        .await
+        .unwrap();
+    let may_i = [
+        "auth",
+        "can-i",
+        "get",
+        "secrets",
+        "-n",
+        &shop.name,
+        "--as",
+        &scene.operator.user,
+    ];
+    shop.until(PATIENCE, "the rights are gone", async || {
+        // kubectl fails where the answer is no.
+        let answer = scene.control_plane.kubectl(&may_i).await;
+        answer.is_err().then_some(())
+    })
+    .await;
+
+    for namespace in [shop, other] {
+        namespace
+            .annotate("edge", "edgecredentials.io/renew-requested-at", "now")
+            .await;
+    }
+    other
+        .object_that("edge", "is renewed", |object| {
+            let status = object.status.as_ref().unwrap();
+            status.last_handled_renew_request.is_some()
+        })
+        .await;
+    shop.until(PATIENCE, "the operator has tried twice", async || {
+        let refused = scene.audit_events().into_iter().filter(|event| {
+            event.code == 403 && event.namespace == shop.name && event.verb == "patch"
+        });
+        (refused.count() >= 2).then_some(())
+    })
+    .await;
+    let handled = |object: &EdgeCredential| {
+        let status = object.status.as_ref().unwrap();
+        status.last_handled_renew_request.is_some()
+    };
+    assert!(!handled(&shop.object("edge").await));
+    assert_eq!(scene.sitecore.requests(CLIENT), 3, "two at first, and one");
+
+    binding.metadata.resource_version = None;
+    bindings
+        .create(&PostParams::default(), &binding)
+        .await
+        .unwrap();
+    let object = shop.object_that("edge", "is renewed", handled).await;
+    assert_eq!(condition(&object, ConditionType::Stalled).status, "False");
+    assert_eq!(scene.sitecore.requests(CLIENT), 4);
+    assert!(scene.operator.process().is_running());
 }

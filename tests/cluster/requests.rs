@@ -266,3 +266,40 @@ async fn equal_inputs_in_any_namespace_cost_one_request() {
     tokio::time::sleep(A_WHILE).await;
     assert_eq!(scene.sitecore.total_requests(), 5);
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_restart_with_300_objects_costs_no_request() {
+    const OBJECTS: u64 = 300;
+    let mut scene = Scene::new("fleet", 3).await;
+    for namespace in &scene.namespaces {
+        namespace.create_credentials().await;
+    }
+    let all: Vec<_> = (0..OBJECTS)
+        .map(|number| (number as usize % 3, format!("edge-{number}")))
+        .collect();
+    for (namespace, name) in &all {
+        let namespace = &scene.namespaces[*namespace];
+        let mut object = namespace.edge_credential(name);
+        // Inputs of its own: each needs a token.
+        object.spec.scopes = vec![name.clone()];
+        namespace.create_object(&object).await;
+    }
+    for (namespace, name) in &all {
+        scene.namespaces[*namespace].ready(name).await;
+    }
+    assert_eq!(scene.sitecore.requests(CLIENT), OBJECTS);
+
+    scene.operator.kill();
+    scene.operator.start().await;
+    let series = "edgecredential_reconciliations_total{outcome=\"Success\"} ";
+    scene.namespaces[0]
+        .until(PATIENCE, "all have been looked at", async || {
+            let metrics = scene.operator.get("/metrics").await.ok()?.1;
+            let line = metrics.lines().find_map(|line| line.strip_prefix(series))?;
+            (line.parse::<u64>().ok()? >= OBJECTS).then_some(())
+        })
+        .await;
+    tokio::time::sleep(A_WHILE).await;
+    assert_eq!(scene.sitecore.requests(CLIENT), OBJECTS);
+    assert!(scene.operator.process().is_running());
+}

@@ -2,6 +2,8 @@
 
 use std::ops::Deref;
 use std::path::Path;
+use std::sync::{Mutex, PoisonError};
+use std::thread;
 
 use edge_credential_operator::api::EdgeCredential;
 use k8s_openapi::api::apps::v1::Deployment;
@@ -33,7 +35,7 @@ pub struct Setup {
     pub origins: Vec<String>,
     /// Starts the operator.
     pub start: bool,
-    /// Makes a control plane for this scene alone, whose servers may be stopped.
+    /// Gives the scene a control plane to itself, whose servers may be stopped. They must run again when it ends.
     pub own_control_plane: bool,
 }
 
@@ -68,8 +70,37 @@ pub struct Scene {
 pub enum Plane {
     /// Shared: its servers must not be stopped.
     Shared(&'static ControlPlane),
-    /// This scene's own.
-    Own(Box<ControlPlane>),
+    /// This scene's own, for as long as it lasts.
+    Own(Option<Box<ControlPlane>>),
+}
+
+/// Control planes that were some scene's own and are free now. Each costs seconds and 400 MB.
+static FREE: Mutex<Vec<ControlPlane>> = Mutex::new(Vec::new());
+
+impl Plane {
+    async fn own() -> Self {
+        let free = FREE.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        let control_plane = match free {
+            Some(control_plane) => control_plane,
+            None => {
+                let control_plane = ControlPlane::start().await.unwrap();
+                install_crd(&control_plane).await;
+                control_plane
+            }
+        };
+        Self::Own(Some(Box::new(control_plane)))
+    }
+}
+
+impl Drop for Plane {
+    fn drop(&mut self) {
+        let Self::Own(own) = self else { return };
+        // After a failure nobody knows how it was left, and its folder is kept for a look.
+        if let Some(control_plane) = own.take().filter(|_| !thread::panicking()) {
+            let mut free = FREE.lock().unwrap_or_else(PoisonError::into_inner);
+            free.push(*control_plane);
+        }
+    }
 }
 
 impl Deref for Plane {
@@ -78,7 +109,7 @@ impl Deref for Plane {
     fn deref(&self) -> &ControlPlane {
         match self {
             Self::Shared(control_plane) => control_plane,
-            Self::Own(control_plane) => control_plane,
+            Self::Own(control_plane) => control_plane.as_ref().expect("it's not dropped yet"),
         }
     }
 }
@@ -107,9 +138,7 @@ impl Setup {
     /// Sets the scene.
     pub async fn scene(self, name: &str) -> Scene {
         let control_plane = if self.own_control_plane {
-            let control_plane = ControlPlane::start().await.unwrap();
-            install_crd(&control_plane).await;
-            Plane::Own(Box::new(control_plane))
+            Plane::own().await
         } else {
             Plane::Shared(prepared().await)
         };

@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help build test lint deny fuzz mutants demo controlplane stand-in generate
+.PHONY: help build test soak lint deny fuzz mutants demo controlplane stand-in generate
 
 DENY_VERSION := 0.20.2
 DENY := .cache/tools/cargo-deny-$(DENY_VERSION)/bin/cargo-deny
@@ -20,6 +20,10 @@ demo: ## Watch tokens being requested, mounted and renewed on a local control pl
 
 test: controlplane ## Run all tests, also those on a real API server
 	cargo test --workspace
+
+soak: controlplane ## Let all go wrong for SOAK=20m (or 24h): report expired seconds, needless tokens, memory
+	cargo build --release --bin edge-credential-operator
+	cargo run -p kit --bin soak
 
 lint: ## Check the formatting, and lint with warnings denied
 	cargo fmt --all --check

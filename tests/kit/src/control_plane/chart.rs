@@ -1,4 +1,4 @@
-//! Rendering a Helm chart, without a cluster.
+//! Rendering a Helm chart, without a cluster, and choosing from it.
 
 use std::{path::Path, process::Stdio};
 
@@ -32,4 +32,31 @@ pub fn render(
         .stdin(Stdio::null())
         .output();
     tools::check("helm", &args, result)
+}
+
+/// The documents of these kinds.
+pub fn select(manifests: &str, wanted: impl Fn(&str) -> bool) -> String {
+    manifests
+        .split("\n---")
+        .filter(|document| {
+            let kind = document
+                .lines()
+                .find_map(|line| line.strip_prefix("kind: "));
+            kind.is_some_and(|kind| wanted(kind.trim()))
+        })
+        .collect::<Vec<_>>()
+        .join("\n---")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_documents_of_the_wanted_kinds_are_taken() {
+        let manifests = "---\n# Source: a\nkind: Role\nrules:\n  kind: x\n---\nkind: Service\n---\nkind: Role\n";
+        let selected = select(manifests, |kind| kind == "Role");
+        assert_eq!(selected.matches("kind: Role").count(), 2);
+        assert!(!selected.contains("Service"));
+    }
 }

@@ -203,6 +203,11 @@ impl ControlPlane {
         self.folder.path()
     }
 
+    /// Keeps the folder when the control plane goes, for a look at the logs.
+    pub fn keep_folder(&self) {
+        self.folder.keep();
+    }
+
     /// A kubeconfig that may do anything.
     pub fn admin_kubeconfig(&self) -> PathBuf {
         self.setup.admin_kubeconfig()

@@ -2,15 +2,15 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
-use super::record::RecordedRequest;
+use super::record::{IssuedToken, RecordedRequest};
 use super::scenario::Scenario;
 
 /// The audience of Sitecore's APIs, which every client may ask for unless changed.
 pub const AUDIENCE: &str = "https://api.sitecorecloud.io";
 
-/// Requests kept per client; the counters go on beyond it. A soak test must not fill the memory.
+/// Requests and issued tokens kept per client; the counters go on beyond it. A soak test must not fill the memory.
 const RECORDED: usize = 1000;
 
 /// What a client may ask for, and what its tokens say.
@@ -102,6 +102,7 @@ pub(super) struct Entry {
     pub in_flight: u64,
     pub in_flight_peak: u64,
     pub recorded: VecDeque<RecordedRequest>,
+    pub tokens: VecDeque<IssuedToken>,
 }
 
 impl Clients {
@@ -120,11 +121,19 @@ impl Clients {
         entry.requests += 1;
         entry.in_flight += 1;
         entry.in_flight_peak = entry.in_flight_peak.max(entry.in_flight);
-        if entry.recorded.len() == RECORDED {
-            entry.recorded.pop_front();
-        }
-        entry.recorded.push_back(request);
+        keep(&mut entry.recorded, request);
         entry.next_scenario().unwrap_or(everyone)
+    }
+
+    /// Counts a token that this client gets.
+    pub fn issued(&mut self, id: &str, token_id: &str) {
+        let entry = self.entry(id);
+        entry.issued += 1;
+        let token = IssuedToken {
+            at: SystemTime::now(),
+            id: token_id.into(),
+        };
+        keep(&mut entry.tokens, token);
     }
 
     pub fn forget_scenarios(&mut self) {
@@ -141,6 +150,13 @@ impl Clients {
             .filter_map(|entry| entry.client.as_ref())
             .any(|client| client.audiences.iter().any(|known| known == audience))
     }
+}
+
+fn keep<T>(latest: &mut VecDeque<T>, new: T) {
+    if latest.len() == RECORDED {
+        latest.pop_front();
+    }
+    latest.push_back(new);
 }
 
 impl Entry {

@@ -56,8 +56,15 @@ use serde_json::json;
 pub use admin_api::Deleted;
 pub use clients::{AUDIENCE, Client};
 pub use jwt::{CLAIMS_PREFIX, Claims};
+<<<<<<< HEAD
 pub use record::{Api, BodyFormat, CallCounts, ClientAuthentication, NO_ANSWER, RecordedRequest};
 pub use scenario::{Member, OAuthError, RetryAfter, Scenario, TokenShape, gzip};
+=======
+pub use record::{
+    Api, BodyFormat, CallCounts, ClientAuthentication, IssuedToken, NO_ANSWER, RecordedRequest,
+};
+pub use scenario::{Member, OAuthError, RetryAfter, Scenario, TokenShape};
+>>>>>>> c7c5ff2 (Add make soak: a long time of kills, restarts, rotations and damages)
 pub use server::ApiFailure;
 pub use tls::{Certificate, TlsFront};
 pub use token_api::{EdgeKey, TokenApiStyle};
@@ -228,6 +235,15 @@ impl Sitecore {
             .clients
             .get(id)
             .map_or(0, |entry| entry.issued)
+    }
+
+    /// The last thousand tokens issued to this client, oldest first.
+    pub fn tokens(&self, id: &str) -> Vec<IssuedToken> {
+        let state = self.shared.lock();
+        let entry = state.clients.get(id);
+        entry
+            .map(|entry| entry.tokens.iter().cloned().collect())
+            .unwrap_or_default()
     }
 
     /// The most requests of this client that were being answered at one time.

@@ -50,6 +50,15 @@ pub struct RecordedRequest {
     pub user_agent: Option<String>,
 }
 
+/// A token that was issued.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct IssuedToken {
+    /// When.
+    pub at: SystemTime,
+    /// Its claim `jti`.
+    pub id: String,
+}
+
 /// One of the APIs that a token opens.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Api {

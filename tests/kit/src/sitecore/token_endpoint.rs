@@ -194,7 +194,8 @@ fn issue(
                 claims.insert(name.clone(), value.clone());
             }
         }
-        state.clients.entry(id).issued += 1;
+        let token_id = claims.get("jti").and_then(Value::as_str);
+        state.clients.issued(id, token_id.unwrap_or_default());
         (claims, scope, lifetime)
     };
     let members = [

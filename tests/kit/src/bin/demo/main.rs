@@ -4,7 +4,6 @@
 //! It tells a time line, ends it with a summary, and stays up until Ctrl-C. With `DEMO=once` it ends by itself, with exit
 //! code 0 only if all went well. However it ends, no process and no file of it is left.
 
-mod operator;
 mod scene;
 mod story;
 mod time_line;

@@ -9,6 +9,7 @@ use std::{
 use k8s_openapi::api::core::v1::Secret;
 use kit::{
     control_plane::{ControlPlane, chart},
+    operator,
     sitecore::Sitecore,
 };
 use kube::{
@@ -19,7 +20,7 @@ use serde_json::json;
 use tokio::time::sleep;
 
 use crate::{
-    Result, operator,
+    Result,
     time_line::{Mark, TimeLine},
 };
 
@@ -160,7 +161,7 @@ async fn install(control_plane: &ControlPlane) -> Result<()> {
         .join("../../charts")
         .join(OPERATOR);
     let manifests = chart::render(control_plane.binaries(), &chart, OPERATOR, OPERATOR, &[])?;
-    let wanted = select(&manifests, &KINDS);
+    let wanted = chart::select(&manifests, |kind| KINDS.contains(&kind));
     control_plane.apply(&namespace(OPERATOR)).await?;
     control_plane.apply(&wanted).await?;
     let wait = [
@@ -191,31 +192,4 @@ stringData: {{client_id: {CLIENT_ID}, client_secret: {CLIENT_SECRET}}}
 
 fn namespace(name: &str) -> String {
     format!("{{apiVersion: v1, kind: Namespace, metadata: {{name: {name}}}}}\n")
-}
-
-/// The documents of these kinds.
-fn select(manifests: &str, kinds: &[&str]) -> String {
-    manifests
-        .split("\n---")
-        .filter(|document| {
-            let kind = document
-                .lines()
-                .find_map(|line| line.strip_prefix("kind: "));
-            kind.is_some_and(|kind| kinds.contains(&kind.trim()))
-        })
-        .collect::<Vec<_>>()
-        .join("\n---")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn only_documents_of_the_wanted_kinds_are_taken() {
-        let manifests = "---\n# Source: a\nkind: Role\nrules:\n  kind: x\n---\nkind: Service\n---\nkind: Role\n";
-        let selected = select(manifests, &["Role"]);
-        assert_eq!(selected.matches("kind: Role").count(), 2);
-        assert!(!selected.contains("Service"));
-    }
 }

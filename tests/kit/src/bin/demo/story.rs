@@ -6,6 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use kit::operator::Operator;
 use kube::api::{DeleteParams, PostParams};
 use tokio::{
     sync::{Mutex, watch},
@@ -14,7 +15,6 @@ use tokio::{
 
 use crate::{
     Result, Stop, chain,
-    operator::Operator,
     scene::{LIFETIME, NAME, NAMESPACE, Scene},
     time_line::{Mark, TimeLine},
     volume::{Seen, TOKEN_KEY, Volume},

@@ -7,5 +7,6 @@ mod kind;
 mod malformed;
 mod panics;
 mod rights;
+mod rotation;
 mod trouble;
 mod world;

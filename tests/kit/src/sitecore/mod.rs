@@ -56,15 +56,10 @@ use serde_json::json;
 pub use admin_api::Deleted;
 pub use clients::{AUDIENCE, Client};
 pub use jwt::{CLAIMS_PREFIX, Claims};
-<<<<<<< HEAD
-pub use record::{Api, BodyFormat, CallCounts, ClientAuthentication, NO_ANSWER, RecordedRequest};
-pub use scenario::{Member, OAuthError, RetryAfter, Scenario, TokenShape, gzip};
-=======
 pub use record::{
     Api, BodyFormat, CallCounts, ClientAuthentication, IssuedToken, NO_ANSWER, RecordedRequest,
 };
-pub use scenario::{Member, OAuthError, RetryAfter, Scenario, TokenShape};
->>>>>>> c7c5ff2 (Add make soak: a long time of kills, restarts, rotations and damages)
+pub use scenario::{Member, OAuthError, RetryAfter, Scenario, TokenShape, gzip};
 pub use server::ApiFailure;
 pub use tls::{Certificate, TlsFront};
 pub use token_api::{EdgeKey, TokenApiStyle};

@@ -100,6 +100,39 @@ pub struct Settings {
     )]
     pub concurrency: std::num::NonZeroU16,
 
+    /// Act only while holding a Lease, so that of several replicas one acts and the others stand by. A leader that cannot
+    /// renew the Lease for 10 seconds exits with an error.
+    #[arg(
+        long,
+        value_name = "true|false",
+        env = "EDGE_CREDENTIAL_LEADER_ELECTION",
+        default_value_t = false,
+        action = ArgAction::Set,
+        help_heading = "Leader election"
+    )]
+    pub leader_election: bool,
+
+    /// The namespace of the Lease. Without it, the one that the operator's pod runs in.
+    #[arg(
+        long,
+        value_name = "NAMESPACE",
+        env = "EDGE_CREDENTIAL_LEASE_NAMESPACE",
+        value_parser = namespace,
+        help_heading = "Leader election"
+    )]
+    pub lease_namespace: Option<String>,
+
+    /// The name of the Lease. Operators that serve the same objects need the same one.
+    #[arg(
+        long,
+        value_name = "NAME",
+        env = "EDGE_CREDENTIAL_LEASE_NAME",
+        default_value = "edge-credential-operator",
+        value_parser = lease_name,
+        help_heading = "Leader election"
+    )]
+    pub lease_name: String,
+
     /// Serve /livez, /readyz and /metrics here.
     #[arg(
         long,
@@ -134,14 +167,27 @@ pub struct Settings {
 
 /// A namespace's name (RFC 1123). An empty one is refused: it would mean all namespaces to the API server.
 fn namespace(text: &str) -> Result<String, &'static str> {
-    let inner = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
-    let is_name = (1..=63).contains(&text.len())
-        && text.bytes().all(inner)
-        && !text.starts_with('-')
-        && !text.ends_with('-');
-    is_name
+    is_name(text, 63, "-")
         .then(|| text.to_owned())
         .ok_or("not the name of a namespace")
+}
+
+/// A Lease's name (RFC 1123). It becomes part of a URL.
+fn lease_name(text: &str) -> Result<String, &'static str> {
+    is_name(text, 253, "-.")
+        .then(|| text.to_owned())
+        .ok_or("not the name of a Lease")
+}
+
+/// Whether a text has only lower-case letters, digits and these marks, and no mark at its ends.
+fn is_name(text: &str, longest: usize, marks: &str) -> bool {
+    let is_mark = |c| marks.contains(c);
+    (1..=longest).contains(&text.len())
+        && text
+            .chars()
+            .all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || is_mark(c))
+        && !text.starts_with(is_mark)
+        && !text.ends_with(is_mark)
 }
 
 /// How log lines look.
@@ -157,13 +203,17 @@ pub enum LogFormat {
 mod tests {
     use super::*;
 
-    fn namespaces(arguments: &[&str]) -> Result<Vec<String>, clap::Error> {
+    fn settings(arguments: &[&str]) -> Result<Settings, clap::Error> {
         let command = ["edge-credential-operator", "run"];
         let cli = Cli::try_parse_from(command.iter().chain(arguments))?;
         match cli.command {
-            Command::Run(settings) => Ok(settings.namespaces),
+            Command::Run(settings) => Ok(*settings),
             Command::Crd => unreachable!("it says run"),
         }
+    }
+
+    fn namespaces(arguments: &[&str]) -> Result<Vec<String>, clap::Error> {
+        Ok(settings(arguments)?.namespaces)
     }
 
     #[test]
@@ -182,6 +232,32 @@ mod tests {
             "--namespace=A",
         ] {
             assert!(namespaces(&[argument]).is_err(), "{argument}");
+        }
+    }
+
+    #[test]
+    fn leaders_are_elected_only_where_that_is_asked_for() {
+        let lease = |arguments: &[&str]| {
+            let settings = settings(arguments)?;
+            let Settings {
+                leader_election: elected,
+                lease_namespace: namespace,
+                lease_name: name,
+                ..
+            } = settings;
+            Ok::<_, clap::Error>((elected, namespace, name))
+        };
+        let default = "edge-credential-operator".to_owned();
+        assert_eq!(lease(&[]).unwrap(), (false, None, default));
+        let arguments = [
+            "--leader-election=true",
+            "--lease-namespace=ops",
+            "--lease-name=edge.shard-1",
+        ];
+        let expected = (true, Some("ops".to_owned()), "edge.shard-1".to_owned());
+        assert_eq!(lease(&arguments).unwrap(), expected);
+        for argument in ["--lease-name=", "--lease-name=a/b", "--lease-name=.a"] {
+            assert!(lease(&[argument]).is_err(), "{argument}");
         }
     }
 }

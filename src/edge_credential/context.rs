@@ -11,7 +11,9 @@ use kube::Client;
 use secrecy::ExposeSecret;
 use tokio::{sync::Semaphore, time::timeout};
 
-use super::{claims::Claims, credentials::Credentials, rights::Rights};
+use super::{
+    claims::Claims, credentials::Credentials, error::Error, leadership::Leadership, rights::Rights,
+};
 use crate::{
     api::{EdgeCredential, EdgeCredentialStatus},
     clock::Clock,
@@ -34,6 +36,8 @@ pub struct Context {
     pub allowed_origins: AllowedOrigins,
     /// What time it is.
     pub clock: Clock,
+    /// Whether this process may act.
+    pub leadership: Leadership,
     /// How long to go without a look at an object, whatever it waits for.
     pub longest_wait: Duration,
     /// The statuses written last.
@@ -68,9 +72,17 @@ impl Context {
     ) -> Result<T, kube::Error> {
         // Never closed.
         let _place = self.calls.acquire().await;
-        timeout(CALL_TIMEOUT, call)
-            .await
-            .unwrap_or_else(|elapsed| Err(kube::Error::Service(elapsed.into())))
+        within_deadline(call).await
+    }
+
+    /// As [`in_time`](Self::in_time), for a call that changes something: made only if this process leads right then.
+    pub(super) async fn write_in_time<T>(
+        &self,
+        call: impl Future<Output = Result<T, kube::Error>>,
+    ) -> Result<Result<T, kube::Error>, Error> {
+        let _place = self.calls.acquire().await;
+        self.leadership.check()?;
+        Ok(within_deadline(call).await)
     }
 
     /// A context that talks to the cluster of `client`, with at most `concurrency` calls at a time.
@@ -79,6 +91,7 @@ impl Context {
         tokens: SharedTokens,
         allowed_origins: AllowedOrigins,
         clock: Clock,
+        leadership: Leadership,
         longest_wait: Duration,
         concurrency: usize,
     ) -> Self {
@@ -87,6 +100,7 @@ impl Context {
             tokens,
             allowed_origins,
             clock,
+            leadership,
             longest_wait,
             written: WrittenStatuses::default(),
             rights: Rights::default(),
@@ -96,6 +110,14 @@ impl Context {
             client: ClientHandle(client),
         }
     }
+}
+
+async fn within_deadline<T>(
+    call: impl Future<Output = Result<T, kube::Error>>,
+) -> Result<T, kube::Error> {
+    timeout(CALL_TIMEOUT, call)
+        .await
+        .unwrap_or_else(|elapsed| Err(kube::Error::Service(elapsed.into())))
 }
 
 /// Remembers each status from its write until the watch shows it, also where the write failed. A reconciliation in

@@ -64,6 +64,8 @@ pub enum Error {
     Unidentified,
     /// The program panicked.
     Panicked,
+    /// This process does not lead any longer: nothing may be requested, written or told.
+    NotLeading,
 }
 
 /// How a target is written.
@@ -186,7 +188,8 @@ impl Error {
             Self::ReadSecret { .. }
             | Self::ReadObject { .. }
             | Self::WriteStatus { .. }
-            | Self::Unidentified => Reason::KubernetesUnavailable,
+            | Self::Unidentified
+            | Self::NotLeading => Reason::KubernetesUnavailable,
             Self::Panicked => Reason::InternalError,
         }
     }
@@ -230,6 +233,7 @@ impl fmt::Display for Error {
             }
             Self::Unidentified => f.write_str("the object has no namespace or no uid"),
             Self::Panicked => f.write_str("the operator itself failed: its log names the place"),
+            Self::NotLeading => f.write_str("this process does not lead any longer"),
         }
     }
 }
@@ -421,6 +425,11 @@ mod tests {
                 Error::Panicked,
                 Reason::InternalError,
                 "the operator itself failed: its log names the place",
+            ),
+            (
+                Error::NotLeading,
+                Reason::KubernetesUnavailable,
+                "this process does not lead any longer",
             ),
             (
                 Error::Spec(SpecProblem::OriginNotAllowed(origin)),

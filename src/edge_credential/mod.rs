@@ -15,6 +15,7 @@ pub mod context;
 pub mod credentials;
 pub mod decide;
 pub mod error;
+pub mod leadership;
 pub mod observe;
 pub mod parameters;
 pub mod reconcile;

@@ -312,6 +312,7 @@ impl Visit<'_> {
             .and_then(|target| target.stored.as_ref());
         let caller = caller(object, stored, self.started);
         let tokens = &self.context.tokens;
+        self.context.leadership.check()?;
         let mut done = match tokens.request(request, &caller, fresh).await {
             Ok(token) => {
                 if forced {
@@ -326,6 +327,8 @@ impl Visit<'_> {
                 ..
             }) => return Err(Error::RequestToken(TokenError::Queued)),
             Err(failure) => {
+                // Where this process stopped leading meanwhile, nothing was sent, and nothing failed.
+                self.context.leadership.check()?;
                 let error = Error::RequestToken(failure.error);
                 // Told once: while one tries for all, the others have nothing new to say.
                 let told = failures
@@ -367,6 +370,7 @@ impl Visit<'_> {
                 done.wrote = true;
                 Ok(done)
             }
+            Err(Error::NotLeading) => Err(Error::NotLeading),
             Err(Error::WriteTarget { source, secret })
                 if is_conflict(&source) || is_namespace_gone(&source) =>
             {
@@ -446,11 +450,11 @@ async fn write(
     let name = object.target_name();
     let verb = verb(existing);
     let result = match verb {
-        Verb::Create => context.in_time(secrets.create(&params, secret)).await,
+        Verb::Create => context.write_in_time(secrets.create(&params, secret)).await?,
         Verb::Update => {
             context
-                .in_time(secrets.replace(name, &params, secret))
-                .await
+                .write_in_time(secrets.replace(name, &params, secret))
+                .await?
         }
     };
     match &result {
@@ -496,8 +500,8 @@ async fn write_status(
     };
     let patch = Patch::<()>::Json(operations);
     let written = context
-        .in_time(api.patch_status(name, &params, &patch))
-        .await
+        .write_in_time(api.patch_status(name, &params, &patch))
+        .await?
         .map_err(|source| Error::WriteStatus { source })?;
     if let DeserializeGuard(Ok(written)) = written {
         context.written.remember(&written);

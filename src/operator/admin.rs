@@ -19,8 +19,9 @@ use super::{
     metrics::{openmetrics_text, prometheus_text},
 };
 
-/// Whether the operator serves the cluster: not before every watch has listed its objects, and not while there is no such
-/// kind. An outage of the API server is no reason to be restarted, and not to be reached for metrics either.
+/// Whether the operator serves the cluster: not before every watch has listed its objects, or another replica
+/// was seen to lead, and not while there is no such kind. An outage of the API server is no reason to be restarted, and not
+/// to be reached for metrics either.
 #[derive(Clone, Debug)]
 pub struct Readiness {
     unlisted: Arc<AtomicUsize>,
@@ -28,15 +29,25 @@ pub struct Readiness {
 }
 
 impl Readiness {
-    /// Waits for so many watches of a kind.
-    pub fn of(watches: usize, kind: Kind) -> Self {
+    /// Not ready: nothing has been seen.
+    pub fn of(kind: Kind) -> Self {
         Self {
-            unlisted: Arc::new(AtomicUsize::new(watches)),
+            unlisted: Arc::new(AtomicUsize::new(1)),
             kind,
         }
     }
 
-    /// Says that one of them has listed its objects. To be called once for each.
+    /// Ready: another replica leads, and this one stands by.
+    pub fn stand_by(&self) {
+        self.unlisted.store(0, Ordering::Release);
+    }
+
+    /// Ready as soon as so many watches have listed their objects.
+    pub fn await_lists(&self, watches: usize) {
+        self.unlisted.store(watches, Ordering::Release);
+    }
+
+    /// One of the watches has listed its objects. To be called once for each.
     pub fn listed(&self) {
         self.unlisted.fetch_sub(1, Ordering::Release);
     }
@@ -46,7 +57,7 @@ impl Readiness {
         if self.kind.is_missing() {
             Some("the CustomResourceDefinition of EdgeCredentials is missing\n")
         } else if self.unlisted.load(Ordering::Acquire) > 0 {
-            Some("the EdgeCredentials have not been listed yet\n")
+            Some("neither a leader nor the EdgeCredentials have been seen yet\n")
         } else {
             None
         }

@@ -3,13 +3,13 @@
 use std::time::Duration;
 
 use futures::{Stream, stream::unfold};
-use k8s_openapi::jiff::{SignedDuration, Timestamp};
+use k8s_openapi::jiff::SignedDuration;
 use tokio::{
     sync::mpsc::{self, Sender},
-    time::{Instant, sleep},
+    time::sleep,
 };
 
-use crate::clock::Clock;
+use crate::clock::{Clock, Moment};
 
 /// How often to compare.
 const INTERVAL: Duration = Duration::from_secs(10);
@@ -32,12 +32,12 @@ pub fn jumps(clock: Clock) -> impl Stream<Item = ()> + Send + Sync {
 }
 
 async fn compare(clock: Clock, jumps: Sender<()>) {
-    let mut last = Reading::of(&clock);
+    let mut last = clock.moment();
     while !jumps.is_closed() {
         sleep(INTERVAL).await;
-        let reading = Reading::of(&clock);
-        let drift = reading.drift_since(&last);
-        last = reading;
+        let now = clock.moment();
+        let drift = drift(&last, &now);
+        last = now;
         if drift > TOLERANCE {
             tracing::info!(
                 seconds = drift.as_secs(),
@@ -49,25 +49,10 @@ async fn compare(clock: Clock, jumps: Sender<()>) {
     }
 }
 
-/// Both clocks at one moment.
-struct Reading {
-    wall: Timestamp,
-    monotonic: Instant,
-}
-
-impl Reading {
-    fn of(clock: &Clock) -> Self {
-        Self {
-            wall: clock.now(),
-            monotonic: Instant::now(),
-        }
-    }
-
-    /// How far the wall clock went another way, in either direction.
-    fn drift_since(&self, earlier: &Self) -> SignedDuration {
-        let elapsed = self.monotonic.duration_since(earlier.monotonic);
-        let elapsed = SignedDuration::try_from(elapsed).unwrap_or(SignedDuration::MAX);
-        let passed = self.wall.duration_since(earlier.wall);
-        passed.saturating_sub(elapsed).abs()
-    }
+/// How far the wall clock went another way between two moments, in either direction.
+fn drift(from: &Moment, to: &Moment) -> SignedDuration {
+    let elapsed = to.monotonic.duration_since(from.monotonic);
+    let elapsed = SignedDuration::try_from(elapsed).unwrap_or(SignedDuration::MAX);
+    let passed = to.wall.duration_since(from.wall);
+    passed.saturating_sub(elapsed).abs()
 }

@@ -315,6 +315,10 @@ fn error_policy(object: Arc<Watched>, error: &Error, _: Arc<Operator>) -> Action
             tracing::debug!(namespace, name, "many others wait for the token endpoint");
             Action::requeue(QUEUED_WAIT)
         }
+        Error::NotLeading => {
+            tracing::debug!(namespace, name, "{error}");
+            Action::requeue(ERROR_WAIT)
+        }
         error => {
             tracing::warn!(namespace, name, reason = %error.reason(), "{error}");
             Action::requeue(match error {

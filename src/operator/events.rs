@@ -12,7 +12,9 @@ use tokio::{
     time::{MissedTickBehavior, interval, timeout},
 };
 
-use crate::edge_credential::{reconcile::FIELD_MANAGER, transition::Transition};
+use crate::edge_credential::{
+    leadership::Leadership, reconcile::FIELD_MANAGER, transition::Transition,
+};
 
 /// The least time between two Events: elsewhere, an Event per failed try took an API server down.
 const INTERVAL: Duration = Duration::from_secs(1);
@@ -32,9 +34,9 @@ pub struct Events(Sender<(ObjectReference, Transition)>);
 
 impl Events {
     /// A queue, and the work of emptying it, which ends when every queue handle is gone.
-    pub fn new(client: Client) -> (Self, impl Future<Output = ()> + Send) {
+    pub fn new(client: Client, leadership: Leadership) -> (Self, impl Future<Output = ()> + Send) {
         let (sender, receiver) = mpsc::channel(WAITING);
-        (Self(sender), publish(client, receiver))
+        (Self(sender), publish(client, leadership, receiver))
     }
 
     /// Has an Event published about an object. Never waits.
@@ -45,7 +47,11 @@ impl Events {
     }
 }
 
-async fn publish(client: Client, mut transitions: Receiver<(ObjectReference, Transition)>) {
+async fn publish(
+    client: Client,
+    leadership: Leadership,
+    mut transitions: Receiver<(ObjectReference, Transition)>,
+) {
     let reporter = Reporter {
         controller: FIELD_MANAGER.into(),
         instance: std::env::var("HOSTNAME").ok(),
@@ -55,6 +61,9 @@ async fn publish(client: Client, mut transitions: Receiver<(ObjectReference, Tra
     pace.set_missed_tick_behavior(MissedTickBehavior::Delay);
     while let Some((regarding, transition)) = transitions.recv().await {
         pace.tick().await;
+        if !leadership.may_act() {
+            continue;
+        }
         let event = event(transition);
         match timeout(TIMEOUT, recorder.publish(&event, &regarding)).await {
             Ok(Ok(())) => {}

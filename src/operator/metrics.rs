@@ -41,6 +41,7 @@ pub struct Metrics {
     reconcile_duration: Histogram,
     reconcile_panics: Counter,
     renewal_delay: Histogram,
+    leader: Gauge,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -86,6 +87,7 @@ impl Metrics {
             reconcile_duration: Histogram::new(exponential_buckets(0.001, 4.0, 8)),
             reconcile_panics: Counter::default(),
             renewal_delay: Histogram::new(exponential_buckets(1.0, 4.0, 8)),
+            leader: Gauge::default(),
         };
         registry.register(
             "edgecredential_token_requests",
@@ -126,6 +128,11 @@ impl Metrics {
             "edgecredential_renewal_delay_seconds",
             "How late renewals began",
             metrics.renewal_delay.clone(),
+        );
+        registry.register(
+            "edgecredential_leader",
+            "Whether this process acts (1) or stands by (0)",
+            metrics.leader.clone(),
         );
         registry.register(
             "edgecredential_build",
@@ -169,6 +176,11 @@ impl Metrics {
     /// Counts a reconciliation that panicked.
     pub fn panicked(&self) {
         self.reconcile_panics.inc();
+    }
+
+    /// This process acts from now on.
+    pub fn leads(&self) {
+        self.leader.set(1);
     }
 
     /// Counts how late a renewal began.

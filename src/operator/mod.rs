@@ -5,6 +5,7 @@ pub mod clock_jump;
 pub mod controller;
 pub mod events;
 pub mod kind;
+pub mod lease;
 pub mod malformed;
 pub mod metrics;
 pub mod panics;

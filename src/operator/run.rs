@@ -1,10 +1,17 @@
 //! The operator's life: it starts everything, waits for the end, and stops everything.
 
-use std::{collections::BTreeSet, io, path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeSet,
+    fs, io,
+    path::{Path, PathBuf},
+    pin::pin,
+    sync::Arc,
+    time::Duration,
+};
 
 use futures::{
     FutureExt,
-    future::{BoxFuture, join},
+    future::{BoxFuture, join, pending},
 };
 use kube::{Client, runtime::reflector::Store};
 use prometheus_client::registry::Registry;
@@ -15,6 +22,7 @@ use super::{
     controller::{Operator, Scope, Watched, controller},
     events::Events,
     kind::Kind,
+    lease::candidate::{Candidate, LostLease},
     malformed::MalformedObjects,
     metrics::{MeasuredTokenSource, Metrics, ObjectCollector},
     references::SecretReferences,
@@ -22,7 +30,10 @@ use super::{
 use crate::{
     clock::Clock,
     config::Settings,
-    edge_credential::context::Context,
+    edge_credential::{
+        context::Context,
+        leadership::{LeadersTokenSource, Leadership},
+    },
     oauth::{
         TokenSource,
         client::{ClientError, Deadlines, HttpTokenSource},
@@ -42,8 +53,12 @@ const LONGEST_WAIT_UNWATCHED: Duration = Duration::from_mins(5);
 /// their turn, or for a token endpoint.
 const WAITING_SHARE: u16 = 16;
 
-/// How long running work may take to end: Kubernetes waits 30 s before it kills, people less.
-const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(9);
+/// How long running work may take to end: Kubernetes waits 30 s before it kills, people less. The lease is given back
+/// after that.
+const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(8);
+
+/// Where Kubernetes tells a pod its namespace.
+const POD_NAMESPACE: &str = "/var/run/secrets/kubernetes.io/serviceaccount/namespace";
 
 /// Why the operator could not start, or stopped by itself.
 #[derive(Debug, thiserror::Error)]
@@ -67,6 +82,19 @@ pub enum RunError {
         /// Why.
         source: io::Error,
     },
+    /// Nothing says where the Lease is.
+    #[error(
+        "--leader-election needs --lease-namespace, since this is no pod: {path} cannot be read"
+    )]
+    LeaseNamespace {
+        /// Where a pod's namespace would be.
+        path: &'static Path,
+        /// Why.
+        source: io::Error,
+    },
+    /// Another replica leads, or may lead.
+    #[error(transparent)]
+    LostLease(#[from] LostLease),
     /// A part of the operator ended without being asked to.
     #[error("a part of the operator ended unexpectedly")]
     Ended,
@@ -84,7 +112,7 @@ pub async fn run(
         .token_ca_file
         .as_ref()
         .map(|path| {
-            std::fs::read(path).map_err(|source| RunError::ReadCa {
+            fs::read(path).map_err(|source| RunError::ReadCa {
                 path: path.clone(),
                 source,
             })
@@ -119,24 +147,62 @@ pub async fn serve(
     let metrics = Metrics::register(&mut registry);
     let source = MeasuredTokenSource::new(source, metrics.clone());
     let shutdown = shutdown.boxed().shared();
-    let (events, publisher) = Events::new(client.clone());
+    let (leadership, mut candidate) = election(&client, settings, &clock)?;
+    let (events, publisher) = Events::new(client.clone(), leadership.clone());
     let publisher = tokio::spawn(publisher);
-    let Controllers { stores, work, kind } = controllers(
-        client,
-        settings,
-        source,
+    let surroundings = Surroundings {
         clock,
+        leadership,
         events,
-        metrics,
-        shutdown.clone(),
-    );
+        metrics: metrics.clone(),
+    };
+    let controllers = controllers(client, settings, source, surroundings, shutdown.clone());
 
     if settings.per_object_metrics {
-        registry.register_collector(Box::new(ObjectCollector(stores.clone())));
+        registry.register_collector(Box::new(ObjectCollector(controllers.stores.clone())));
     }
-    let readiness = Readiness::of(stores.len(), kind);
+    let readiness = Readiness::of(controllers.kind.clone());
     let routes = routes(Arc::new(registry), readiness.clone());
     let admin = tokio::spawn(axum::serve(listener, routes).into_future());
+    let leads = async {
+        if let Some(candidate) = &mut candidate {
+            candidate.acquire(|| readiness.stand_by()).await;
+        }
+    };
+    let result = tokio::select! {
+        biased;
+        () = shutdown.clone() => Ok(()),
+        () = leads => {
+            metrics.leads();
+            let lost = async {
+                match &mut candidate {
+                    Some(candidate) => candidate.hold().await,
+                    None => pending().await,
+                }
+            };
+            work(controllers, &readiness, shutdown, lost).await
+        }
+    };
+    // What is still in the queue would take a second each.
+    publisher.abort();
+    if let (Ok(()), Some(candidate)) = (&result, candidate) {
+        candidate.release().await;
+    }
+    admin.abort();
+    result
+}
+
+/// Runs the controllers until `shutdown`, and lets them finish what they have begun; or until the lease is lost, and
+/// then nothing is finished.
+async fn work(
+    controllers: Controllers,
+    readiness: &Readiness,
+    shutdown: impl Future<Output = ()>,
+    lost: impl Future<Output = LostLease>,
+) -> Result<(), RunError> {
+    let mut lost = pin!(lost);
+    let Controllers { stores, work, .. } = controllers;
+    readiness.await_lists(stores.len());
     let mut work: JoinSet<()> = work
         .into_iter()
         .zip(stores)
@@ -153,23 +219,54 @@ pub async fn serve(
             .map(drop)
         })
         .collect();
-    let asked = tokio::select! {
+    tokio::select! {
         // The controllers end on it too, and may be done before this task looks.
         biased;
-        () = shutdown => true,
-        _ = work.join_next() => false,
-    };
-    if !asked {
-        return Err(RunError::Ended);
+        () = shutdown => {}
+        lost = &mut lost => return Err(lost.into()),
+        _ = work.join_next() => return Err(RunError::Ended),
     }
     tracing::info!("the operator stops: running work is finished first");
-    if timeout(SHUTDOWN_TIMEOUT, work.join_all()).await.is_err() {
-        tracing::warn!("some work did not end in time");
+    tokio::select! {
+        // The lease is renewed meanwhile.
+        lost = lost => return Err(lost.into()),
+        finished = timeout(SHUTDOWN_TIMEOUT, work.join_all()) => {
+            if finished.is_err() {
+                tracing::warn!("some work did not end in time");
+            }
+        }
     }
-    // What is still in the queue would take a second each.
-    publisher.abort();
-    admin.abort();
     Ok(())
+}
+
+/// Whether this process may act, and with leader election, what has it lead.
+fn election(
+    client: &Client,
+    settings: &Settings,
+    clock: &Clock,
+) -> Result<(Leadership, Option<Candidate>), RunError> {
+    if !settings.leader_election {
+        return Ok((Leadership::always(), None));
+    }
+    let namespace = match &settings.lease_namespace {
+        Some(namespace) => namespace.clone(),
+        None => {
+            let path = Path::new(POD_NAMESPACE);
+            let error = |source| RunError::LeaseNamespace { path, source };
+            fs::read_to_string(path).map_err(error)?.trim().to_owned()
+        }
+    };
+    let leadership = Leadership::elected(clock.clone());
+    let candidate = Candidate::new(
+        client.clone(),
+        &namespace,
+        &settings.lease_name,
+        // A pod's name.
+        &std::env::var("HOSTNAME").unwrap_or_else(|_| "operator".into()),
+        leadership.clone(),
+        clock.clone(),
+    );
+    Ok((leadership, Some(candidate)))
 }
 
 /// The watches, not yet running.
@@ -182,17 +279,34 @@ pub struct Controllers {
     pub kind: Kind,
 }
 
+/// What the process gives its controllers.
+pub struct Surroundings {
+    /// What time it is.
+    pub clock: Clock,
+    /// Whether this process may act.
+    pub leadership: Leadership,
+    /// Where transitions are told.
+    pub events: Events,
+    /// Where visits are counted.
+    pub metrics: Metrics,
+}
+
 /// Makes a controller for each watched namespace, or one for all. A namespaced watch needs rights in that namespace
 /// only.
 pub fn controllers(
     client: Client,
     settings: &Settings,
     source: impl TokenSource,
-    clock: Clock,
-    events: Events,
-    metrics: Metrics,
+    surroundings: Surroundings,
     shutdown: impl Future<Output = ()> + Clone + Send + Sync + 'static,
 ) -> Controllers {
+    let Surroundings {
+        clock,
+        leadership,
+        events,
+        metrics,
+    } = surroundings;
+    let source = LeadersTokenSource::new(source, leadership.clone());
     let longest_wait = if settings.watch_secrets {
         LONGEST_WAIT
     } else {
@@ -205,6 +319,7 @@ pub fn controllers(
             SharedTokens::new(source, clock.clone(), settings.requests_per_origin.get()),
             settings.allowed_token_origins.iter().cloned().collect(),
             clock,
+            leadership,
             longest_wait,
             settings.concurrency.get().into(),
         ),

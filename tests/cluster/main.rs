@@ -10,6 +10,7 @@ mod crd;
 mod expiry;
 mod harness;
 mod healing;
+mod leadership;
 mod lifecycle;
 mod outage;
 mod process;

@@ -4,6 +4,7 @@ mod conflict;
 mod endpoint;
 mod fleet;
 mod kind;
+mod leadership;
 mod malformed;
 mod panics;
 mod rights;

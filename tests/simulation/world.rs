@@ -15,12 +15,13 @@ use edge_credential_operator::{
     api::{ConditionType, EdgeCredential, conditions},
     clock::Clock,
     config::{Cli, Command, Settings},
+    edge_credential::leadership::Leadership,
     oauth::{Reply, Token, TokenError, TokenRequest, TokenSource, Unreachable, limits::Limits},
     operator::{
         events::Events,
         kind::Kind,
         metrics::{Metrics, prometheus_text},
-        run::{Controllers, controllers},
+        run::{Controllers, Surroundings, controllers},
     },
 };
 use futures::{
@@ -56,6 +57,8 @@ pub struct World {
     pub kind: Kind,
     /// The metrics of the operator that was started last.
     pub registry: Registry,
+    /// Of the operators that are started from now on.
+    pub leadership: Leadership,
     operator: Option<Running>,
 }
 
@@ -84,6 +87,7 @@ impl World {
             clock,
             kind: Kind::default(),
             registry: Registry::default(),
+            leadership: Leadership::always(),
             operator: None,
         }
     }
@@ -96,16 +100,20 @@ impl World {
     /// Starts the operator as a new process would: nothing is remembered from before.
     pub fn start_operator(&mut self) {
         let client = self.api.client();
-        let (events, publisher) = Events::new(client.clone());
+        let (events, publisher) = Events::new(client.clone(), self.leadership.clone());
         let (stop, stopped) = oneshot::channel();
         self.registry = Registry::default();
+        let surroundings = Surroundings {
+            clock: self.clock.clone(),
+            leadership: self.leadership.clone(),
+            events,
+            metrics: Metrics::register(&mut self.registry),
+        };
         let Controllers { work, kind, .. } = controllers(
             client,
             &settings(),
             self.endpoint.clone(),
-            self.clock.clone(),
-            events,
-            Metrics::register(&mut self.registry),
+            surroundings,
             stopped.map(drop).shared(),
         );
         self.kind = kind;

@@ -7,6 +7,7 @@ mod operator;
 mod scene;
 
 pub use namespace::{CLIENT, CREDENTIALS, Namespace, SECRET, condition, credentials, text};
+pub use operator::Operator;
 pub use scene::{Scene, Setup};
 
 use std::time::{Duration, Instant};

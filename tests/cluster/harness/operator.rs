@@ -26,6 +26,18 @@ struct Running {
 }
 
 impl Operator {
+    /// Another pod of the same Deployment, not yet running.
+    pub fn replica(&self) -> Self {
+        Self {
+            user: self.user.clone(),
+            name: format!("another one beside {}", self.name),
+            args: self.args.clone(),
+            env: self.env.clone(),
+            log: self.log.with_extension("replica.log"),
+            running: None,
+        }
+    }
+
     pub(super) fn new(
         name: &str,
         user: String,
@@ -87,14 +99,16 @@ impl Operator {
 
     /// Asks it to end (SIGTERM), waits until it has, and returns its exit code and how long that took.
     pub async fn terminate(&mut self) -> (i32, Duration) {
-        let mut running = self.running.take().expect("the operator runs");
         let start = Instant::now();
-        running.process.signal("TERM").unwrap();
-        let code = tokio::time::timeout(PATIENCE, running.process.wait())
-            .await
-            .expect("the operator ends when it's asked to")
-            .unwrap();
-        (code, start.elapsed())
+        self.process().signal("TERM").unwrap();
+        (self.exit_code().await, start.elapsed())
+    }
+
+    /// Waits until it has ended, and returns its exit code.
+    pub async fn exit_code(&mut self) -> i32 {
+        let mut running = self.running.take().expect("the operator runs");
+        let code = tokio::time::timeout(PATIENCE, running.process.wait());
+        code.await.expect("the operator ends").unwrap()
     }
 
     /// Its process: for signals, and to see whether it still runs.

@@ -23,7 +23,8 @@ const CHART: &str = concat!(
 );
 const CRD: &str = include_str!("../../../crds/edgecredentials.yaml");
 
-/// What a scene consists of. The default has one namespace, and the chart's defaults.
+/// What a scene consists of. The default has one namespace, and the chart's defaults but for leader election: it would
+/// have an operator that was killed wait for its own lease.
 pub struct Setup {
     /// How many namespaces the scene has, and the operator serves.
     pub namespaces: usize,
@@ -115,7 +116,7 @@ impl Deref for Plane {
 }
 
 impl Scene {
-    /// A scene with so many namespaces, the chart's defaults, and a running operator. The name is unique in this program.
+    /// A scene with so many namespaces, the usual values, and a running operator. The name is unique in this program.
     pub async fn new(name: &str, namespaces: usize) -> Self {
         let setup = Setup {
             namespaces,
@@ -182,7 +183,8 @@ impl Setup {
     ) -> Operator {
         let home = format!("{name}-operator");
         super::namespace::create(client, &home).await;
-        let mut values = self.values.clone();
+        let mut values = vec![("leaderElection", "false".to_owned())];
+        values.extend(self.values.clone());
         values.push(("crds.install", "false".to_owned()));
         values.push(("log.filter", "debug".to_owned()));
         let origins = [&[sitecore.url().to_owned()], &*self.origins].concat();

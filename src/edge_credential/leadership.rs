@@ -1,0 +1,176 @@
+//! Whether this process may act: write to the cluster, and request tokens.
+
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use futures::{FutureExt, future::BoxFuture};
+
+use super::error::Error;
+use crate::{
+    clock::{Clock, Moment},
+    oauth::{Reply, TokenError, TokenRequest, TokenSource},
+};
+
+/// How long a leader may act after it began the renewal that last succeeded. Others wait longer than that, as in
+/// client-go: their 15 s begin when they see the renewal, which is after it began.
+pub const RENEW_DEADLINE: Duration = Duration::from_secs(10);
+
+/// Tells whether this process leads. Asked right before each write and each token request.
+#[derive(Clone, Debug)]
+pub struct Leadership(Option<Arc<Elected>>);
+
+#[derive(Debug)]
+struct Elected {
+    clock: Clock,
+    renewed: Mutex<Option<Moment>>,
+}
+
+impl Leadership {
+    /// Without election: this process always leads.
+    pub fn always() -> Self {
+        Self(None)
+    }
+
+    /// With election: this process leads once [`renew`](Self::renew) says so.
+    pub fn elected(clock: Clock) -> Self {
+        Self(Some(Arc::new(Elected {
+            clock,
+            renewed: Mutex::default(),
+        })))
+    }
+
+    /// Has this process lead for [`RENEW_DEADLINE`] from `began` on, when the request began that acquired or renewed the
+    /// lease.
+    pub fn renew(&self, began: Moment) {
+        self.set(Some(began));
+    }
+
+    /// Ends it at once.
+    pub fn end(&self) {
+        self.set(None);
+    }
+
+    fn set(&self, renewed: Option<Moment>) {
+        if let Some(elected) = &self.0 {
+            *elected.renewed() = renewed;
+        }
+    }
+
+    /// Whether this process leads. Both clocks must agree: the monotonic one stands still while a machine is suspended,
+    /// and the wall clock can be set back.
+    pub fn may_act(&self) -> bool {
+        self.0.as_ref().is_none_or(|elected| {
+            let now = elected.clock.moment();
+            elected
+                .renewed()
+                .is_some_and(|renewed| renewed.elapsed(&now) < RENEW_DEADLINE)
+        })
+    }
+
+    /// [`may_act`](Self::may_act), as an error that ends a visit.
+    pub fn check(&self) -> Result<(), Error> {
+        self.may_act().then_some(()).ok_or(Error::NotLeading)
+    }
+}
+
+impl Elected {
+    fn renewed(&self) -> std::sync::MutexGuard<'_, Option<Moment>> {
+        self.renewed.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Requests tokens from another source, while this process leads.
+pub struct LeadersTokenSource<S> {
+    source: S,
+    leadership: Leadership,
+}
+
+impl<S> LeadersTokenSource<S> {
+    /// Asks `leadership` right before each request of `source`.
+    pub fn new(source: S, leadership: Leadership) -> Self {
+        Self { source, leadership }
+    }
+}
+
+impl<S: TokenSource> TokenSource for LeadersTokenSource<S> {
+    fn request<'a>(&'a self, request: &'a TokenRequest) -> BoxFuture<'a, Reply> {
+        async move {
+            if !self.leadership.may_act() {
+                return Err(TokenError::Interrupted).into();
+            }
+            self.source.request(request).await
+        }
+        .boxed()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicI64, Ordering};
+
+    use k8s_openapi::jiff::{SignedDuration, Timestamp};
+    use tokio::time::advance;
+
+    use super::*;
+
+    /// A leadership that was just renewed, and by how many seconds its wall clock is set forward.
+    fn renewed() -> (Leadership, Arc<AtomicI64>) {
+        let set = Arc::new(AtomicI64::new(0));
+        let started = tokio::time::Instant::now();
+        let forward = set.clone();
+        let clock = Clock::from_fn(move || {
+            let elapsed = SignedDuration::try_from(started.elapsed()).unwrap();
+            Timestamp::UNIX_EPOCH
+                + elapsed
+                + SignedDuration::from_secs(forward.load(Ordering::Relaxed))
+        });
+        let leadership = Leadership::elected(clock.clone());
+        assert!(!leadership.may_act(), "nothing is acquired yet");
+        leadership.renew(clock.moment());
+        (leadership, set)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn it_ends_ten_seconds_after_the_last_renewal_began() {
+        let (leadership, _) = renewed();
+        advance(RENEW_DEADLINE - Duration::from_millis(1)).await;
+        assert!(leadership.may_act());
+        advance(Duration::from_millis(1)).await;
+        assert!(!leadership.may_act());
+        assert!(matches!(leadership.check(), Err(Error::NotLeading)));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn it_ends_while_a_suspended_machine_stops_the_timers() {
+        let (leadership, set) = renewed();
+        set.store(9, Ordering::Relaxed);
+        assert!(leadership.may_act());
+        set.store(10, Ordering::Relaxed);
+        assert!(!leadership.may_act());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_clock_that_is_set_back_does_not_prolong_it() {
+        let (leadership, set) = renewed();
+        set.store(-3600, Ordering::Relaxed);
+        assert!(leadership.may_act());
+        advance(RENEW_DEADLINE).await;
+        assert!(!leadership.may_act());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn it_can_be_ended_before_its_time() {
+        let (leadership, _) = renewed();
+        leadership.end();
+        assert!(!leadership.may_act());
+    }
+
+    #[test]
+    fn without_election_it_has_no_end() {
+        let leadership = Leadership::always();
+        leadership.end();
+        assert!(leadership.may_act());
+    }
+}

@@ -1,0 +1,288 @@
+//! Reads and writes the lease, as the [`election`](super::election) says.
+
+use std::{
+    fmt,
+    hash::{BuildHasher, RandomState},
+    time::Duration,
+};
+
+use k8s_openapi::api::coordination::v1::Lease;
+use kube::{Api, Client, api::PostParams};
+use tokio::time::{Instant, sleep, sleep_until, timeout, timeout_at};
+
+use super::election::{Election, Loss, RETRY_PERIOD, Step};
+use crate::{
+    clock::Clock,
+    edge_credential::{leadership::Leadership, reconcile::FIELD_MANAGER},
+};
+
+/// How long one call may take. Two of them fit between a renewal and its deadline.
+const CALL_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// How long to try to give the lease back. Others only wait longer where it fails.
+const RELEASE_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// How long to wait before the lease is tried to be given back again: one of our own writes was still under way.
+const RELEASE_PAUSE: Duration = Duration::from_millis(100);
+
+/// By how much a wait is prolonged at most, so that the candidates do not all ask at the same time.
+const JITTER: f64 = 0.2;
+
+/// This process led, and must not act any longer. It ends: what it has begun cannot be called back otherwise.
+#[derive(Debug, thiserror::Error)]
+pub enum LostLease {
+    /// The API server did not take a renewal for too long.
+    #[error("the lease {lease} could not be renewed in time: somebody else may lead by now")]
+    NotRenewed {
+        /// Namespace and name.
+        lease: String,
+    },
+    /// Somebody else was written into the lease.
+    #[error("the lease {lease} was taken by somebody else")]
+    Taken {
+        /// Namespace and name.
+        lease: String,
+    },
+}
+
+/// A process that wants to lead.
+pub struct Candidate {
+    leases: Api<Lease>,
+    /// Namespace and name, for people.
+    lease: String,
+    name: String,
+    election: Election,
+    leadership: Leadership,
+    clock: Clock,
+    /// Whether what was written last is still known to be what is there. If not, the lease is read first.
+    current: bool,
+    /// What is in the way, as it was logged.
+    failure: Option<Failure>,
+}
+
+impl Candidate {
+    /// A candidate for a lease, as `host` and something random: what another process of the same name holds is not
+    /// ours. `leadership` is told when this process leads.
+    pub fn new(
+        client: Client,
+        namespace: &str,
+        name: &str,
+        host: &str,
+        leadership: Leadership,
+        clock: Clock,
+    ) -> Self {
+        let me = format!("{host}_{:016x}", random());
+        Self {
+            leases: Api::namespaced(client, namespace),
+            lease: format!("{namespace}/{name}"),
+            name: name.to_owned(),
+            election: Election::new(name.to_owned(), me),
+            leadership,
+            clock,
+            current: false,
+            failure: None,
+        }
+    }
+
+    /// Waits until this process leads. `standing_by` is called whenever somebody else was seen to lead.
+    pub async fn acquire(&mut self, standing_by: impl Fn()) {
+        let mut leader = None;
+        loop {
+            self.attempt().await;
+            let wait = match self.election.step(now()) {
+                Step::Renew => break,
+                Step::Wait(wait) => {
+                    let holder = self.election.holder().map(str::to_owned);
+                    if leader != holder {
+                        tracing::info!(lease = self.lease, holder, "standing by");
+                        leader = holder;
+                    }
+                    standing_by();
+                    wait
+                }
+                Step::Acquire | Step::Lost(_) => RETRY_PERIOD,
+            };
+            sleep(jittered(wait)).await;
+        }
+        tracing::info!(lease = self.lease, "leading");
+    }
+
+    /// Renews the lease, and returns when that must not be relied on any longer. To be called while leading.
+    pub async fn hold(&mut self) -> LostLease {
+        let mut next = Instant::now() + jittered(RETRY_PERIOD);
+        let loss = loop {
+            match (self.election.step(now()), self.election.deadline()) {
+                (Step::Lost(loss), _) => break loss,
+                (_, None) => break Loss::NotRenewed,
+                (_, Some(deadline)) => {
+                    let attempt = async {
+                        sleep_until(next).await;
+                        next = Instant::now() + jittered(RETRY_PERIOD);
+                        self.attempt().await;
+                    };
+                    // Where it does not end in time, the next step says that the lease is lost.
+                    let _ = timeout_at(deadline.into(), attempt).await;
+                }
+            }
+        };
+        self.leadership.end();
+        let lease = self.lease.clone();
+        match loss {
+            Loss::NotRenewed => LostLease::NotRenewed { lease },
+            Loss::Taken => LostLease::Taken { lease },
+        }
+    }
+
+    /// Stops leading, and clears the holder so that another process can lead at once. Tries for a second: where that is
+    /// not enough, the lease expires.
+    pub async fn release(mut self) {
+        self.leadership.end();
+        let released = timeout(RELEASE_TIMEOUT, async {
+            while self.try_release().await.is_err() {
+                sleep(RELEASE_PAUSE).await;
+            }
+        });
+        if released.await.is_err() {
+            tracing::warn!(lease = self.lease, "the lease could not be given back");
+        }
+    }
+
+    /// One attempt to learn who leads and to lead. What fails is tried again by the next one.
+    async fn attempt(&mut self) {
+        let failure = self.try_to_lead().await.err();
+        if let Some(failure) = &failure {
+            let lease = &self.lease;
+            if self.failure.as_ref() == Some(failure) {
+                tracing::debug!(lease, "{failure}");
+            } else {
+                tracing::warn!(lease, "{failure}");
+            }
+        }
+        self.failure = failure;
+    }
+
+    async fn try_to_lead(&mut self) -> Result<(), Failure> {
+        if !self.current {
+            self.look().await?;
+        }
+        match self.election.step(now()) {
+            Step::Acquire | Step::Renew => match self.claim().await {
+                // Somebody else was faster, or edited it: who leads is seen at once, and not only in two seconds.
+                Err(failure) if failure.is_conflict() => self.look().await,
+                result => result,
+            },
+            Step::Wait(_) | Step::Lost(_) => Ok(()),
+        }
+    }
+
+    async fn look(&mut self) -> Result<(), Failure> {
+        let lease = call(Action::Get, self.leases.get_opt(&self.name)).await?;
+        self.election.saw(lease, now());
+        Ok(())
+    }
+
+    async fn claim(&mut self) -> Result<(), Failure> {
+        // Unless the answer says so, nobody knows whether it was written.
+        self.current = false;
+        let began = self.clock.moment();
+        let claim = self.election.claim(began.wall);
+        let written = if claim.metadata.resource_version.is_none() {
+            call(Action::Create, self.leases.create(&params(), &claim)).await?
+        } else {
+            self.replace(&claim).await?
+        };
+        let began_at = began.monotonic.into_std();
+        self.election.wrote(written, began_at, now());
+        self.leadership.renew(began);
+        self.current = true;
+        Ok(())
+    }
+
+    /// Replaces the very lease that was read or written last: uid and resourceVersion are in it.
+    async fn replace(&self, lease: &Lease) -> Result<Lease, Failure> {
+        let params = params();
+        let replaced = self.leases.replace(&self.name, &params, lease);
+        call(Action::Update, replaced).await
+    }
+
+    async fn try_release(&mut self) -> Result<(), Failure> {
+        self.look().await?;
+        if let Some(lease) = self.election.release(self.clock.now()) {
+            self.replace(&lease).await?;
+            tracing::info!(lease = self.lease, "given back");
+        }
+        Ok(())
+    }
+}
+
+fn params() -> PostParams {
+    PostParams {
+        field_manager: Some(FIELD_MANAGER.into()),
+        ..PostParams::default()
+    }
+}
+
+/// A call that failed. The text has nothing that the API server said.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Failure {
+    action: Action,
+    /// The HTTP status; `None` where nothing was answered.
+    status: Option<u16>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Action {
+    Get,
+    Create,
+    Update,
+}
+
+impl Failure {
+    /// Whether the lease is another than the one that was seen, or was created by somebody else.
+    fn is_conflict(&self) -> bool {
+        self.status == Some(409)
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let action = match self.action {
+            Action::Get => "read (get leases)",
+            Action::Create => "created (create leases)",
+            Action::Update => "renewed (update leases)",
+        };
+        write!(f, "the lease cannot be {action}: the API server ")?;
+        match self.status {
+            Some(code) => write!(f, "answered HTTP {code}"),
+            None => f.write_str("did not answer"),
+        }
+    }
+}
+
+/// Waits for a call, within its deadline.
+async fn call<T>(
+    action: Action,
+    call: impl Future<Output = Result<T, kube::Error>>,
+) -> Result<T, Failure> {
+    let status = match timeout(CALL_TIMEOUT, call).await {
+        Ok(Ok(answer)) => return Ok(answer),
+        Ok(Err(kube::Error::Api(status))) => Some(status.code),
+        Ok(Err(_)) | Err(_) => None,
+    };
+    Err(Failure { action, status })
+}
+
+/// The monotonic clock: tokio's, which a test can stop.
+fn now() -> std::time::Instant {
+    Instant::now().into_std()
+}
+
+fn jittered(wait: Duration) -> Duration {
+    let part = f64::from(u32::try_from(random() >> 32).unwrap_or_default()) / f64::from(u32::MAX);
+    wait.mul_f64(1.0 + JITTER * part)
+}
+
+/// Random enough to tell processes apart: std seeds each map's hasher from the system.
+fn random() -> u64 {
+    RandomState::new().hash_one(0)
+}

@@ -47,10 +47,8 @@ impl Replicas {
     }
 
     async fn patch_lease(&self, change: Value) {
-        let patch = Patch::Merge(change);
-        let patched = self
-            .leases
-            .patch(&self.lease, &PatchParams::default(), &patch);
+        let (params, patch) = (PatchParams::default(), Patch::Merge(change));
+        let patched = self.leases.patch(&self.lease, &params, &patch);
         patched.await.unwrap();
     }
 

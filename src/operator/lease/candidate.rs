@@ -90,7 +90,8 @@ impl Candidate {
         loop {
             self.attempt().await;
             let wait = match self.election.step(now()) {
-                Step::Renew => break,
+                // Lost at once where the process stood still meanwhile: whoever holds the lease finds out.
+                Step::Renew | Step::Lost(_) => break,
                 Step::Wait(wait) => {
                     let holder = self.election.holder().map(str::to_owned);
                     if leader != holder {
@@ -100,7 +101,7 @@ impl Candidate {
                     standing_by();
                     wait
                 }
-                Step::Acquire | Step::Lost(_) => RETRY_PERIOD,
+                Step::Acquire => RETRY_PERIOD,
             };
             sleep(jittered(wait)).await;
         }

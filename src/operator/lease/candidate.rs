@@ -166,12 +166,20 @@ impl Candidate {
         if !self.current {
             self.look().await?;
         }
+        match self.claim_if_due().await {
+            // Somebody else was faster, or people edited or deleted it: that is dealt with at once, and not only in two
+            // seconds.
+            Err(failure) if failure.is_conflict() => {
+                self.look().await?;
+                self.claim_if_due().await
+            }
+            result => result,
+        }
+    }
+
+    async fn claim_if_due(&mut self) -> Result<(), Failure> {
         match self.election.step(now()) {
-            Step::Acquire | Step::Renew => match self.claim().await {
-                // Somebody else was faster, or edited it: who leads is seen at once, and not only in two seconds.
-                Err(failure) if failure.is_conflict() => self.look().await,
-                result => result,
-            },
+            Step::Acquire | Step::Renew => self.claim().await,
             Step::Wait(_) | Step::Lost(_) => Ok(()),
         }
     }

@@ -243,7 +243,7 @@ fn schedule() -> impl Strategy<Value = Schedule> {
 
 #[derive(Clone, Debug)]
 enum Call {
-    Look { after_conflict: bool },
+    Look,
     Claim(Lease),
     Release(Lease),
 }
@@ -403,12 +403,7 @@ impl World {
                 }
                 Event::Blow(Blow::Terminate) => {
                     process.terminating = true;
-                    self.call(
-                        place,
-                        Call::Look {
-                            after_conflict: false,
-                        },
-                    );
+                    self.call(place, Call::Look);
                 }
                 _ if process.serial != serial => {}
                 Event::Wake => self.wake(place),
@@ -435,12 +430,7 @@ impl World {
         if self.processes[place].current {
             self.step(place);
         } else {
-            self.call(
-                place,
-                Call::Look {
-                    after_conflict: false,
-                },
-            );
+            self.call(place, Call::Look);
         }
     }
 
@@ -487,7 +477,7 @@ impl World {
 
     fn serve(&mut self, call: Call) -> Answer {
         let mut lease = match call {
-            Call::Look { .. } => return Answer::Found(self.lease.clone()),
+            Call::Look => return Answer::Found(self.lease.clone()),
             Call::Claim(lease) | Call::Release(lease) => lease,
         };
         let version = |lease: &Lease| lease.metadata.resource_version.clone();
@@ -511,15 +501,13 @@ impl World {
         };
         let in_time = now.duration_since(began) < CALL_TIMEOUT;
         match (call, answer) {
-            (Call::Look { after_conflict }, Answer::Found(lease)) => {
+            (Call::Look, Answer::Found(lease)) => {
                 process.election.saw(lease, now);
                 if process.terminating {
                     match process.election.release(wall) {
                         Some(lease) => self.call(place, Call::Release(lease)),
                         None => self.restart(place),
                     }
-                } else if after_conflict {
-                    self.settle(place);
                 } else {
                     self.step(place);
                 }
@@ -536,12 +524,7 @@ impl World {
                 self.settle(place);
             }
             (Call::Claim(_), Answer::Conflict) => {
-                self.call(
-                    place,
-                    Call::Look {
-                        after_conflict: true,
-                    },
-                );
+                self.call(place, Call::Look);
             }
             (Call::Release(_), _) => self.restart(place),
             _ if process.terminating => self.restart(place),

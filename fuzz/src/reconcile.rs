@@ -18,7 +18,7 @@ use base64::{Engine, engine::general_purpose::STANDARD};
 use edge_credential_operator::{
     api::{ConditionType, EdgeCredential, conditions},
     clock::Clock,
-    edge_credential::{context::Context, reconcile::reconcile},
+    edge_credential::{context::Context, leadership::Leadership, reconcile::reconcile},
     oauth::{
         Reply, RequestParameters, TokenRequest, TokenSource,
         limits::limits,
@@ -329,6 +329,7 @@ fn context(client: Client, endpoint: Endpoint) -> Context {
         SharedTokens::new(endpoint, clock.clone(), 4),
         allowed(),
         clock,
+        Leadership::always(),
         LONGEST_WAIT,
         16,
     )

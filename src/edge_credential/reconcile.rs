@@ -450,7 +450,11 @@ async fn write(
     let name = object.target_name();
     let verb = verb(existing);
     let result = match verb {
-        Verb::Create => context.write_in_time(secrets.create(&params, secret)).await?,
+        Verb::Create => {
+            context
+                .write_in_time(secrets.create(&params, secret))
+                .await?
+        }
         Verb::Update => {
             context
                 .write_in_time(secrets.replace(name, &params, secret))

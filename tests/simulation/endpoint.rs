@@ -114,7 +114,7 @@ async fn a_client_that_always_gets_an_error_does_not_keep_the_others_from_their_
         world.add(&name(number), json!({}));
     }
     world.start_operator();
-    for _ in 0..33 {
+    for _ in 0..17 {
         pass(hours(1)).await;
         for number in 1..3 {
             assert!(world.condition(&name(number), Ready).0);

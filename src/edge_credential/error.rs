@@ -263,6 +263,11 @@ pub fn is_conflict(error: &kube::Error) -> bool {
     matches!(error, kube::Error::Api(status) if status.code == 409)
 }
 
+/// Whether what was read is no longer so: the object was changed, made or deleted since.
+pub fn is_outdated(error: &kube::Error) -> bool {
+    is_conflict(error) || matches!(error, kube::Error::Api(status) if status.code == 404)
+}
+
 /// Whether the API server refused what it was asked, and will again: not for a conflict, nor because it is too busy.
 pub fn is_refusal(error: &kube::Error) -> bool {
     matches!(error, kube::Error::Api(status) if matches!(status.code, 400..=499) && !matches!(status.code, 409 | 429))
@@ -466,6 +471,16 @@ mod tests {
             assert_eq!(error.to_string(), message);
             // What walks the chain of sources must not find the server's words there.
             assert!(std::error::Error::source(&error).is_none());
+        }
+    }
+
+    #[test]
+    fn after_a_conflict_or_a_deletion_what_was_read_is_outdated() {
+        for code in [404, 409] {
+            assert!(is_outdated(&answer(code, None)), "{code}");
+        }
+        for code in [403, 422, 500] {
+            assert!(!is_outdated(&answer(code, None)), "{code}");
         }
     }
 

@@ -21,7 +21,8 @@ use super::{
         standing_reason,
     },
     error::{
-        Class, Error, Trouble, Verb, is_conflict, is_forbidden, is_namespace_gone, is_refusal,
+        Class, Error, Trouble, Verb, is_conflict, is_forbidden, is_namespace_gone, is_outdated,
+        is_refusal,
     },
     observe::{caller, observe, secrets},
     status::{Outcome, malformed, status},
@@ -126,7 +127,7 @@ pub async fn reconcile(object: &EdgeCredential, context: &Context) -> Result<Rep
     let done = loop {
         match visit(&latest.object, context).await {
             Err(Error::WriteTarget { source, .. })
-                if is_conflict(&source) && attempt < CONFLICT_ATTEMPTS =>
+                if is_outdated(&source) && attempt < CONFLICT_ATTEMPTS =>
             {
                 attempt += 1;
             }
@@ -228,8 +229,8 @@ fn latest<'a>(object: &'a EdgeCredential, context: &Context) -> Latest<'a> {
     }
 }
 
-/// One pass from observation to action. A conflict is an error, so that the pass can be made again on what is there
-/// now; a token that was requested is in memory by then.
+/// One pass from observation to action. A conflict is an error, and so is a target that is gone, so that the pass can be
+/// made again on what is there now; a token that was requested is in memory by then.
 async fn visit(object: &EdgeCredential, context: &Context) -> Result<Done, Error> {
     let claim = context.claims.take(object);
     let observed = match observe(context, object).await {

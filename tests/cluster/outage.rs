@@ -10,7 +10,7 @@ use k8s_openapi::api::core::v1::ConfigMap;
 use kit::control_plane::{ControlPlane, Server};
 use kit::sitecore::Scenario;
 use kube::Api;
-use kube::api::{DeleteParams, ObjectMeta, PostParams};
+use kube::api::{ObjectMeta, PostParams};
 
 use crate::harness::*;
 
@@ -217,7 +217,14 @@ async fn while_etcd_is_out_of_space_tokens_stay_in_memory_and_only_their_writes_
 
     tokio::time::sleep(DUE + SEVERAL_TRIES).await;
     is_alive(&scene).await;
-    let written = shop.secrets.delete("idle", &DeleteParams::default()).await;
+    // Deletions go through, so: a change.
+    let mut changed = shop.secret("idle").await;
+    let labels = changed.metadata.labels.get_or_insert_default();
+    labels.insert("trial".to_owned(), "yes".to_owned());
+    let written = shop
+        .secrets
+        .replace("idle", &PostParams::default(), &changed)
+        .await;
     assert!(written.is_err(), "etcd accepts writes");
     let tries = scene.audit_events().into_iter();
     let tries = tries

@@ -38,7 +38,7 @@ use crate::{
     api::EdgeCredential,
     edge_credential::{
         context::Context,
-        error::{Error, is_conflict, is_namespace_gone},
+        error::{Error, is_conflict, is_forbidden, is_namespace_gone, is_refusal},
         reconcile::{Report, reconcile, report_malformed, report_panic},
         transition::Transition,
     },
@@ -318,6 +318,11 @@ fn error_policy(object: Arc<Watched>, error: &Error, _: Arc<Operator>) -> Action
         Error::NotLeading => {
             tracing::debug!(namespace, name, "{error}");
             Action::requeue(ERROR_WAIT)
+        }
+        // Not for lack of a right, which may be granted: a status that does not fit, or an object that breaks a rule.
+        Error::WriteStatus { source } if is_refusal(source) && !is_forbidden(source) => {
+            tracing::warn!(namespace, name, reason = %error.reason(), "{error}");
+            Action::requeue(HOPELESS_WAIT)
         }
         error => {
             tracing::warn!(namespace, name, reason = %error.reason(), "{error}");

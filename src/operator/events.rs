@@ -1,6 +1,6 @@
 //! Events on transitions: best effort, slowly, and never in the way of a reconciliation.
 
-use std::time::Duration;
+use std::{collections::HashSet, time::Duration};
 
 use k8s_openapi::api::core::v1::ObjectReference;
 use kube::{
@@ -13,7 +13,8 @@ use tokio::{
 };
 
 use crate::edge_credential::{
-    leadership::Leadership, reconcile::FIELD_MANAGER, transition::Transition,
+    error::is_namespace_gone, leadership::Leadership, reconcile::FIELD_MANAGER,
+    transition::Transition,
 };
 
 /// The least time between two Events: elsewhere, an Event per failed try took an API server down.
@@ -59,7 +60,12 @@ async fn publish(
     let recorder = Recorder::new(client, reporter);
     let mut pace = interval(INTERVAL);
     pace.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    // The namespaces that go away: what else is told of them is of no use, and would be refused one by one.
+    let mut ending = HashSet::new();
     while let Some((regarding, transition)) = transitions.recv().await {
+        if !ending.is_empty() && ending.contains(&regarding.namespace) {
+            continue;
+        }
         pace.tick().await;
         if !leadership.may_act() {
             continue;
@@ -67,9 +73,16 @@ async fn publish(
         let event = event(transition);
         match timeout(TIMEOUT, recorder.publish(&event, &regarding)).await {
             Ok(Ok(())) => {}
+            Ok(Err(error)) if is_namespace_gone(&error) => {
+                ending.insert(regarding.namespace);
+            }
             Ok(Err(_)) | Err(_) => {
                 tracing::debug!(reason = event.reason, "an event could not be published")
             }
+        }
+        if transitions.is_empty() {
+            // One of the same name may come.
+            ending.clear();
         }
     }
 }

@@ -225,8 +225,9 @@ async fn a_namespace_full_of_objects_is_deleted_with_no_request_and_no_storm_of_
     }
     let events = || {
         let all = scene.audit_events().into_iter();
-        let events = all.filter(|event| event.resource == "events" && event.verb == "create");
-        events.count()
+        let created = ("events", "create", 201);
+        all.filter(|event| (&*event.resource, &*event.verb, event.code) == created)
+            .count()
     };
     shop.until(
         PATIENCE,

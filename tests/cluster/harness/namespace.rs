@@ -41,12 +41,8 @@ pub struct Namespace {
 }
 
 impl Namespace {
-    pub(super) async fn create(
-        client: Client,
-        name: String,
-        token_url: String,
-        log: PathBuf,
-    ) -> Self {
+    /// Creates one. Its EdgeCredentials ask at `token_url`, and `log` is told from where a test waits in vain.
+    pub async fn create(client: Client, name: String, token_url: String, log: PathBuf) -> Self {
         create(&client, &name).await;
         Self {
             objects: Api::namespaced(client.clone(), &name),

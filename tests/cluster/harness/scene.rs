@@ -183,12 +183,15 @@ impl Setup {
     ) -> Operator {
         let home = format!("{name}-operator");
         super::namespace::create(client, &home).await;
-        let mut values = vec![("leaderElection", "false".to_owned())];
-        values.extend(self.values.clone());
-        values.push(("crds.install", "false".to_owned()));
-        values.push(("log.filter", "debug".to_owned()));
         let origins = [&[sitecore.url().to_owned()], &*self.origins].concat();
-        values.push(("allowedTokenOrigins", format!("{{{}}}", origins.join(","))));
+        let mut values = vec![
+            ("leaderElection", "false".to_owned()),
+            ("crds.install", "false".to_owned()),
+            ("log.filter", "debug".to_owned()),
+            ("allowedTokenOrigins", format!("{{{}}}", origins.join(","))),
+        ];
+        // The last one counts where a value is given twice.
+        values.extend(self.values.clone());
         if !self.cluster_wide {
             let names: Vec<_> = namespaces
                 .iter()

@@ -251,6 +251,28 @@ impl ControlPlane {
         self.folder.write(&file, &content)
     }
 
+    /// Writes a copy of a kubeconfig that names another server, such as a proxy before the API server.
+    pub fn kubeconfig_with_server(
+        &self,
+        kubeconfig: &Path,
+        server: &str,
+        name: &str,
+    ) -> Result<PathBuf> {
+        let content = fs::read_to_string(kubeconfig).map_err(Error::file("read", kubeconfig))?;
+        let content = content.replace(&self.api_server_url(), server);
+        self.folder.write(&format!("{name}.kubeconfig"), &content)
+    }
+
+    /// The API server's URL, without a slash at the end.
+    pub fn api_server_url(&self) -> String {
+        self.setup.api_server_url()
+    }
+
+    /// The certificate authority that the API server's certificate is from, in PEM.
+    pub fn authority_pem(&self) -> &str {
+        self.setup.authority_pem()
+    }
+
     /// The audit log.
     pub fn audit_log(&self) -> PathBuf {
         self.setup.audit_log()

@@ -91,8 +91,16 @@ impl Setup {
 
     /// A kubeconfig for this control plane.
     pub(super) fn kubeconfig(&self, user: &User<'_>, namespace: &str) -> String {
-        let server = format!("https://127.0.0.1:{}", self.api_port);
+        let server = self.api_server_url();
         kubeconfig::render(&server, &self.authority_pem, user, namespace)
+    }
+
+    pub(super) fn api_server_url(&self) -> String {
+        format!("https://127.0.0.1:{}", self.api_port)
+    }
+
+    pub(super) fn authority_pem(&self) -> &str {
+        &self.authority_pem
     }
 
     pub(super) fn admin_kubeconfig(&self) -> PathBuf {

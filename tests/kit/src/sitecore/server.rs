@@ -1,28 +1,24 @@
-//! The HTTP server: a thread of its own, and connections that can be reset on purpose, or taken from HTTP altogether.
+//! The HTTP server, in a thread of its own.
 
 use std::future::pending;
 use std::io;
-use std::net::{SocketAddr, TcpListener as StdListener};
-use std::pin::Pin;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Weak};
-use std::task::{Context, Poll, ready};
+use std::net::TcpListener as StdListener;
+use std::sync::Arc;
 use std::thread::JoinHandle;
 
 use axum::Router;
-use axum::extract::connect_info::{ConnectInfo, Connected};
+use axum::extract::connect_info::ConnectInfo;
 use axum::extract::{MatchedPath, Request, State};
 use axum::http::header::DATE;
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
-use axum::serve::{IncomingStream, Listener};
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 
 use super::record::{Api, NO_ANSWER};
 use super::wire::Wire;
 use super::{Shared, http_date, problem};
+use crate::connection::{Accept, Connection};
 
 /// A server that ends with this value, together with all its connections.
 ///
@@ -151,123 +147,13 @@ pub(super) async fn observe(
             connection.reset();
         }
         if let Some(wire) = wire {
-            connection.write(&wire, &shared.wire_bytes).await;
+            // Given up with the request, when the client closes the connection.
+            wire.write_to(connection.stream(), &shared.wire_bytes).await;
+            connection.end();
         }
     }
     if shared.clock_is_off() {
         response.headers_mut().insert(DATE, http_date(shared.now()));
     }
     response
-}
-
-/// The handle by which the answer to a request ends the connection it came by, or writes to it past HTTP.
-#[derive(Clone, Default)]
-pub(super) struct Connection {
-    ended: Arc<AtomicBool>,
-    /// Weak, so that the connection is closed with its [`Socket`].
-    stream: Weak<TcpStream>,
-}
-
-impl Connection {
-    /// Has the connection end in a reset instead of the answer: that is what closing does with no linger.
-    fn reset(&self) {
-        if let Some(stream) = self.stream.upgrade() {
-            let _ = stream.set_zero_linger();
-        }
-        self.end();
-    }
-
-    /// From now on the server can write nothing, and so closes.
-    fn end(&self) {
-        self.ended.store(true, Ordering::Relaxed);
-    }
-
-    /// Writes these bytes instead of the answer. Given up with the request, when the client closes the connection.
-    async fn write(&self, wire: &Wire, written: &AtomicU64) {
-        wire.write_to(&self.stream, written).await;
-        self.end();
-    }
-}
-
-impl Connected<IncomingStream<'_, Accept>> for Connection {
-    fn connect_info(stream: IncomingStream<'_, Accept>) -> Self {
-        stream.io().connection.clone()
-    }
-}
-
-pub(super) struct Accept(TcpListener);
-
-impl Listener for Accept {
-    type Io = Socket;
-    type Addr = SocketAddr;
-
-    async fn accept(&mut self) -> (Socket, SocketAddr) {
-        let (stream, address) = Listener::accept(&mut self.0).await;
-        // Without it an answer in two writes waits for the client's delayed acknowledgement.
-        let _ = stream.set_nodelay(true);
-        let stream = Arc::new(stream);
-        let connection = Connection {
-            ended: Arc::default(),
-            stream: Arc::downgrade(&stream),
-        };
-        (Socket { stream, connection }, address)
-    }
-
-    fn local_addr(&self) -> io::Result<SocketAddr> {
-        self.0.local_addr()
-    }
-}
-
-/// A stream that fails on the first write after its connection was ended.
-pub(super) struct Socket {
-    stream: Arc<TcpStream>,
-    connection: Connection,
-}
-
-impl AsyncRead for Socket {
-    fn poll_read(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        loop {
-            ready!(self.stream.poll_read_ready(cx))?;
-            match self.stream.try_read(buf.initialize_unfilled()) {
-                Ok(read) => {
-                    buf.advance(read);
-                    return Poll::Ready(Ok(()));
-                }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                Err(error) => return Poll::Ready(Err(error)),
-            }
-        }
-    }
-}
-
-impl AsyncWrite for Socket {
-    fn poll_write(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        if self.connection.ended.load(Ordering::Relaxed) {
-            return Poll::Ready(Err(io::ErrorKind::ConnectionReset.into()));
-        }
-        loop {
-            ready!(self.stream.poll_write_ready(cx))?;
-            match self.stream.try_write(buf) {
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                result => return Poll::Ready(result),
-            }
-        }
-    }
-
-    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(Ok(()))
-    }
-
-    /// Done by closing, which follows.
-    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(Ok(()))
-    }
 }

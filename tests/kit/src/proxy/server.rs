@@ -1,0 +1,149 @@
+//! The servers: what arrives is passed on, or struck by the fault that waits for it.
+
+use std::{future::pending, sync::Arc};
+
+use axum::{
+    Router,
+    body::Body,
+    extract::{ConnectInfo, Request, State},
+    http::{
+        HeaderMap, HeaderName, StatusCode, Uri,
+        header::{CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HOST, TRANSFER_ENCODING},
+    },
+    response::{IntoResponse, Response},
+};
+use serde_json::json;
+use tokio::net::TcpListener;
+
+use super::{Fault, call::kind, record::Record};
+use crate::connection::{Accept, Connection};
+
+/// The largest body that is passed on, in bytes. The API server takes no more than 3 MiB.
+const MAX_BODY: usize = 4 * 1024 * 1024;
+
+/// What the proxy stands for.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Side {
+    ApiServer,
+    TokenEndpoint,
+}
+
+/// One of the two servers of a proxy.
+#[derive(Debug)]
+pub(super) struct Gate {
+    pub side: Side,
+    pub client: reqwest::Client,
+    pub upstream: String,
+    pub error_text: String,
+    pub record: Arc<Record>,
+}
+
+/// Serves until the task is aborted.
+pub(super) async fn serve(listener: TcpListener, gate: Gate) {
+    let router = Router::new()
+        .fallback(handle)
+        .with_state(Arc::new(gate))
+        .into_make_service_with_connect_info::<Connection>();
+    // Never ends by itself.
+    let _ = axum::serve(Accept(listener), router).await;
+}
+
+async fn handle(
+    State(gate): State<Arc<Gate>>,
+    ConnectInfo(connection): ConnectInfo<Connection>,
+    mut request: Request,
+) -> Response {
+    let answer = match kind(request.method(), request.uri()) {
+        None => gate.forward(request).await,
+        Some(what) => {
+            let _in_flight = gate.record.in_flight();
+            if let Some(version) = gate.record.stale(&what) {
+                as_of(request.uri_mut(), &version);
+            }
+            match gate.record.enter(what) {
+                None => gate.forward(request).await,
+                Some(fault) => gate.strike(fault, request).await,
+            }
+        }
+    };
+    answer.unwrap_or_else(|_: NoAnswer| {
+        connection.reset();
+        ().into_response()
+    })
+}
+
+/// The client is to learn nothing: its connection is reset.
+struct NoAnswer;
+
+impl Gate {
+    async fn strike(&self, fault: Fault, request: Request) -> Result<Response, NoAnswer> {
+        if matches!(fault, Fault::SilenceAfter | Fault::ResetAfter) {
+            // To the end of its body: then the server has done all that it does.
+            let answer = self.forward(request).await?;
+            let read = axum::body::to_bytes(answer.into_body(), MAX_BODY).await;
+            read.map_err(|_| NoAnswer)?;
+        }
+        let _strike = self.record.strike();
+        match fault {
+            Fault::Silence | Fault::SilenceAfter => pending().await,
+            Fault::Reset | Fault::ResetAfter => Err(NoAnswer),
+            Fault::Answer(status) => Ok(self.refusal(status)),
+        }
+    }
+
+    /// Passes a call on, and its answer back. An answer that is not had is none to the client either.
+    async fn forward(&self, request: Request) -> Result<Response, NoAnswer> {
+        let (parts, body) = request.into_parts();
+        let body = axum::body::to_bytes(body, MAX_BODY);
+        let body = body.await.map_err(|_| NoAnswer)?;
+        let path = parts.uri.path_and_query().map_or("/", |path| path.as_str());
+        let url = format!("{}{path}", self.upstream);
+        let answer = self
+            .client
+            .request(parts.method, url)
+            .headers(end_to_end(parts.headers, &[HOST, CONTENT_LENGTH]))
+            .body(body)
+            .send()
+            .await
+            .map_err(|_| NoAnswer)?;
+        let (mut parts, body) = axum::http::Response::from(answer).into_parts();
+        parts.headers = end_to_end(parts.headers, &[]);
+        Ok(Response::from_parts(parts, Body::new(body)))
+    }
+
+    /// An error as this server writes it.
+    fn refusal(&self, status: u16) -> Response {
+        let text = &self.error_text;
+        let body = match self.side {
+            Side::ApiServer => json!({
+                "kind": "Status",
+                "apiVersion": "v1",
+                "metadata": {},
+                "status": "Failure",
+                "message": text,
+                "reason": if status == 409 { "Conflict" } else { "InternalError" },
+                "code": status,
+            }),
+            Side::TokenEndpoint => json!({"error": text, "error_description": text}),
+        };
+        let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let headers = [(CONTENT_TYPE, "application/json")];
+        (status, headers, body.to_string()).into_response()
+    }
+}
+
+/// The headers that are not about the connection alone.
+fn end_to_end(mut headers: HeaderMap, without: &[HeaderName]) -> HeaderMap {
+    for name in [CONNECTION, TRANSFER_ENCODING].iter().chain(without) {
+        headers.remove(name);
+    }
+    headers
+}
+
+/// Turns a list into one of this very resource version.
+fn as_of(uri: &mut Uri, version: &str) {
+    let query = uri.query().unwrap_or_default().trim_start_matches('&');
+    let path = uri.path();
+    let stale = format!("{path}?{query}&resourceVersion={version}&resourceVersionMatch=Exact");
+    *uri = stale.parse().expect("a valid URI with more in its query");
+}

@@ -50,7 +50,7 @@ pub enum Error {
         /// What the API server answered.
         source: kube::Error,
     },
-    /// An object that does not fit its type cannot be read as it is stored.
+    /// The object cannot be read as it is stored.
     ReadObject {
         /// What the API server answered.
         source: kube::Error,
@@ -62,6 +62,8 @@ pub enum Error {
     },
     /// The object has no namespace or no uid, which no API server leaves out.
     Unidentified,
+    /// The object is not what it was when it was listed or watched last.
+    Outdated,
     /// The program panicked.
     Panicked,
     /// This process does not lead any longer: nothing may be requested, written or told.
@@ -188,6 +190,7 @@ impl Error {
             Self::ReadSecret { .. }
             | Self::ReadObject { .. }
             | Self::WriteStatus { .. }
+            | Self::Outdated
             | Self::Unidentified
             | Self::NotLeading => Reason::KubernetesUnavailable,
             Self::Panicked => Reason::InternalError,
@@ -232,6 +235,7 @@ impl fmt::Display for Error {
                 write!(f, "the status cannot be written: {}", Answer(source))
             }
             Self::Unidentified => f.write_str("the object has no namespace or no uid"),
+            Self::Outdated => f.write_str("the object has changed since it was seen"),
             Self::Panicked => f.write_str("the operator itself failed: its log names the place"),
             Self::NotLeading => f.write_str("this process does not lead any longer"),
         }
@@ -425,6 +429,11 @@ mod tests {
                 Error::Unidentified,
                 Reason::KubernetesUnavailable,
                 "the object has no namespace or no uid",
+            ),
+            (
+                Error::Outdated,
+                Reason::KubernetesUnavailable,
+                "the object has changed since it was seen",
             ),
             (
                 Error::Panicked,

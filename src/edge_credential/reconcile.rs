@@ -300,6 +300,7 @@ impl Visit<'_> {
             done.look_again = true;
             return Ok(done);
         }
+        self.check_latest().await?;
         if let Some(error) = self.missing_right().await {
             let trouble = Trouble::Found(error);
             return Ok(Done::without_action(self.still_valid(), trouble));
@@ -348,6 +349,31 @@ impl Visit<'_> {
         done.outcome.attempted = true;
         done.renewal_delay = self.delay().filter(|_| !forced);
         Ok(done)
+    }
+
+    /// Makes sure, before a token is requested in place of one that does not prove itself for the spec, that this is the
+    /// spec as it is now. A list that lags behind shows an earlier one, and the token may be for what came after it.
+    async fn check_latest(&self) -> Result<(), Error> {
+        let proves_itself = |target: &Target| target.stored.is_some();
+        if self.target.as_ref().is_none_or(proves_itself) {
+            return Ok(());
+        }
+        let metadata = &self.object.metadata;
+        let (Some(namespace), Some(name)) = (&metadata.namespace, &metadata.name) else {
+            return Err(Error::Unidentified);
+        };
+        let objects: Api<EdgeCredential> =
+            Api::namespaced(self.context.client.0.clone(), namespace);
+        let latest = self.context.in_time(objects.get_metadata_opt(name)).await;
+        let latest = latest.map_err(|source| Error::ReadObject { source })?;
+        let is_latest = latest.is_some_and(|latest| {
+            latest.metadata.uid == metadata.uid && latest.metadata.generation == metadata.generation
+        });
+        if is_latest {
+            Ok(())
+        } else {
+            Err(Error::Outdated)
+        }
     }
 
     /// Why the token could not be stored once it is there, as far as that can be known.

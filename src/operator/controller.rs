@@ -57,6 +57,9 @@ const CONFLICT_WAIT: Duration = Duration::from_secs(1);
 /// How long to wait for one's turn at a token endpoint before asking again: the turn comes sooner, unless a call was lost.
 const QUEUED_WAIT: Duration = Duration::from_mins(1);
 
+/// How long to wait where the watch lags behind: it tells of the change itself, most likely at once.
+const OUTDATED_WAIT: Duration = Duration::from_secs(1);
+
 /// How long to wait where a namespace is going away, an object cannot be read, or the program fails on it.
 const HOPELESS_WAIT: Duration = Duration::from_mins(5);
 
@@ -310,6 +313,10 @@ fn error_policy(object: Arc<Watched>, error: &Error, _: Arc<Operator>) -> Action
         {
             tracing::debug!(namespace, name, "somebody else writes the same object");
             Action::requeue(CONFLICT_WAIT)
+        }
+        Error::Outdated => {
+            tracing::debug!(namespace, name, "{error}");
+            Action::requeue(OUTDATED_WAIT)
         }
         Error::RequestToken(TokenError::Queued) => {
             tracing::debug!(namespace, name, "many others wait for the token endpoint");

@@ -9,5 +9,6 @@ mod malformed;
 mod panics;
 mod rights;
 mod rotation;
+mod stale;
 mod trouble;
 mod world;

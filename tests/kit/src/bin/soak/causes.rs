@@ -17,7 +17,7 @@ const IN_FLIGHT: Duration = Duration::from_secs(1);
 const REPAIR: Duration = Duration::from_secs(15);
 
 /// How many tokens were issued for each cause.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Causes {
     /// The first one.
     pub first: u64,
@@ -31,8 +31,8 @@ pub struct Causes {
     pub interrupted: u64,
     /// The target had been damaged, and the operator that had the token in memory was killed.
     pub lost: u64,
-    /// None that is known.
-    pub needless: u64,
+    /// None that is known: when each was issued.
+    pub needless: Vec<Moment>,
     /// Rotations and requests of a renewal that no token answered.
     pub unanswered: u64,
 }
@@ -40,7 +40,7 @@ pub struct Causes {
 impl Causes {
     /// All tokens.
     pub fn issued(&self) -> u64 {
-        self.needed() + self.interrupted + self.lost + self.needless
+        self.needed() + self.interrupted + self.lost + self.needless.len() as u64
     }
 
     /// Those that an operator needs that is never killed.
@@ -57,7 +57,7 @@ impl AddAssign for Causes {
         self.asked += other.asked;
         self.interrupted += other.interrupted;
         self.lost += other.lost;
-        self.needless += other.needless;
+        self.needless.extend(other.needless);
         self.unanswered += other.unanswered;
     }
 }
@@ -79,7 +79,10 @@ pub fn causes(object: &ObjectHistory, lifetime: Duration, kills: &[Span]) -> Cau
                 &mut causes.interrupted
             }
             Some(previous) if was_lost(object, previous.at, at, kills) => &mut causes.lost,
-            Some(_) => &mut causes.needless,
+            Some(_) => {
+                causes.needless.push(at);
+                &mut 0
+            }
         };
         *count += 1;
         // One token answers all that was asked for some time before.
@@ -168,7 +171,7 @@ mod tests {
         let expected = Causes {
             first: 1,
             due: 2,
-            needless: 1,
+            needless: seconds(&[200]),
             ..Causes::default()
         };
         assert_eq!(found, expected);
@@ -181,10 +184,7 @@ mod tests {
         object.rotations = vec![span(109, 109)];
         object.renewals_asked = vec![span(119, 120)];
         let found = causes(&object, LIFETIME, &[]);
-        assert_eq!(
-            (found.rotated, found.asked, found.needless, found.unanswered),
-            (1, 1, 1, 0)
-        );
+        assert_eq!((found.rotated, found.asked, found.unanswered), (1, 1, 0));
     }
 
     #[test]
@@ -192,7 +192,7 @@ mod tests {
         let mut object = object(&[100, 140, 150]);
         object.rotations = vec![span(130, 131)];
         let found = causes(&object, LIFETIME, &[]);
-        assert_eq!((found.due, found.rotated, found.needless), (1, 0, 1));
+        assert_eq!((found.due, found.rotated, found.needless.len()), (1, 0, 1));
     }
 
     #[test]
@@ -206,10 +206,10 @@ mod tests {
     fn a_kill_explains_a_token_only_where_the_one_before_was_not_stored() {
         let mut object = object(&[100, 105]);
         let kills = [span(101, 102)];
-        assert_eq!(causes(&object, LIFETIME, &kills).needless, 1);
+        assert_eq!(causes(&object, LIFETIME, &kills).needless.len(), 1);
         object.stored.remove("100");
         assert_eq!(causes(&object, LIFETIME, &kills).interrupted, 1);
-        assert_eq!(causes(&object, LIFETIME, &[]).needless, 1, "no kill");
+        assert_eq!(causes(&object, LIFETIME, &[]).needless.len(), 1, "no kill");
     }
 
     #[test]
@@ -218,8 +218,11 @@ mod tests {
         object.losses = seconds(&[120]);
         assert_eq!(causes(&object, LIFETIME, &[span(121, 125)]).lost, 1);
         assert_eq!(causes(&object, LIFETIME, &[span(110, 122)]).lost, 1);
-        assert_eq!(causes(&object, LIFETIME, &[span(105, 110)]).needless, 1);
-        assert_eq!(causes(&object, LIFETIME, &[]).needless, 1);
+        assert_eq!(
+            causes(&object, LIFETIME, &[span(105, 110)]).needless.len(),
+            1
+        );
+        assert_eq!(causes(&object, LIFETIME, &[]).needless.len(), 1);
     }
 
     #[test]

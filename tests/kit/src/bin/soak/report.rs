@@ -4,8 +4,8 @@ use std::{fmt, time::Duration};
 
 use crate::{
     causes::{Causes, causes},
-    history::{History, Vitals},
-    scene::{Scene, ServedBy},
+    history::{History, Moment, ObjectHistory, Span, Vitals},
+    scene::{Object, Scene, ServedBy},
     settings::Settings,
     trend::Slope,
 };
@@ -22,9 +22,7 @@ const WARM_UP: f64 = 0.25;
 /// One line while it runs.
 pub fn progress(scene: &Scene, elapsed: Duration) -> String {
     let history = scene.history.lock();
-    let sum = |value: fn(&crate::history::ObjectHistory) -> u64| {
-        history.objects.iter().map(value).sum::<u64>()
-    };
+    let sum = |value: fn(&ObjectHistory) -> u64| history.objects.iter().map(value).sum::<u64>();
     let vitals = history.vitals.last();
     format!(
         "{:5} s: {} tokens, {} kills, {} API server restarts, {} rotations, {} damages; {} seconds expired; \
@@ -128,9 +126,7 @@ fn disturbances(report: &mut Report, history: &History) {
 }
 
 fn validity(report: &mut Report, history: &History) {
-    let sum = |value: fn(&crate::history::ObjectHistory) -> u64| {
-        history.objects.iter().map(value).sum::<u64>()
-    };
+    let sum = |value: fn(&ObjectHistory) -> u64| history.objects.iter().map(value).sum::<u64>();
     let expired = sum(|object| object.expired);
     let missing = sum(|object| object.missing);
     let objects = history.objects.iter();
@@ -158,7 +154,11 @@ fn tokens(report: &mut Report, scene: &Scene, history: &History) {
         for (object, past) in scene.objects.iter().zip(&history.objects) {
             if object.served_by == served_by {
                 let kills = scene.kills_of(object, &history.kills);
-                all += causes(past, object.lifetime, kills);
+                let found = causes(past, object.lifetime, kills);
+                for at in &found.needless {
+                    report.line(describe(object, past, kills, *at));
+                }
+                all += found;
                 requests += scene.sitecore.requests(&object.name);
             }
         }
@@ -175,15 +175,47 @@ fn tokens(report: &mut Report, scene: &Scene, history: &History) {
             all.interrupted + all.lost,
             all.interrupted,
             all.lost,
-            all.needless,
+            all.needless.len(),
             all.unanswered,
         ));
-        report.zero(all.needless, "needless tokens");
+        report.zero(all.needless.len() as u64, "needless tokens");
         report.zero(
             all.unanswered,
             "rotations or requests of a renewal unanswered",
         );
     }
+}
+
+/// A needless token, and what happened to its object before it.
+fn describe(object: &Object, past: &ObjectHistory, kills: &[Span], at: Moment) -> String {
+    let since = at.saturating_sub(object.lifetime);
+    let ago = |moment: Moment| at.as_secs_f64() - moment.as_secs_f64();
+    let tokens = past.tokens.iter().map(|token| {
+        let seen = past.stored.contains(&token.id);
+        (token.at, if seen { "token" } else { "token, never seen" })
+    });
+    let starts =
+        |spans: &[Span], what| -> Vec<_> { spans.iter().map(|span| (span.start, what)).collect() };
+    let ends: Vec<_> = kills.iter().map(|kill| (kill.end, "started")).collect();
+    let mut events: Vec<_> = tokens
+        .chain(starts(&past.rotations, "rotated"))
+        .chain(starts(&past.renewals_asked, "asked for"))
+        .chain(starts(kills, "killed"))
+        .chain(ends)
+        .chain(past.damages.iter().map(|moment| (*moment, "damaged")))
+        .filter(|(moment, _)| since <= *moment && *moment < at)
+        .collect();
+    events.sort();
+    let events: Vec<_> = events
+        .into_iter()
+        .map(|(moment, what)| format!("{what} {:.1} s before", ago(moment)))
+        .collect();
+    format!(
+        "a needless token of {}, which live {:?}: {}",
+        object.name,
+        object.lifetime,
+        events.join(", ")
+    )
 }
 
 fn vitals(report: &mut Report, vitals: &[Vitals]) {

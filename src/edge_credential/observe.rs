@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     api::EdgeCredential,
-    oauth::{Caller, TokenRequest},
+    oauth::{Caller, Token, TokenRequest},
 };
 
 /// The Secrets that an EdgeCredential may have to do with: those of its own namespace. There is no other way to a
@@ -84,15 +84,36 @@ pub async fn observe<'a>(
         .ok()
         .and_then(|target: &Option<Target>| target.as_ref()?.stored.as_ref());
     let caller = caller(object, stored, now);
+    let held = request.and_then(|request| at_hand(context, object, request, stored, now));
     Ok(Observed {
         object,
         parameters,
         credentials,
         target,
-        held: request.and_then(|request| context.tokens.held(request, now)),
+        held,
         answered: context.answered.contains(object),
         governed: request.is_some_and(|request| context.tokens.governs(request, &caller)),
     })
+}
+
+/// A valid token in memory. What the target holds is remembered, lest its deletion cost a request after a restart.
+fn at_hand(
+    context: &Context,
+    object: &EdgeCredential,
+    request: &TokenRequest,
+    stored: Option<&ProvenToken>,
+    now: Timestamp,
+) -> Option<Token> {
+    let uid = object.metadata.uid.as_deref()?;
+    let stored =
+        stored.filter(|stored| stored.token.is_valid(now) && stored.is_of(&request.credentials));
+    if let Some(stored) = stored {
+        context.tokens.keep(request, uid, &stored.token);
+    }
+    context
+        .tokens
+        .held(request, now)
+        .or_else(|| context.tokens.kept(request, uid, now))
 }
 
 /// On whose behalf a token is requested: an object, with what is left of the token it has.

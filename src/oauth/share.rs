@@ -47,6 +47,16 @@ struct State {
     sweep_at: usize,
 }
 
+impl State {
+    fn hold(&mut self, inputs: Inputs, token: &Token, now: Timestamp) {
+        if self.held.len() >= self.sweep_at.max(SWEEP_MINIMUM) {
+            self.held.retain(|_, token| token.is_valid(now));
+            self.sweep_at = self.held.len() * 2;
+        }
+        self.held.insert(inputs, token.clone());
+    }
+}
+
 /// What identifies a request: a keyed hash of its parameters and credentials.
 type Inputs = [u8; 32];
 
@@ -93,12 +103,32 @@ impl SharedTokens {
     /// The valid token that an equal request brought earlier, if there is one. Costs nothing.
     pub fn held(&self, request: &TokenRequest, now: Timestamp) -> Option<Token> {
         let inputs = self.0.inputs(request);
-        self.0
-            .state()
+        self.0.valid(&inputs, now)
+    }
+
+    /// Keeps a token that `owner` has proved to have, until it expires: the operator that requested it may have been
+    /// another one. Nobody else gets it, since whoever can write to the owner's target could have put it there. Where an
+    /// equal request brought a token, that one will do.
+    pub fn keep(&self, request: &TokenRequest, owner: &str, token: &Token) {
+        let now = self.0.clock.now();
+        if self.held(request, now).is_some() {
+            return;
+        }
+        let inputs = self.0.inputs_of(request, Some(owner));
+        let mut state = self.0.state();
+        let is_new = state
             .held
             .get(&inputs)
-            .filter(|token| token.is_valid(now))
-            .cloned()
+            .is_none_or(|kept| kept.expires_at != token.expires_at);
+        if is_new {
+            state.hold(inputs, token, now);
+        }
+    }
+
+    /// The valid token that was kept for `owner` and this request, if there is one.
+    pub fn kept(&self, request: &TokenRequest, owner: &str, now: Timestamp) -> Option<Token> {
+        let inputs = self.0.inputs_of(request, Some(owner));
+        self.0.valid(&inputs, now)
     }
 
     /// Requests a token, or joins an equal request in flight, or takes one that is held if it is `acceptable`: an equal
@@ -205,7 +235,18 @@ impl Inner {
         hash
     }
 
+    fn valid(&self, inputs: &Inputs, now: Timestamp) -> Option<Token> {
+        let state = self.state();
+        let token = state.held.get(inputs);
+        token.filter(|token| token.is_valid(now)).cloned()
+    }
+
     fn inputs(&self, request: &TokenRequest) -> Inputs {
+        self.inputs_of(request, None)
+    }
+
+    /// As [`inputs`](Self::inputs), or for one owner alone.
+    fn inputs_of(&self, request: &TokenRequest, owner: Option<&str>) -> Inputs {
         // An opaque token that one EdgeCredential accepts must not reach another one that does not.
         let format = match request.parameters.token_format {
             TokenFormat::Any => "any",
@@ -213,7 +254,9 @@ impl Inner {
         };
         let parameters = request.parameters.fingerprint();
         let credentials = request.credentials.fingerprint();
-        self.hash(&[&parameters, format, credentials.expose_secret()])
+        let mut words = vec![parameters.as_str(), format, credentials.expose_secret()];
+        words.extend(owner);
+        self.hash(&words)
     }
 
     /// The state is consistent between any two statements, so a panic elsewhere does not spoil it.
@@ -231,12 +274,7 @@ impl Landing<'_> {
     fn hold(&self, answer: &Result<Token, TokenError>) {
         let Ok(token) = answer else { return };
         let now = self.shared.clock.now();
-        let mut state = self.shared.state();
-        if state.held.len() >= state.sweep_at.max(SWEEP_MINIMUM) {
-            state.held.retain(|_, token| token.is_valid(now));
-            state.sweep_at = state.held.len() * 2;
-        }
-        state.held.insert(self.inputs, token.clone());
+        self.shared.state().hold(self.inputs, token, now);
     }
 }
 

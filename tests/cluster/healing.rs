@@ -266,6 +266,28 @@ async fn after_a_restart_a_token_that_is_still_in_the_target_is_used_and_a_lost_
     assert_eq!(scene.sitecore.requests(CLIENT), 4);
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_target_that_is_deleted_some_time_after_a_restart_costs_no_request() {
+    let mut scene = Scene::new("remembered", 1).await;
+    let shop = &scene.namespaces[0];
+    shop.create_credentials().await;
+    shop.create_ready(TARGET).await;
+    let sound = shop.secret(TARGET).await;
+    scene.operator.kill();
+    scene.operator.start().await;
+    let shop = &scene.namespaces[0];
+    shop.until(PATIENCE, "the object has been looked at", async || {
+        let metrics = scene.operator.get("/metrics").await.ok()?.1;
+        let series = "edgecredential_reconciliations_total{outcome=\"Success\"}";
+        metrics.contains(series).then_some(())
+    })
+    .await;
+
+    shop.delete_secret(TARGET).await;
+    is_set_right(shop, &sound, "deleted").await;
+    assert_eq!(scene.sitecore.requests(CLIENT), 1);
+}
+
 /// Waits until the target is as it was, and fails where that takes too long.
 async fn is_set_right(shop: &Namespace, sound: &Secret, damage: &str) {
     let start = Instant::now();

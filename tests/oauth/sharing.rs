@@ -199,6 +199,35 @@ async fn a_token_that_is_held_is_used_again_only_where_it_is_acceptable() {
 }
 
 #[tokio::test]
+async fn a_token_that_one_has_is_kept_for_that_one_alone() {
+    let sitecore = sitecore();
+    let token = shared(&[&sitecore])
+        .request(usual(&sitecore), &ANYONE, |_| true)
+        .await
+        .unwrap();
+    // As after a restart.
+    let shared = shared(&[&sitecore]);
+    let request = usual(&sitecore);
+    shared.keep(&request, "owner", &token);
+    let now = Timestamp::now();
+    assert!(shared.kept(&request, "owner", now).is_some());
+    assert!(shared.kept(&request, "other", now).is_none());
+    assert!(shared.held(&request, now).is_none());
+    let mut other_scope = request.clone();
+    other_scope.parameters.scopes.push("other".to_owned());
+    assert!(shared.kept(&other_scope, "owner", now).is_none());
+    assert!(shared.kept(&request, "owner", token.expires_at).is_none());
+
+    // What the endpoint gave is for all.
+    shared
+        .request(usual(&sitecore), &ANYONE, |_| true)
+        .await
+        .unwrap();
+    assert!(shared.held(&request, now).is_some());
+    assert_eq!(sitecore.requests(ID), 2);
+}
+
+#[tokio::test]
 async fn a_token_is_held_until_it_expires() {
     let sitecore = sitecore();
     let shared = shared(&[&sitecore]);

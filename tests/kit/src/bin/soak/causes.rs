@@ -16,6 +16,9 @@ const IN_FLIGHT: Duration = Duration::from_secs(1);
 /// How long the operator may take to notice and repair a damage, API server permitting. A kill after it loses nothing.
 const REPAIR: Duration = Duration::from_secs(15);
 
+/// How long after an operator is ready it may take to have read all targets.
+const READ: Duration = Duration::from_secs(5);
+
 /// How many tokens were issued for each cause.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Causes {
@@ -123,15 +126,18 @@ fn was_interrupted(object: &ObjectHistory, previous: &Token, at: Moment, kills: 
             .any(|kill| previous.at <= kill.start + IN_FLIGHT && kill.start <= at)
 }
 
-/// Whether the token was destroyed since it was issued, at a time at which a kill made it the only copy.
+/// Whether the token was destroyed since it was issued, at a time at which it was the only copy: before a kill and not yet
+/// repaired, or before the operator that was started after it had read it.
 fn was_lost(object: &ObjectHistory, previous: Moment, at: Moment, kills: &[Span]) -> bool {
     let losses = object.losses.iter();
     losses
         .filter(|loss| previous <= **loss && **loss <= at)
         .any(|&loss| {
-            kills
-                .iter()
-                .any(|kill| loss <= kill.end && kill.start <= loss + REPAIR && kill.start <= at)
+            kills.iter().any(|kill| {
+                loss <= kill.end.saturating_add(READ)
+                    && kill.start <= loss + REPAIR
+                    && kill.start <= at
+            })
         })
 }
 

@@ -16,8 +16,12 @@ const MEMORY_LIMIT: f64 = 1.0;
 /// The most that open descriptors may grow by, an hour.
 const DESCRIPTOR_LIMIT: f64 = 1.0;
 
-/// The part of the time after which the operator has all that it needs, so that only a leak grows.
-const WARM_UP: f64 = 0.25;
+/// The part of the time after which the operator has all that it needs, so that only a leak grows. Tokens are kept until
+/// they expire, and are swept out some time later.
+const WARM_UP: f64 = 0.5;
+
+/// The least time that says something about growth.
+const MEASURED: Duration = Duration::from_mins(8);
 
 /// One line while it runs.
 pub fn progress(scene: &Scene, elapsed: Duration) -> String {
@@ -68,12 +72,18 @@ impl Report {
             self.line(format!("{what}: too few samples for a slope"));
             return;
         };
-        let last = samples.last().map_or(0.0, |sample| sample.1);
+        let (hours, last) = samples.last().copied().unwrap_or_default();
+        let measured = Duration::from_secs_f64(hours * 3600.0);
         self.line(format!(
             "{what}: {last:.1}, growing by {:+.2} ± {:.2} an hour (limit {limit})",
             slope.per_hour, slope.uncertainty
         ));
-        if slope.exceeds(limit) {
+        if measured < MEASURED {
+            self.line(format!(
+                "{what}: {} s are too short to judge",
+                measured.as_secs()
+            ));
+        } else if slope.exceeds(limit) {
             self.broken
                 .push(format!("{what} grows by more than {limit} an hour"));
         }

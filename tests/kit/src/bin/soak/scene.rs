@@ -127,11 +127,7 @@ impl Scene {
                 log,
                 http,
             );
-            Ok(operator
-                .arg(format!("--namespace={}", namespaces.join(",")))
-                // Each is the only one of its kind.
-                .env("EDGE_CREDENTIAL_LEASE_NAMESPACE", RELEASE)
-                .env("EDGE_CREDENTIAL_LEASE_NAME", name))
+            Ok(operator.arg(format!("--namespace={}", namespaces.join(","))))
         };
         let mut killed = operator("killed", &NAMESPACES[0])?;
         let mut steady = operator("steady", &NAMESPACES[1])?;

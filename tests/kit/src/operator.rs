@@ -63,6 +63,7 @@ pub struct Operator {
     kubeconfig: PathBuf,
     origin: String,
     args: Vec<String>,
+    envs: Vec<(String, String)>,
     log: PathBuf,
     http: Client,
     process: Option<GuardedProcess>,
@@ -92,6 +93,7 @@ impl Operator {
             kubeconfig,
             origin: origin.to_owned(),
             args: Vec::new(),
+            envs: Vec::new(),
             log,
             http,
             process: None,
@@ -105,20 +107,29 @@ impl Operator {
         self
     }
 
+    /// Sets an environment variable: it inherits none.
+    #[must_use]
+    pub fn env(mut self, key: &str, value: impl Into<String>) -> Operator {
+        self.envs.push((key.to_owned(), value.into()));
+        self
+    }
+
     /// Starts it and waits until it's ready. Returns how long that took.
     pub async fn start(&mut self) -> Result<Duration> {
         let start = Instant::now();
         let listen = format!("127.0.0.1:{}", free_port()?);
-        let process = GuardedProcess::command("the operator", &self.program, &self.log)
+        let mut command = GuardedProcess::command("the operator", &self.program, &self.log)
             .arg("run")
             .args(["--allowed-token-origin", &self.origin])
             .args(["--listen", &listen])
             .args(&self.args)
             // As in a pod: nothing of the user's environment, such as a proxy, takes part.
             .env_clear()
-            .env("KUBECONFIG", &self.kubeconfig)
-            .spawn()?;
-        let process = self.process.insert(process);
+            .env("KUBECONFIG", &self.kubeconfig);
+        for (key, value) in &self.envs {
+            command = command.env(key, value);
+        }
+        let process = self.process.insert(command.spawn()?);
         let ready = format!("http://{listen}/readyz");
         while start.elapsed() < START_TIMEOUT {
             if let Some(code) = process.try_wait()? {

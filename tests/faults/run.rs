@@ -1,0 +1,462 @@
+//! One run of a scenario, and the oracle that it's held against:
+//!
+//! - It converges: the EdgeCredential is ready for its present generation, the target holds a token that the stand-in
+//!   accepts, and the change is visible. An EdgeCredential that was deleted is gone with its target, and nothing is
+//!   written afterwards.
+//! - It costs at most one token request more than the undisturbed run.
+//! - Once converged it's at rest: another visit writes and requests nothing.
+//! - No foreign Secret is touched: neither one that belongs to nobody, nor another EdgeCredential's healthy target.
+//! - Nothing leaks: marked credentials, tokens and server texts are in no log, status or Event.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use edge_credential_operator::api::{ConditionType, EdgeCredential};
+use k8s_openapi::api::core::v1::Secret;
+use k8s_openapi::api::events::v1::Event;
+use kit::canary::assert_absent;
+use kit::control_plane::ControlPlane;
+use kit::operator::Operator;
+use kit::proxy::{ApiServer, Call, Proxy};
+use kit::sitecore::Sitecore;
+use kube::api::{ListParams, Patch, PatchParams};
+use kube::{Api, Client};
+use serde_json::json;
+use tokio::time::{sleep, timeout};
+
+use crate::harness::{
+    CLIENT, CREDENTIALS, Namespace, SECRET, Scene, Setup, condition, credentials, text,
+};
+use crate::injection::{Fate, Injection};
+use crate::scenario::{Before, NAME, ROTATED, Scenario};
+
+/// How long one step of a run may take. The longest waits of the operator are 15 s for a call and 5 s before the next
+/// attempt; the rest is for a busy machine.
+const LIMIT: Duration = Duration::from_secs(150);
+
+/// How long no call may come until the operator counts as idle.
+const QUIET: Duration = Duration::from_millis(200);
+
+/// How long to wait for a call that the undisturbed run has shown before another visit is brought about.
+const OVERDUE: Duration = Duration::from_secs(4);
+
+/// How long a visit that failed may be away: the operator comes back after 5 s.
+const RETRY: Duration = Duration::from_secs(6);
+
+/// How often to look at objects while the operator is idle.
+const POLL: Duration = Duration::from_secs(1);
+
+/// Another EdgeCredential in the same namespace, which nothing happens to.
+const NEIGHBOUR: &str = "neighbour";
+const NEIGHBOUR_CLIENT: &str = "neighbour-client-id";
+
+/// Text of the servers that no one may ever see.
+const SERVER_TEXT: &str = "faults-server-text";
+
+const TOKEN_REQUEST: &str = "POST /oauth/token";
+
+/// What all runs share.
+pub struct Lab {
+    client: Client,
+    control_plane: &'static ControlPlane,
+    api_server: ApiServer,
+    /// The rights that the chart gives the operator.
+    kubeconfig: PathBuf,
+    /// For the operator's probes.
+    http: reqwest::Client,
+    runs: AtomicUsize,
+}
+
+/// What an undisturbed run has shown.
+pub struct Undisturbed {
+    /// Its calls, but lists.
+    pub calls: Vec<Call>,
+    /// How many of them were token requests.
+    pub token_requests: usize,
+}
+
+impl Lab {
+    /// Installs the chart, once for all runs. It lives as long as this process.
+    pub async fn new() -> &'static Self {
+        let setup = Setup {
+            cluster_wide: true,
+            start: false,
+            ..Setup::default()
+        };
+        let scene: &'static Scene = Box::leak(Box::new(setup.scene("faults").await));
+        let account: Vec<_> = scene.operator.user.rsplit(':').take(2).collect();
+        let kubeconfig = scene
+            .control_plane
+            .service_account_kubeconfig(account[1], account[0])
+            .await
+            .unwrap();
+        let lab = Self {
+            client: scene.client.clone(),
+            control_plane: &scene.control_plane,
+            api_server: ApiServer::of(&scene.control_plane).unwrap(),
+            kubeconfig,
+            http: reqwest::Client::builder().no_proxy().build().unwrap(),
+            runs: AtomicUsize::new(0),
+        };
+        Box::leak(Box::new(lab))
+    }
+
+    /// Runs a scenario on fresh objects and holds it against the oracle, with at most so many token requests.
+    pub async fn run(
+        &'static self,
+        scenario: Scenario,
+        injection: Option<Injection>,
+        most_requests: usize,
+    ) -> Undisturbed {
+        let mut run = self.set(scenario).await;
+        let before = run.before().await;
+        let bystanders = run.bystanders().await;
+        let version = run.version().await;
+
+        run.proxy.record_anew();
+        if let Some(injection) = &injection {
+            run.proxy
+                .inject(injection.call.clone(), injection.fate.fault());
+        }
+        scenario.begin(&run.namespace, &run.sitecore).await;
+        if let Some(injection) = &injection {
+            run.suffer(injection, version).await;
+        } else if scenario == Scenario::Delete {
+            run.converge(&before).await;
+            run.namespace.delete_object(NAME).await;
+        }
+
+        if scenario == Scenario::Delete {
+            run.vanish().await;
+        } else {
+            run.converge(&before).await;
+        }
+        let calls = run.calls();
+        if scenario == Scenario::Delete {
+            run.stay_away().await;
+        } else {
+            run.rest().await;
+            run.assert_converged(&before).await;
+        }
+        let token_requests = run.proxy.count(TOKEN_REQUEST);
+        assert!(
+            token_requests <= most_requests,
+            "{token_requests} token requests: {:?}\n{}",
+            run.proxy.calls(),
+            run.namespace.name
+        );
+        assert_eq!(run.bystanders().await, bystanders, "{}", run.namespace.name);
+        run.assert_nothing_leaked(&before).await;
+        Undisturbed {
+            calls,
+            token_requests,
+        }
+    }
+
+    /// Makes a namespace with its objects, and waits until the operator has done all it has to.
+    async fn set(&'static self, scenario: Scenario) -> Run {
+        let number = self.runs.fetch_add(1, Ordering::Relaxed);
+        let name = format!("faults-run-{number}");
+        let log = self.control_plane.folder().join(format!("{name}.log"));
+
+        let sitecore = Sitecore::start().unwrap();
+        sitecore.set_error_text(SERVER_TEXT);
+        for id in [CLIENT, NEIGHBOUR_CLIENT] {
+            sitecore.add_client(id, SECRET);
+            // The tenant id is meant to be seen, and by default holds the client id.
+            sitecore.configure(id, |client| client.tenant_id = Some("tenant".to_owned()));
+        }
+        let proxy = Proxy::start(&self.api_server, sitecore.url(), SERVER_TEXT).await;
+        let proxy = proxy.unwrap();
+        let namespace = Namespace::create(
+            self.client.clone(),
+            name.clone(),
+            proxy.token_url(),
+            log.clone(),
+        )
+        .await;
+        namespace.create_credentials().await;
+        namespace
+            .create_secret("neighbour-client", &credentials(NEIGHBOUR_CLIENT, SECRET))
+            .await;
+        namespace
+            .create_secret("unrelated", &[("password", "not to be touched")])
+            .await;
+        let mut neighbour = namespace.edge_credential(NEIGHBOUR);
+        neighbour.spec.credentials_secret_ref.name = "neighbour-client".to_owned();
+        namespace.create_object(&neighbour).await;
+        if scenario.begins_ready() {
+            namespace
+                .create_object(&namespace.edge_credential(NAME))
+                .await;
+        }
+
+        let kubeconfig = self
+            .control_plane
+            .kubeconfig_with_server(&self.kubeconfig, proxy.api_url(), &name)
+            .unwrap();
+        let program = env!("CARGO_BIN_EXE_edge-credential-operator").into();
+        let authority = self.control_plane.folder().join("ca.crt");
+        let http = self.http.clone();
+        let operator = Operator::new(program, kubeconfig, proxy.token_origin(), log.clone(), http)
+            .arg(format!("--namespace={name}"))
+            .env("RUST_LOG", "trace")
+            // One certificate instead of the system's, for which a start would take twice as long.
+            .env("SSL_CERT_FILE", authority.to_string_lossy());
+        let mut run = Run {
+            operator,
+            log,
+            scenario,
+            events: Api::namespaced(self.client.clone(), &name),
+            namespace,
+            proxy,
+            sitecore,
+        };
+        run.operator.start().await.unwrap();
+        for name in [NEIGHBOUR, NAME] {
+            if name == NEIGHBOUR || scenario.begins_ready() {
+                run.until("ready at first", async || {
+                    let object = run.namespace.objects.get(name).await.ok()?;
+                    is_at_rest(&object).then_some(())
+                })
+                .await;
+            }
+        }
+        run.proxy.quiet(QUIET).await;
+        run
+    }
+}
+
+/// A scenario on its way.
+struct Run {
+    // Killed first.
+    operator: Operator,
+    log: PathBuf,
+    scenario: Scenario,
+    namespace: Namespace,
+    events: Api<Event>,
+    proxy: Proxy,
+    sitecore: Sitecore,
+}
+
+impl Run {
+    /// The target as it is now.
+    async fn before(&self) -> Before {
+        let target = self.namespace.secrets.get_opt(NAME).await.unwrap();
+        target.map_or_else(Before::default, |target| Before {
+            token: text(&target, "access_token"),
+            uid: target.metadata.uid.unwrap_or_default(),
+        })
+    }
+
+    /// All Secrets that the operator must leave alone.
+    async fn bystanders(&self) -> BTreeMap<String, Secret> {
+        let secrets = self.namespace.secrets.list(&ListParams::default()).await;
+        let secrets = secrets.unwrap().into_iter().filter_map(|mut secret| {
+            let name = secret.metadata.name.clone()?;
+            if name == CREDENTIALS && self.scenario == Scenario::Rotate {
+                // The scenario itself changes it.
+                secret.data = None;
+                secret.metadata.resource_version = None;
+                secret.metadata.managed_fields = None;
+            }
+            Some((name, secret))
+        });
+        secrets.filter(|(name, _)| name != NAME).collect()
+    }
+
+    /// The resource version of a list of the EdgeCredentials as they are now.
+    async fn version(&self) -> String {
+        let objects = self.namespace.objects.list(&ListParams::default()).await;
+        let version = objects.unwrap().metadata.resource_version;
+        version.expect("a list has a version")
+    }
+
+    /// Waits until the fault has happened to its call, does what belongs to it, and waits until the call has ended.
+    async fn suffer(&mut self, injection: &Injection, version: String) {
+        let start = Instant::now();
+        // What changes at one time is sometimes seen in one visit, sometimes in two.
+        while timeout(OVERDUE, self.proxy.struck()).await.is_err() {
+            assert!(
+                start.elapsed() < LIMIT,
+                "{} never came: {:?}\n{}",
+                injection.call,
+                self.proxy.calls(),
+                self.operator.log_tail()
+            );
+            self.poke(NAME).await;
+        }
+        if injection.fate.crashes() {
+            self.operator.kill().unwrap();
+        }
+        let mut version = version;
+        if self.scenario == Scenario::Delete {
+            version = self.version().await;
+            self.namespace.delete_object(NAME).await;
+        }
+        if injection.fate == Fate::StaleList {
+            self.proxy.serve_stale("edgecredentials", &version);
+        }
+        if injection.fate.crashes() {
+            self.operator.start().await.unwrap();
+        }
+        let over = timeout(LIMIT, self.proxy.over()).await;
+        assert!(over.is_ok(), "{} has no end", injection.call);
+        if injection.fate == Fate::StaleList {
+            self.until("the stale list was asked for", async || {
+                self.proxy.served_stale().then_some(())
+            })
+            .await;
+        }
+    }
+
+    /// Waits until the operator has done its part.
+    async fn converge(&self, before: &Before) {
+        self.until("converged", async || self.has_converged(before).await.ok())
+            .await;
+    }
+
+    async fn assert_converged(&self, before: &Before) {
+        let converged = self.has_converged(before).await;
+        assert_eq!(converged, Ok(()), "{}", self.namespace.name);
+    }
+
+    /// `Err` with what is missing.
+    async fn has_converged(&self, before: &Before) -> Result<(), String> {
+        let object = self.namespace.object(NAME).await;
+        let target = self.namespace.secrets.get_opt(NAME).await.unwrap();
+        let target = target.ok_or("there is no target")?;
+        if !is_at_rest(&object) {
+            return Err(format!("{:?}", object.status));
+        }
+        let claims = self.sitecore.verify(&text(&target, "access_token"));
+        let claims = claims.map_err(|error| format!("the token is not valid: {error}"))?;
+        let visible = self
+            .scenario
+            .is_visible(&object, &target, &claims.scope, before);
+        if visible {
+            Ok(())
+        } else {
+            Err("the change cannot be seen".to_owned())
+        }
+    }
+
+    /// Waits until the EdgeCredential and its target are gone, and stay so when what failed is tried again.
+    async fn vanish(&self) {
+        let gone = async || {
+            let object = self.namespace.objects.get_opt(NAME).await.ok()?;
+            let target = self.namespace.secrets.get_opt(NAME).await.ok()?;
+            (object.is_none() && target.is_none()).then_some(())
+        };
+        self.until("gone", gone).await;
+        sleep(RETRY).await;
+        self.until("gone", gone).await;
+    }
+
+    /// Sees to it that the operator is alive and does nothing about what is gone.
+    async fn stay_away(&self) {
+        let calls = self.calls();
+        self.visit(NEIGHBOUR).await;
+        assert_eq!(self.calls(), calls, "calls about what is gone");
+        let target = self.namespace.secrets.get_opt(NAME).await.unwrap();
+        assert!(target.is_none(), "the target is back");
+    }
+
+    /// Sees to it that a further visit changes nothing.
+    async fn rest(&self) {
+        // The first may begin while another one is still under way.
+        self.visit(NAME).await;
+        let writes = self.writes();
+        self.visit(NAME).await;
+        assert_eq!(self.writes(), writes, "it's not at rest");
+    }
+
+    /// Brings about a visit, and waits until it has ended.
+    async fn visit(&self, name: &str) {
+        let read = format!("GET secrets/{name}");
+        let seen = self.proxy.count(&read);
+        self.poke(name).await;
+        let visited = async || (self.proxy.count(&read) > seen).then_some(());
+        self.until("visited", visited).await;
+    }
+
+    /// Changes something that does not matter.
+    async fn poke(&self, name: &str) {
+        let time = k8s_openapi::jiff::Timestamp::now().to_string();
+        let patch = json!({"metadata": {"annotations": {"example.com/poked-at": time}}});
+        let (params, patch) = (PatchParams::default(), Patch::Merge(patch));
+        let poked = self.namespace.objects.patch(name, &params, &patch).await;
+        poked.unwrap_or_else(|error| panic!("patch {name}: {error}"));
+    }
+
+    /// The calls of the record that are about the scenario's objects. Lists are not: they are where a process begins.
+    fn calls(&self) -> Vec<Call> {
+        let others = ["secrets/neighbour", "edgecredentials/neighbour"];
+        let mut calls = self.proxy.calls();
+        calls.retain(|call| {
+            !call.what.starts_with("LIST ") && !others.iter().any(|other| call.what.contains(other))
+        });
+        calls
+    }
+
+    fn writes(&self) -> Vec<Call> {
+        let mut calls = self.calls();
+        calls.retain(|call| !call.what.starts_with("GET "));
+        calls
+    }
+
+    async fn assert_nothing_leaked(&self, before: &Before) {
+        let mut outputs = vec![("the log", fs::read_to_string(&self.log).unwrap())];
+        let objects = self.namespace.objects.list(&ListParams::default()).await;
+        for object in objects.unwrap() {
+            outputs.push(("a status", serde_json::to_string(&object.status).unwrap()));
+        }
+        for event in self.events.list(&ListParams::default()).await.unwrap() {
+            outputs.push(("an Event", serde_json::to_string(&event).unwrap()));
+        }
+        assert!(outputs[0].1.contains("token written"), "the log was read");
+        assert!(!outputs[0].1.contains("panicked"), "{}", outputs[0].1);
+
+        let mut marks = vec![CLIENT, NEIGHBOUR_CLIENT, SECRET, ROTATED, SERVER_TEXT];
+        let target = self.namespace.secrets.get_opt(NAME).await.unwrap();
+        let after = target.map(|target| text(&target, "access_token"));
+        let tokens = [&before.token, &after.unwrap_or_default()].map(|token| token.clone());
+        for token in tokens.iter().filter(|token| !token.is_empty()) {
+            marks.push(token);
+            marks.extend(token.rsplit('.').next());
+        }
+        assert_absent(&marks, &outputs);
+    }
+
+    /// Waits until `look` finds something, with no call under way. It looks only where calls have been made, or time has
+    /// passed: so many runs would otherwise keep the API server busy with their looking.
+    async fn until<T>(&self, what: &str, mut look: impl AsyncFnMut() -> Option<T>) -> T {
+        let mut last: Option<(usize, Instant)> = None;
+        self.namespace
+            .until(LIMIT, what, async || {
+                self.proxy.quiet(QUIET).await;
+                let calls = self.proxy.calls().len();
+                if last.is_some_and(|(seen, at)| seen == calls && at.elapsed() < POLL) {
+                    return None;
+                }
+                last = Some((calls, Instant::now()));
+                look().await
+            })
+            .await
+    }
+}
+
+/// Whether an EdgeCredential is ready, and nothing is being done about it, for its present generation.
+fn is_at_rest(object: &EdgeCredential) -> bool {
+    let holds = |type_| condition(object, type_).status == "True";
+    let status = object.status.as_ref();
+    let failures = status.is_some_and(|status| status.failures.is_some());
+    status.and_then(|status| status.observed_generation) == object.metadata.generation
+        && holds(ConditionType::Ready)
+        && !holds(ConditionType::Reconciling)
+        && !holds(ConditionType::Stalled)
+        && !failures
+}

@@ -74,19 +74,21 @@ impl Report {
         };
         let (hours, last) = samples.last().copied().unwrap_or_default();
         let measured = Duration::from_secs_f64(hours * 3600.0);
-        self.line(format!(
-            "{what}: {last:.1}, growing by {:+.2} ± {:.2} an hour (limit {limit})",
-            slope.per_hour, slope.uncertainty
-        ));
-        if measured < MEASURED {
-            self.line(format!(
-                "{what}: {} s are too short to judge",
-                measured.as_secs()
-            ));
+        let verdict = if measured < MEASURED {
+            "too short to say whether it is more"
         } else if slope.exceeds(limit) {
             self.broken
                 .push(format!("{what} grows by more than {limit} an hour"));
-        }
+            "certainly more"
+        } else {
+            "not certainly more"
+        };
+        self.line(format!(
+            "{what}: {last:.1} at the end, growing by {:+.2} ± {:.2} an hour in the last {} s: {verdict} than {limit}",
+            slope.per_hour,
+            slope.uncertainty,
+            measured.as_secs(),
+        ));
     }
 }
 

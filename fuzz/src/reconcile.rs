@@ -198,7 +198,7 @@ fn holds_token(api: &FakeApi, object: &EdgeCredential) {
     assert!(data.len() == keys.len() && keys.iter().all(|key| data.contains_key(*key)));
 }
 
-/// Only the target and the object's status are written, and only what is in its namespace is read.
+/// Only the target and the object's status are written, and only they and the credentials are read.
 fn touched_nothing_else(api: &FakeApi, object: &EdgeCredential, before: &[Secret]) {
     let target = object.target_name();
     let credentials = &object.spec.credentials_secret_ref.name;
@@ -217,7 +217,9 @@ fn touched_nothing_else(api: &FakeApi, object: &EdgeCredential, before: &[Secret
             (Verb::Get, "secrets") => name == target || name == credentials,
             (Verb::Create, "secrets") => true,
             (Verb::Update, "secrets") => name == target && target != credentials,
-            (Verb::Patch, "edgecredentials/status") => name == NAME,
+            (Verb::Get, "edgecredentials") | (Verb::Patch, "edgecredentials/status") => {
+                name == NAME
+            }
             _ => false,
         };
         assert!(permitted && namespace == NAMESPACE, "{request}");

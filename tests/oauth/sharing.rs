@@ -350,7 +350,7 @@ async fn a_panic_is_an_error_for_those_who_wait_and_blocks_nobody_later() {
             .await
             .unwrap_err()
             .error,
-        TokenError::Interrupted
+        TokenError::Panicked
     );
     shared.request(request(), &ANYONE, |_| true).await.unwrap();
 }

@@ -285,6 +285,12 @@ fn a_token_is_due_from_its_renewal_time_on() {
     let second = SignedDuration::from_secs(1);
     assert_eq!(word(&world.decide(renewal - second)), "leave");
     assert_eq!(word(&world.decide(renewal)), "request");
+
+    // The same for one that is only in memory.
+    let mut world = World::new();
+    world.held = Some(token(0, 86_400));
+    assert_eq!(word(&world.decide(renewal - second)), "write");
+    assert_eq!(word(&world.decide(renewal)), "request");
 }
 
 #[test]
@@ -816,6 +822,16 @@ fn a_renewal_before_almost_the_whole_lifetime_leaves_a_minute() {
         assert_eq!(renewal(json!({"renewBefore": renew_before}), 86_400), 60);
     }
     assert_eq!(renewal(json!({"renewBefore": "99s"}), 100), 50);
+}
+
+#[test]
+fn an_early_renewal_is_brought_forward_by_half_its_time_at_most() {
+    for number in 0..1000 {
+        let mut object = object_with(json!({"renewBefore": "23h"}));
+        object.metadata.uid = Some(format!("uid-{number}"));
+        let renewal = renew_at(&object, &token(0, 86_400)).as_second() - NOW;
+        assert!((1799..=3600).contains(&renewal), "{renewal}");
+    }
 }
 
 #[test]

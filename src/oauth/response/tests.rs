@@ -116,6 +116,23 @@ fn the_claims_are_measured_on_the_servers_clock() {
 }
 
 #[test]
+fn a_lifetime_is_positive_and_ten_seconds_at_least() {
+    for (expires_in, expected) in [
+        (-1, Err(Defect::InvalidLifetime)),
+        (0, Err(Defect::InvalidLifetime)),
+        (1, Err(Defect::ExpiredOnArrival)),
+        (9, Err(Defect::ExpiredOnArrival)),
+        (10, Ok(10)),
+    ] {
+        assert_eq!(
+            lifetime(None, &json!({}), Some(expires_in)),
+            expected.map_err(TokenError::Unusable),
+            "{expires_in}"
+        );
+    }
+}
+
+#[test]
 fn numbers_are_rounded_down_and_bounded_by_the_year_9999() {
     for (text, expected) in [
         ("0", Some(0)),

@@ -136,7 +136,10 @@ fn a_claim_counts_changes_of_holders_and_keeps_what_is_not_its_own() {
     let time = |second| Timestamp::from_second(second).unwrap();
     let now = Instant::now();
     let mut first = election("first");
-    let created = first.claim(time(1)).spec.unwrap();
+    let created = first.claim(time(1));
+    assert_eq!(created.metadata.name, first.claim(time(2)).metadata.name);
+    assert!(created.metadata.name.is_some());
+    let created = created.spec.unwrap();
     assert_eq!(created.holder_identity.as_deref(), Some("first"));
     assert_eq!(created.lease_transitions, Some(0));
     assert_eq!(created.lease_duration_seconds, Some(15));

@@ -106,16 +106,8 @@ fn with_section(file: &str, name: &str, text: &str) -> String {
     format!("{before}{begin}{text}{end}{after}")
 }
 
-/// Compares a file with what it should be, or with `UPDATE_GENERATED` set, makes it so.
 fn compare(file: &str, expected: &str) {
-    if std::env::var_os("UPDATE_GENERATED").is_some() {
-        fs::write(path(file), expected).unwrap();
-    }
-    let found = fs::read_to_string(path(file)).unwrap();
-    assert!(
-        found == expected,
-        "{file} is out of date: run make generate"
-    );
+    kit::generated::compare(&path(file), expected);
 }
 
 fn path(file: &str) -> std::path::PathBuf {

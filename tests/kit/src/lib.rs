@@ -2,6 +2,7 @@
 //!
 //! - [`canary`]: looks for marked secrets where none may be.
 //! - [`control_plane`]: a real Kubernetes control plane on loopback.
+//! - [`generated`]: files that are generated and checked in.
 //! - [`operator`]: the operator as a process.
 //! - [`process`]: child processes that cannot outlive this one.
 //! - [`proxy`]: a proxy that records an operator's calls and makes one of them fail.
@@ -11,6 +12,7 @@
 pub mod canary;
 pub mod control_plane;
 pub mod fake_api;
+pub mod generated;
 pub mod operator;
 pub mod process;
 pub mod proxy;

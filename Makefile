@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help build test test-chart soak lint lint-workflows deny advisories fuzz mutants demo controlplane stand-in generate chart-readme
+.PHONY: help build test test-chart bench soak lint lint-workflows deny advisories fuzz mutants demo controlplane stand-in generate chart-readme
 
 DENY_VERSION := 0.20.2
 DENY := .cache/tools/cargo-deny-$(DENY_VERSION)/bin/cargo-deny
@@ -45,6 +45,9 @@ $(CHART_TOOLS)/python/ready: .ci/chart-tools.txt
 
 chart-readme: $(CHART_TOOLS)/helm-docs ## Write the chart's README anew, from values.yaml and README.md.gotmpl
 	$(CHART_TOOLS)/helm-docs --chart-search-root charts/edge-credential-operator --sort-values-order file --log-level warning
+
+bench: controlplane ## Measure, on a real API server and with a release build (says what on which machine, and judges nothing)
+	cargo bench --bench hanging_tenant
 
 soak: controlplane ## Let all go wrong for SOAK=20m (or 24h): report expired seconds, needless tokens, memory
 	cargo build --release --bin edge-credential-operator

@@ -352,6 +352,8 @@ async fn each_line_of_a_json_log_is_an_object() {
         .expect("a line");
     assert_eq!(written["namespace"], namespace);
     assert_eq!(written["name"], "edge");
+    assert_eq!(written["secret"], "edge");
+    assert_eq!(log.matches("\"target\":").count(), lines.len(), "twice");
     let reasons: BTreeSet<_> = lines
         .iter()
         .filter_map(|line| line["reason"].as_str())

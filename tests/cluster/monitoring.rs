@@ -1,8 +1,9 @@
-//! Every metric that the dashboard and the alerts ask for is one that a running operator has.
+//! What is seen of a running operator: every metric that the dashboard and the alerts ask for, and a clock that is wrong.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use edge_credential_operator::api::edge_credential::RENEW_REQUESTED_AT;
 use kit::sitecore::{RetryAfter, Scenario};
 
 use crate::harness::{PATIENCE, SECRET, Scene, credentials};
@@ -71,4 +72,38 @@ fn names(text: &str) -> impl Iterator<Item = String> {
     text.split(|c: char| !(c.is_ascii_alphanumeric() || c == '_'))
         .filter(|word| word.starts_with("edgecredential_") || word.starts_with("process_"))
         .map(str::to_owned)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_token_endpoint_whose_clock_is_wrong_is_told_of_once_and_its_tokens_are_used_all_the_same()
+ {
+    let scene = Scene::new("skew", 1).await;
+    let shop = &scene.namespaces[0];
+    shop.create_credentials().await;
+    scene.sitecore.set_clock_offset(120);
+    shop.create_ready("edge").await;
+    let renew = async |request: &str| {
+        shop.annotate("edge", RENEW_REQUESTED_AT, request).await;
+        shop.object_that("edge", "is renewed", |object| {
+            let status = object.status.as_ref().unwrap();
+            status.last_handled_renew_request.as_deref() == Some(request)
+        })
+        .await;
+    };
+    renew("one").await;
+    let told = |text| scene.operator.log().matches(text).count();
+    let ahead = "the token endpoint's clock is ahead of ours";
+    let agree = "the token endpoint's clock and ours agree again";
+    assert_eq!((told(ahead), told(agree)), (1, 0));
+    let metrics = scene.operator.get("/metrics").await.unwrap().1;
+    let skew = metrics
+        .lines()
+        .find(|line| line.starts_with("edgecredential_token_endpoint_clock_skew_seconds{"))
+        .and_then(|line| line.rsplit(' ').next()?.parse::<i64>().ok());
+    assert!((118..=120).contains(&skew.unwrap()), "{skew:?}");
+
+    scene.sitecore.set_clock_offset(0);
+    renew("two").await;
+    renew("three").await;
+    assert_eq!((told(ahead), told(agree)), (1, 1));
 }

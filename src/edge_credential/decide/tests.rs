@@ -797,6 +797,30 @@ fn a_failure_of_another_kind_is_the_first_of_its_kind() {
 }
 
 #[test]
+fn who_was_asked_to_wait_comes_back_after_that_and_not_all_at_once() {
+    // How long they were asked to wait, and over how long they are spread at most: 5 %, up to a minute.
+    for (hold, spread) in [(100, 5), (600, 30), (3600, 60), (86_400, 60)] {
+        let mut waits: Vec<_> = (0..100)
+            .map(|number| {
+                let mut object = object();
+                object.metadata.uid = Some(format!("uid-{number}"));
+                let limited = Error::RequestToken(TokenError::RateLimited { quota: None });
+                let until = Some(at(hold));
+                let failures = failed(None, &limited, &object, None, None, until, at(0));
+                failures.next_attempt_at.0.duration_since(at(0)).as_secs()
+            })
+            .collect();
+        waits.sort_unstable();
+        assert!(waits[0] >= hold, "{hold} s: {} s", waits[0]);
+        let last = waits[99] - hold;
+        assert!(
+            (spread / 2..=spread).contains(&last),
+            "{hold} s: {last} s more"
+        );
+    }
+}
+
+#[test]
 fn a_wait_leaves_half_of_the_time_that_the_token_has_left() {
     let redirected = || Error::RequestToken(TokenError::Redirected { status: 302 });
     let wait = |left| {

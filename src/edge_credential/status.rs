@@ -501,6 +501,74 @@ mod tests {
         assert_eq!(malformed(told.clone(), Some(7), at(120)), told, "said once");
     }
 
+    /// An error that says nothing of the token in the target.
+    fn unreadable() -> Trouble {
+        Trouble::Found(Error::ReadSecret {
+            secret: "edge".into(),
+            source: answer(403, None),
+        })
+    }
+
+    #[test]
+    fn a_token_that_cannot_be_read_counts_until_it_expires_and_only_for_the_spec_it_was_seen_for() {
+        let mut object = object();
+        // From -1000 to 9000.
+        object.status = Some(status(&object, &outcome(valid(), Trouble::None), at(0)));
+        let ready = |object: &EdgeCredential, trouble, now| {
+            let told = status(object, &outcome(None, trouble), at(now));
+            (find(&told, ConditionType::Ready).0, told.token.is_some())
+        };
+        for trouble in [unreadable, || Trouble::Found(Error::Panicked)] {
+            assert_eq!(ready(&object, trouble(), 60), (true, true));
+            assert_eq!(ready(&object, trouble(), 8999), (true, true));
+            // What is known of it stays, but it is not valid.
+            assert_eq!(ready(&object, trouble(), 9000), (false, true));
+            assert_eq!(ready(&object, trouble(), 9001), (false, true));
+        }
+        // A target that was read is known not to hold it.
+        let read = || target(TargetProblem::NotOwned);
+        assert_eq!(ready(&object, read(), 60), (false, false));
+        assert_eq!(ready(&object, failed(DOWN, 1), 60), (false, false));
+        object.metadata.generation = Some(2);
+        assert_eq!(ready(&object, unreadable(), 60), (false, false));
+    }
+
+    #[test]
+    fn failures_stay_counted_while_something_else_is_in_the_way_of_the_same_spec() {
+        let mut object = object();
+        let mut counted = failures(2, 60);
+        counted.reason = Some("CredentialsRejected".into());
+        let refused = Trouble::Failed(Error::RequestToken(REJECTED), counted.clone());
+        object.status = Some(status(&object, &outcome(None, refused), at(0)));
+        let told = |object: &EdgeCredential| status(object, &outcome(None, unreadable()), at(1));
+        assert_eq!(told(&object).failures, Some(counted));
+        object.metadata.generation = Some(2);
+        assert_eq!(told(&object).failures, None);
+    }
+
+    #[test]
+    fn only_an_attempt_is_told_as_one() {
+        let end = |error| {
+            let trouble = Trouble::Failed(Error::RequestToken(error), failures(3, 60));
+            let told = status(&object(), &outcome(None, trouble), at(0));
+            find(&told, ConditionType::Reconciling).2.to_owned()
+        };
+        let attempt = "Attempt 3 failed; the next one is at 2027-01-15T08:01:00Z.";
+        assert!(end(DOWN).ends_with(attempt), "{}", end(DOWN));
+        // Another object tries, or nobody may.
+        let waits = end(TokenError::HeldBack { quota: None });
+        let next = "The next attempt is at 2027-01-15T08:01:00Z.";
+        assert!(
+            waits.ends_with(next) && !waits.contains("failed;"),
+            "{waits}"
+        );
+        let parked = end(TokenError::CircuitOpen);
+        assert!(
+            !parked.contains("attempt is at") && !parked.contains("Attempt"),
+            "{parked}"
+        );
+    }
+
     #[test]
     fn the_token_is_described_but_not_shown() {
         let token = valid().unwrap();

@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help build test soak lint deny fuzz mutants demo image controlplane stand-in generate
+.PHONY: help build test soak lint deny fuzz mutants demo image e2e controlplane stand-in generate
 
 DENY_VERSION := 0.20.2
 DENY := .cache/tools/cargo-deny-$(DENY_VERSION)/bin/cargo-deny
@@ -32,6 +32,11 @@ image: build ## Build the image without a registry, as an OCI archive in target/
 		--tag oci-archive:$(IMAGE):$(VERSION) .
 	@rm -rf target/image/store
 	@du -k $(IMAGE) | awk '{printf "%s: %.1f MB\n", $$2, $$1 * 1.024 / 1000}'
+
+e2e: ## Install the image with the chart on a real node, and watch a workload through renewals (Linux, root; needs containerd, runc)
+	cargo run -q -p kit --bin e2e -- check
+	$(MAKE) image
+	cargo run -q -p kit --bin e2e
 
 demo: ## Watch tokens being requested, mounted and renewed on a local control plane (DEMO=once ends by itself)
 	cargo build --bin edge-credential-operator

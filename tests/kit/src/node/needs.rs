@@ -1,7 +1,9 @@
 //! What a real node needs of the machine, and how to get it.
 
 use std::{
-    env, fs,
+    env,
+    ffi::OsString,
+    fs,
     os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
 };
@@ -89,11 +91,22 @@ fn is_static(program: &Path) -> bool {
 }
 
 fn find(program: &str) -> Option<PathBuf> {
-    let path = env::var_os("PATH").unwrap_or_default();
-    env::split_paths(&path)
-        .chain(["/usr/sbin", "/sbin"].map(PathBuf::from))
+    folders()
         .map(|folder| folder.join(program))
         .find(|path| path.is_file())
+}
+
+/// `PATH` for all programs of a node. Root's own may lack the folders where Debian has runc and ip.
+pub(super) fn path() -> OsString {
+    env::join_paths(folders()).unwrap_or_default()
+}
+
+fn folders() -> impl Iterator<Item = PathBuf> {
+    let path = env::var_os("PATH").unwrap_or_default();
+    let folders: Vec<PathBuf> = env::split_paths(&path).collect();
+    folders
+        .into_iter()
+        .chain(["/usr/sbin", "/sbin"].map(PathBuf::from))
 }
 
 #[cfg(test)]

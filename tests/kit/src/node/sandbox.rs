@@ -17,7 +17,10 @@ use std::{
 
 use tokio::time::{Instant, sleep};
 
-use super::error::{Error, Result};
+use super::{
+    error::{Error, Result},
+    needs,
+};
 use crate::control_plane::{NODE_ADDRESS, run_folder::RunFolder};
 
 /// Tells the second one of this program what it is: its value is the folder.
@@ -108,6 +111,7 @@ pub async fn run(stop: impl Future<Output = ()>) -> Result<ExitStatus> {
         .args(env::args_os().skip(1))
         .env(FOLDER, folder.path())
         .env(CGROUP, &group)
+        .env("PATH", needs::path())
         // Its end tells the second one to stop, however this one ends.
         .stdin(Stdio::piped())
         // Ctrl-C in a terminal goes to the whole foreground group. This process passes it on.

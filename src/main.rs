@@ -1,4 +1,4 @@
-//! `edge-credential-operator run` and `edge-credential-operator crd`.
+//! `edge-credential-operator run`, `crd` and `check`.
 
 // A panic would end the work on one object, or the process: no input may cause one.
 #![cfg_attr(
@@ -14,13 +14,13 @@
     )
 )]
 
-use std::{error::Error, process::ExitCode};
+use std::{error::Error, process::ExitCode, time::Duration};
 
 use clap::Parser;
 use edge_credential_operator::{
     api::EdgeCredential,
     config::{Cli, Command, Settings},
-    operator::{run::run, telemetry},
+    operator::{check::check, run::run, telemetry},
 };
 use kube::{Client, Config, CustomResourceExt};
 use tokio::signal::unix::{SignalKind, signal};
@@ -29,6 +29,7 @@ fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Crd => print_crd(),
         Command::Run(settings) => start(&settings),
+        Command::Check { url, patience } => ask(&url, patience),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
@@ -42,6 +43,11 @@ fn main() -> ExitCode {
 fn print_crd() -> Result<(), Box<dyn Error>> {
     print!("{}", serde_saphyr::to_string(&EdgeCredential::crd())?);
     Ok(())
+}
+
+#[tokio::main(flavor = "current_thread")]
+async fn ask(url: &str, patience: u16) -> Result<(), Box<dyn Error>> {
+    Ok(check(url, Duration::from_secs(patience.into())).await?)
 }
 
 #[tokio::main]

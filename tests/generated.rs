@@ -39,6 +39,15 @@ fn the_reasons_in_the_readme_are_those_of_the_code() {
 }
 
 #[test]
+fn every_reason_has_a_section_in_the_guide_to_troubleshooting() {
+    let guide = fs::read_to_string(path("docs/troubleshooting.md")).unwrap();
+    for reason in Reason::ALL {
+        let heading = |line: &str| line.starts_with('#') && line.contains(reason.as_str());
+        assert!(guide.lines().any(heading), "{reason} has no section");
+    }
+}
+
+#[test]
 fn the_flags_in_the_readme_are_those_of_the_code() {
     let command = Settings::augment_args(Command::new("run"));
     let rows = command.get_arguments().map(|flag| {
@@ -106,16 +115,8 @@ fn with_section(file: &str, name: &str, text: &str) -> String {
     format!("{before}{begin}{text}{end}{after}")
 }
 
-/// Compares a file with what it should be, or with `UPDATE_GENERATED` set, makes it so.
 fn compare(file: &str, expected: &str) {
-    if std::env::var_os("UPDATE_GENERATED").is_some() {
-        fs::write(path(file), expected).unwrap();
-    }
-    let found = fs::read_to_string(path(file)).unwrap();
-    assert!(
-        found == expected,
-        "{file} is out of date: run make generate"
-    );
+    kit::generated::compare(&path(file), expected);
 }
 
 fn path(file: &str) -> std::path::PathBuf {

@@ -13,7 +13,7 @@ use secrecy::ExposeSecret;
 use super::{
     credentials::Credentials,
     error::{Class, Error, Trouble},
-    target::{ProvenToken, render},
+    target::{ProvenToken, TargetProblem, render},
 };
 use crate::{
     api::{ConditionType, EdgeCredential, Reason, conditions, edge_credential::Failures},
@@ -139,6 +139,17 @@ pub fn decide(observed: Observed<'_>, now: Timestamp) -> Decision {
         return Decision {
             action: Action::Leave(stored),
             trouble: Trouble::Suspended,
+        };
+    }
+    let is_immutable = |target: &Target| target.secret.immutable == Some(true);
+    if target.as_ref().is_some_and(is_immutable) {
+        // What it holds is good for as long as it is valid.
+        return Decision {
+            action: Action::Leave(stored),
+            trouble: Trouble::Found(Error::Target {
+                secret: object.target_name().into(),
+                problem: TargetProblem::Immutable,
+            }),
         };
     }
     let parameters = match parameters {

@@ -19,6 +19,7 @@ pub mod leadership;
 pub mod observe;
 pub mod parameters;
 pub mod reconcile;
+pub mod revisit;
 pub mod rights;
 pub mod status;
 pub mod target;

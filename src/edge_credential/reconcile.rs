@@ -25,6 +25,7 @@ use super::{
         is_refusal,
     },
     observe::{caller, observe, secrets},
+    revisit::{BLOCKED_WAIT, revisit},
     status::{Outcome, malformed, status},
     target::{ProvenToken, TargetProblem, render},
     transition::{Transition, transitions},
@@ -39,17 +40,6 @@ pub const FIELD_MANAGER: &str = "edge-credential-operator";
 
 /// How often a write that met a change by somebody else is decided anew before it is left for later.
 const CONFLICT_ATTEMPTS: usize = 3;
-
-/// How long to wait where only a person or another object's change can help, which a watch reports sooner.
-const BLOCKED_WAIT: SignedDuration = SignedDuration::from_mins(5);
-
-/// The same where a right is missing. No watch reports that it was granted, and an API server that has just started
-/// refuses everything until it knows the roles (seen on Kubernetes 1.37).
-const RIGHTS_WAIT: SignedDuration = SignedDuration::from_secs(10);
-
-/// How long to wait before a repair is written again, where something else already keeps the object from being all
-/// right, and before a target is looked at again that another object was about to make.
-const LOOK_WAIT: SignedDuration = SignedDuration::from_secs(10);
 
 /// What a reconciliation came to, for logs, events and metrics.
 #[derive(Debug)]
@@ -195,7 +185,8 @@ async fn report(latest: Latest<'_>, done: &Done, context: &Context) -> Result<Re
     };
     Ok(Report {
         trouble,
-        requeue_after: requeue_after(&object, done, context, now),
+        requeue_after: revisit(&object, &done.outcome, done.look_again, now)
+            .min(context.longest_wait),
         transitions,
         written: token.filter(|_| done.wrote).map(|proven| Written {
             expires_at: proven.token.expires_at,
@@ -538,46 +529,4 @@ async fn write_status(
         context.written.remember(&written);
     }
     Ok(())
-}
-
-/// When to look again: at the next time at which something is to be done or to be said.
-fn requeue_after(
-    object: &EdgeCredential,
-    done: &Done,
-    context: &Context,
-    now: Timestamp,
-) -> Duration {
-    let outcome = &done.outcome;
-    let token = outcome.token.as_ref().map(|proven| &proven.token);
-    let attempt = match &outcome.trouble {
-        Trouble::Failed(_, failures) | Trouble::Standing(failures) => {
-            Some(failures.next_attempt_at.0)
-        }
-        Trouble::Found(error) if error.reason() == Reason::RBACMissing => {
-            now.saturating_add(RIGHTS_WAIT).ok()
-        }
-        Trouble::None | Trouble::Suspended | Trouble::Found(_) => None,
-    };
-    let again = done.look_again.then_some(LOOK_WAIT);
-    // A renewal that fell due since it was decided that it was not: now, and not at the next time in the list.
-    let overdue = matches!(outcome.trouble, Trouble::None)
-        && token.is_some_and(|token| renew_at(object, token) <= now);
-    if overdue {
-        return Duration::from_millis(100);
-    }
-    let wait = [
-        token.map(|token| renew_at(object, token)),
-        token.map(|token| token.expires_at),
-        attempt,
-        again.and_then(|wait| now.saturating_add(wait).ok()),
-    ]
-    .into_iter()
-    .flatten()
-    .map(|time| time.duration_since(now))
-    .filter(|wait| wait.is_positive())
-    .min()
-    .unwrap_or(BLOCKED_WAIT);
-    Duration::try_from(wait)
-        .unwrap_or_default()
-        .min(context.longest_wait)
 }

@@ -479,6 +479,29 @@ mod tests {
     }
 
     #[test]
+    fn an_object_that_does_not_fit_its_schema_is_told_of_and_keeps_what_was_known_of_it() {
+        let object = object();
+        let earlier = status(&object, &outcome(valid(), Trouble::None), at(0));
+        let told = malformed(earlier.clone(), Some(7), at(60));
+        assert_eq!(told.observed_generation, Some(7));
+        assert_eq!(
+            (told.token.clone(), told.target.clone()),
+            (earlier.token, earlier.target)
+        );
+        let cause = "The stored object does not fit its schema";
+        for (type_, holds) in [
+            (ConditionType::Ready, false),
+            (ConditionType::Reconciling, false),
+            (ConditionType::Stalled, true),
+        ] {
+            let (found, reason, message) = find(&told, type_);
+            assert_eq!((found, reason), (holds, "InvalidSpec"), "{type_:?}");
+            assert!(message.starts_with(cause), "{message}");
+        }
+        assert_eq!(malformed(told.clone(), Some(7), at(120)), told, "said once");
+    }
+
+    #[test]
     fn the_token_is_described_but_not_shown() {
         let token = valid().unwrap();
         let access_token = token.access_token.expose_secret().to_owned();

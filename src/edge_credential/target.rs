@@ -147,8 +147,6 @@ pub fn check_ownership(secret: &Secret, object: &EdgeCredential) -> Result<(), T
                 Err(TargetProblem::OwnedByAnother)
             } else if secret.type_.as_deref() != Some(SECRET_TYPE) {
                 Err(TargetProblem::NotOwned)
-            } else if secret.immutable == Some(true) {
-                Err(TargetProblem::Immutable)
             } else {
                 Ok(())
             }

@@ -202,11 +202,8 @@ fn seconds(number: &str) -> Option<i64> {
                 .bytes()
                 .all(|b| b.is_ascii_digit() || b"+-.eE".contains(&b)) =>
         {
-            let seconds = number.parse::<f64>().ok()?.floor();
-            if seconds.abs() > MAX_SECOND as f64 {
-                return None;
-            }
-            seconds as i64
+            // What is too large for an i64 becomes its largest value, which is out of bounds as well.
+            number.parse::<f64>().ok()?.floor() as i64
         }
         Err(_) => return None,
     };

@@ -270,7 +270,8 @@ fn tell(object: &EdgeCredential, report: &Report, operator: &Operator) {
         tracing::info!(
             namespace,
             name,
-            target = object.target_name(),
+            // Not "target": that is the module's in a line of JSON.
+            secret = object.target_name(),
             origin = if written.requested { "request" } else { "reuse" },
             expires_at = %written.expires_at,
             renew_at = %written.renew_at,

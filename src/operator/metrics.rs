@@ -243,7 +243,7 @@ impl<S: TokenSource> TokenSource for MeasuredTokenSource<S> {
     }
 }
 
-/// The series of each object: ready, expiry, renewal.
+/// The series of each object: ready, stalled, suspended, expiry, renewal.
 pub struct ObjectCollector(pub Vec<Store<Watched>>);
 
 impl fmt::Debug for ObjectCollector {
@@ -281,6 +281,19 @@ impl Collector for ObjectCollector {
             },
         )?;
         family(
+            "edgecredential_stalled",
+            "1 where a person must act. Absent elsewhere.",
+            |object| {
+                let conditions = &object.status.as_ref()?.conditions;
+                conditions::holds(conditions, ConditionType::Stalled).then_some(1.0)
+            },
+        )?;
+        family(
+            "edgecredential_suspended",
+            "1 where the EdgeCredential is suspended. Absent elsewhere.",
+            |object| object.spec.suspend.then_some(1.0),
+        )?;
+        family(
             "edgecredential_token_expiration_timestamp_seconds",
             "When the token expires, in seconds since the UNIX epoch.",
             |object| {
@@ -290,8 +303,11 @@ impl Collector for ObjectCollector {
         )?;
         family(
             "edgecredential_token_renewal_timestamp_seconds",
-            "When the token is renewed, in seconds since the UNIX epoch.",
+            "When the token is renewed, in seconds since the UNIX epoch. Absent while suspended.",
             |object| {
+                if object.spec.suspend {
+                    return None;
+                }
                 let token = object.status.as_ref()?.token.as_ref()?;
                 Some(token.renew_at.0.as_second() as f64)
             },

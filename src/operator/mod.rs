@@ -1,6 +1,7 @@
 //! The process around the reconciliation: watches, events, metrics, health.
 
 pub mod admin;
+pub mod check;
 pub mod clock_jump;
 pub mod controller;
 pub mod events;

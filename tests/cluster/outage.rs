@@ -6,11 +6,12 @@
 use std::time::Duration;
 
 use edge_credential_operator::api::edge_credential::RENEW_REQUESTED_AT;
+use futures::{StreamExt, stream};
 use k8s_openapi::api::core::v1::ConfigMap;
 use kit::control_plane::{ControlPlane, Server};
 use kit::sitecore::Scenario;
 use kube::Api;
-use kube::api::{ObjectMeta, PostParams};
+use kube::api::{ListParams, ObjectMeta, PostParams};
 
 use crate::harness::*;
 
@@ -25,6 +26,9 @@ const DUE: Duration = Duration::from_secs(18);
 
 /// Long enough for several tries to write.
 const SEVERAL_TRIES: Duration = Duration::from_secs(20);
+
+/// More objects than a list brings at a time.
+const MORE_THAN_A_PAGE: usize = 600;
 
 async fn scene(name: &str) -> Scene {
     let setup = Setup {
@@ -238,12 +242,26 @@ async fn while_etcd_is_out_of_space_tokens_stay_in_memory_and_only_their_writes_
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn watches_that_expired_are_begun_anew_and_cost_no_request() {
+async fn watches_that_expired_are_begun_anew_in_pages_and_cost_no_request() {
     let mut scene = scene("expired").await;
     let shop = &scene.namespaces[0];
     for name in ["one", "two"] {
         shop.create_ready(name).await;
     }
+    // More than a page. They all have the same inputs, so one token serves them.
+    let many: Vec<_> = (0..MORE_THAN_A_PAGE)
+        .map(|number| shop.edge_credential(&format!("many-{number}")))
+        .collect();
+    let created = stream::iter(&many).for_each_concurrent(16, async |object| {
+        shop.create_object(object).await;
+    });
+    created.await;
+    shop.until(PATIENCE, "all of them have a target", async || {
+        let list = ListParams::default();
+        let secrets = shop.secrets.list_metadata(&list).await.unwrap().items;
+        (secrets.len() > MORE_THAN_A_PAGE + 2).then_some(())
+    })
+    .await;
     // What happens while the operator doesn't look, and the API server forgets before it looks again.
     scene.operator.process().signal("STOP").unwrap();
     let shop = &scene.namespaces[0];
@@ -273,10 +291,15 @@ async fn watches_that_expired_are_begun_anew_and_cost_no_request() {
     .await;
     shop.until(PATIENCE, "all is listed again, in pages", async || {
         let events = scene.audit_events();
-        let lists = events[seen..]
-            .iter()
-            .filter(|event| event.verb == "list" && event.uri.contains("limit=500"));
-        (lists.count() >= 2).then_some(())
+        let pages = |resource, mark| {
+            let of_resource = events[seen..].iter().filter(move |event| {
+                let list = event.verb == "list" && event.resource == resource;
+                list && event.uri.contains("limit=500") && event.uri.contains(mark)
+            });
+            of_resource.count()
+        };
+        let paged = |resource| pages(resource, "") >= 2 && pages(resource, "continue=") >= 1;
+        (paged("edgecredentials") && paged("secrets")).then_some(())
     })
     .await;
     tokio::time::sleep(Duration::from_secs(3)).await;

@@ -190,14 +190,14 @@ async fn probes_and_metrics_answer() {
     })
     .await;
     let text = get("/metrics").await.1;
-    let series = series(&text);
+    let counted = series(&text);
     for name in [
         "edgecredential_reconciliations_total{outcome=\"Success\"}",
         "edgecredential_reconciliations_total{outcome=\"CredentialsNotFound\"}",
         "edgecredential_reconcile_duration_seconds_count",
     ] {
         assert!(
-            series.get(name).is_some_and(|value| *value >= 1.0),
+            counted.get(name).is_some_and(|value| *value >= 1.0),
             "{name} in\n{text}"
         );
     }
@@ -205,6 +205,28 @@ async fn probes_and_metrics_answer() {
         text.contains("# TYPE edgecredential_token_requests_total counter"),
         "{text}"
     );
+
+    // What a person must see to, and what is not renewed, can be told apart.
+    shop.edit("edge", |object| object.spec.suspend = true).await;
+    shop.edit("other", |object| {
+        object.spec.token_url = "https://elsewhere.example/token".to_owned();
+    })
+    .await;
+    shop.until(
+        PATIENCE,
+        "one is suspended, the other stalled",
+        async || {
+            let series = series(&get("/metrics").await.1);
+            let value = |metric: &str, name| series.get(&format!("{metric}{}", of_object(name)));
+            let suspended = value("edgecredential_suspended", "edge") == Some(&1.0)
+                && value("edgecredential_suspended", "other").is_none()
+                && value("edgecredential_token_renewal_timestamp_seconds", "edge").is_none();
+            let stalled = value("edgecredential_stalled", "other") == Some(&1.0)
+                && value("edgecredential_stalled", "edge").is_none();
+            (suspended && stalled).then_some(())
+        },
+    )
+    .await;
 
     // A series goes with its object.
     shop.delete_object("other").await;
@@ -214,6 +236,31 @@ async fn probes_and_metrics_answer() {
         async || (!get("/metrics").await.1.contains("name=\"other\"")).then_some(()),
     )
     .await;
+}
+
+/// What the pod of `helm test` does.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_check_succeeds_while_the_operator_serves_the_cluster_and_fails_with_a_reason_when_not() {
+    let mut scene = Scene::new("check", 1).await;
+    let url = format!("{}/readyz", scene.operator.url());
+    let check = async |url: &str| {
+        let program = env!("CARGO_BIN_EXE_edge-credential-operator");
+        let mut command = tokio::process::Command::new(program);
+        command.args(["check", "--patience=1", &format!("--url={url}")]);
+        let output = command.output().await.unwrap();
+        let stderr = String::from_utf8(output.stderr).unwrap();
+        (output.status.code(), stderr)
+    };
+    assert_eq!(check(&url).await, (Some(0), String::new()));
+
+    let (code, said) = check(&url.replace("readyz", "elsewhere")).await;
+    assert_eq!(code, Some(1));
+    assert!(said.contains("answers 404 Not Found"), "{said}");
+
+    scene.operator.terminate().await;
+    let (code, said) = check(&url).await;
+    assert_eq!(code, Some(1));
+    assert!(said.contains("/readyz does not answer"), "{said}");
 }
 
 /// Each sample of a Prometheus text.
@@ -305,6 +352,8 @@ async fn each_line_of_a_json_log_is_an_object() {
         .expect("a line");
     assert_eq!(written["namespace"], namespace);
     assert_eq!(written["name"], "edge");
+    assert_eq!(written["secret"], "edge");
+    assert_eq!(log.matches("\"target\":").count(), lines.len(), "twice");
     let reasons: BTreeSet<_> = lines
         .iter()
         .filter_map(|line| line["reason"].as_str())

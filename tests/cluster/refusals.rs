@@ -307,8 +307,14 @@ async fn an_immutable_target_is_written_again_once_it_is_deleted() {
     shop.create_ready("edge").await;
     shop.edit_secret("edge", |secret| secret.immutable = Some(true))
         .await;
-    let object = shop.has_reason("edge", Reason::TargetImmutable).await;
-    assert_eq!(condition(&object, ConditionType::Stalled).status, "True");
+    let object = shop
+        .object_that("edge", "is stalled", |object| {
+            let stalled = condition(object, ConditionType::Stalled);
+            stalled.status == "True" && stalled.reason == Reason::TargetImmutable.as_str()
+        })
+        .await;
+    // Its token is as good as before.
+    assert_eq!(condition(&object, ConditionType::Ready).status, "True");
 
     shop.delete_secret("edge").await;
     is_ready_at_once(shop, "edge").await;

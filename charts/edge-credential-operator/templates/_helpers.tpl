@@ -38,11 +38,13 @@ app.kubernetes.io/name: {{ include "edge-credential-operator.name" . }}
 app.kubernetes.io/instance: {{ .Release.Name }}
 {{- end }}
 
+{{/* Labels of every object. The chart's own can't be replaced. */}}
 {{- define "edge-credential-operator.labels" -}}
-{{ include "edge-credential-operator.selectorLabels" . }}
-app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
-app.kubernetes.io/managed-by: {{ .Release.Service }}
-helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | trunc 63 | trimSuffix "-" }}
+{{- $own := include "edge-credential-operator.selectorLabels" . | fromYaml }}
+{{- $_ := set $own "app.kubernetes.io/version" .Chart.AppVersion }}
+{{- $_ := set $own "app.kubernetes.io/managed-by" .Release.Service }}
+{{- $_ := set $own "helm.sh/chart" (printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | trunc 63 | trimSuffix "-") }}
+{{- toYaml (merge $own .Values.commonLabels) }}
 {{- end }}
 
 {{- define "edge-credential-operator.image" -}}
@@ -51,6 +53,47 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | 
 {{- else }}
 {{- printf "%s:%s" .Values.image.repository (default .Chart.AppVersion .Values.image.tag) }}
 {{- end }}
+{{- end }}
+
+{{/* The restricted Pod Security Standard. No value weakens it. */}}
+{{- define "edge-credential-operator.podSecurityContext" -}}
+runAsNonRoot: true
+{{- with .Values.runAsUser }}
+runAsUser: {{ int . }}
+{{- end }}
+{{- with .Values.runAsGroup }}
+runAsGroup: {{ int . }}
+{{- end }}
+seccompProfile:
+  type: RuntimeDefault
+{{- end }}
+
+{{- define "edge-credential-operator.securityContext" -}}
+allowPrivilegeEscalation: false
+readOnlyRootFilesystem: true
+privileged: false
+capabilities:
+  drop: [ALL]
+{{- end }}
+
+{{/*
+The label `job` of the operator's series, by which the alerts and the dashboard find them. It names the release: several may be
+scraped by one Prometheus.
+*/}}
+{{- define "edge-credential-operator.job" -}}
+{{- printf "%s/%s" .Release.Namespace (include "edge-credential-operator.fullname" .) }}
+{{- end }}
+
+{{/* How the operator is scraped, whether through the Service or not. */}}
+{{- define "edge-credential-operator.endpoint" -}}
+port: http
+path: /metrics
+interval: {{ .interval }}
+# The labels namespace and name are those of an EdgeCredential, not of the operator's pod.
+honorLabels: true
+relabelings:
+  - targetLabel: job
+    replacement: {{ include "edge-credential-operator.job" .root | quote }}
 {{- end }}
 
 {{/* What the operator does, and no more, whether in a ClusterRole or in Roles. */}}

@@ -175,10 +175,6 @@ fn rejected() -> Error {
     })
 }
 
-fn down() -> Error {
-    Error::RequestToken(TokenError::Unreachable(Unreachable::Connect))
-}
-
 fn write_refused() -> Error {
     Error::WriteTarget {
         secret: "edge".into(),
@@ -237,6 +233,30 @@ fn change(mut world: World, change: impl FnOnce(&mut World)) -> World {
 
 fn edit_target(secret: &mut Option<Secret>) -> &mut Secret {
     secret.as_mut().unwrap()
+}
+
+#[test]
+fn an_immutable_target_is_left_alone_and_its_token_counts_until_it_expires() {
+    for (issued, valid) in [(0, true), (-1000, true), (-4000, false)] {
+        let mut world = World::new().holding(token(issued, issued + 3600));
+        // Even where another token is at hand, and where the target lacks a key.
+        world.held = Some(token(0, 3600));
+        let secret = world.target.as_mut().unwrap();
+        secret.immutable = Some(true);
+        secret.data.as_mut().unwrap().remove("scope");
+        let Decision { action, trouble } = world.decide(at(0));
+        let Trouble::Found(error) = trouble else {
+            panic!("{trouble:?}");
+        };
+        assert_eq!(error.reason(), Reason::TargetImmutable);
+        let Action::Leave(left) = action else {
+            panic!("{action:?}");
+        };
+        assert_eq!(left.is_some(), valid, "issued at {issued}");
+    }
+    let mut mutable = World::new().holding(token(0, 3600));
+    mutable.target.as_mut().unwrap().immutable = Some(false);
+    assert!(matches!(mutable.decide(at(0)).trouble, Trouble::None));
 }
 
 #[test]
@@ -607,7 +627,7 @@ fn nothing_is_requested_for_what_could_not_be_used() {
             change(World::new().holding(due()), |world| {
                 edit_target(&mut world.target).immutable = Some(true);
             }),
-            "blocked",
+            "blocked, token valid",
         ),
         (
             "an invalid spec",
@@ -633,6 +653,22 @@ fn nothing_is_requested_for_what_could_not_be_used() {
             "write, blocked",
         ),
     ]);
+}
+
+#[test]
+fn while_an_endpoint_fails_for_everybody_only_waits_for_other_reasons_count() {
+    let word_of = |error, governed| {
+        let mut world = World::new().failed_before(error, failures(1, 60));
+        world.governed = governed;
+        word(&world.decide(at(0)))
+    };
+    // It's called when its turn has come, and that it is here says that it was.
+    assert_eq!(word_of(endpoint_down(), true), "request");
+    assert_eq!(word_of(endpoint_down(), false), "wait");
+    for governed in [true, false] {
+        assert_eq!(word_of(rejected(), governed), "wait");
+        assert_eq!(word_of(write_refused(), governed), "wait");
+    }
 }
 
 #[test]
@@ -734,7 +770,7 @@ fn a_failure_is_counted_on_top_of_those_before() {
 fn a_failure_of_another_kind_is_the_first_of_its_kind() {
     let mut object = object();
     let hundred = failures(100, 0);
-    stands(&mut object, down(), &hundred);
+    stands(&mut object, endpoint_down(), &hundred);
     let refused = failed(
         Some(&hundred),
         &rejected(),
@@ -748,8 +784,40 @@ fn a_failure_of_another_kind_is_the_first_of_its_kind() {
 
     // The other way round it goes on, so that an endpoint that does both in turn is not tried each second.
     stands(&mut object, rejected(), &hundred);
-    let unreachable = failed(Some(&hundred), &down(), &object, None, None, None, at(0));
+    let unreachable = failed(
+        Some(&hundred),
+        &endpoint_down(),
+        &object,
+        None,
+        None,
+        None,
+        at(0),
+    );
     assert_eq!(unreachable.count, 101);
+}
+
+#[test]
+fn who_was_asked_to_wait_comes_back_after_that_and_not_all_at_once() {
+    // How long they were asked to wait, and over how long they are spread at most: 5 %, up to a minute.
+    for (hold, spread) in [(100, 5), (600, 30), (3600, 60), (86_400, 60)] {
+        let mut waits: Vec<_> = (0..100)
+            .map(|number| {
+                let mut object = object();
+                object.metadata.uid = Some(format!("uid-{number}"));
+                let limited = Error::RequestToken(TokenError::RateLimited { quota: None });
+                let until = Some(at(hold));
+                let failures = failed(None, &limited, &object, None, None, until, at(0));
+                failures.next_attempt_at.0.duration_since(at(0)).as_secs()
+            })
+            .collect();
+        waits.sort_unstable();
+        assert!(waits[0] >= hold, "{hold} s: {} s", waits[0]);
+        let last = waits[99] - hold;
+        assert!(
+            (spread / 2..=spread).contains(&last),
+            "{hold} s: {last} s more"
+        );
+    }
 }
 
 #[test]

@@ -55,6 +55,40 @@ fn lifetime(date: Option<i64>, claims: &Value, expires_in: Option<i64>) -> Resul
 }
 
 #[test]
+fn a_refusal_says_no_more_than_its_status_and_an_error_that_everybody_knows() {
+    let refusal = |status, body: &str| {
+        let answer = Answer {
+            status,
+            content_type: Some("application/json"),
+            date: None,
+            quota: None,
+            body: body.as_bytes(),
+        };
+        validate(&answer, &parameters(TokenFormat::Jwt), at(NOW)).unwrap_err()
+    };
+    let refused = |status, error| TokenError::Refused { status, error };
+    for status in [400, 401, 403, 404, 500, 503, 599] {
+        let known = r#"{"error": "invalid_client", "error_description": "s3cret"}"#;
+        assert_eq!(
+            refusal(status, known),
+            refused(status, Some("invalid_client"))
+        );
+        for unknown in [r#"{"error": "s3cret"}"#, r#"{"error": 7}"#, "{}", "s3cret"] {
+            assert_eq!(refusal(status, unknown), refused(status, None));
+        }
+    }
+    assert_eq!(refusal(429, "{}"), TokenError::RateLimited { quota: None });
+    assert_eq!(refusal(302, "{}"), TokenError::Redirected { status: 302 });
+    for status in [100, 199, 201, 204, 299] {
+        let content = JSON;
+        assert_eq!(
+            refusal(status, "{}"),
+            TokenError::Malformed { status, content }
+        );
+    }
+}
+
+#[test]
 fn the_claims_are_measured_on_the_servers_clock() {
     let expired = Err(TokenError::Unusable(Defect::ExpiredOnArrival));
     let unknown = Err(TokenError::Unusable(Defect::UnknownLifetime));

@@ -116,11 +116,15 @@ impl Operator {
         &mut self.running.as_mut().expect("the operator runs").process
     }
 
+    /// Where it listens.
+    pub fn url(&self) -> &str {
+        &self.running.as_ref().expect("the operator runs").url
+    }
+
     /// Gets a path such as `/metrics`: the status, and the text.
     pub async fn get(&self, path: &str) -> reqwest::Result<(u16, String)> {
-        let running = self.running.as_ref().expect("the operator runs");
         let client = reqwest::Client::builder().no_proxy().build()?;
-        let answer = client.get(format!("{}{path}", running.url)).send().await?;
+        let answer = client.get(format!("{}{path}", self.url())).send().await?;
         Ok((answer.status().as_u16(), answer.text().await?))
     }
 

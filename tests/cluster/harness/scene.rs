@@ -17,7 +17,8 @@ use tokio::sync::OnceCell;
 use super::operator::Operator;
 use super::{Namespace, PATIENCE, find};
 
-const CHART: &str = concat!(
+/// The chart.
+pub const CHART: &str = concat!(
     env!("CARGO_MANIFEST_DIR"),
     "/charts/edge-credential-operator"
 );
@@ -171,7 +172,7 @@ impl Setup {
         scene
     }
 
-    /// Applies the chart, and prepares the program to run as its Deployment says: nothing runs a pod here.
+    /// Applies the chart, and prepares the program to run as its Deployment says.
     async fn install(
         &self,
         name: &str,
@@ -207,38 +208,50 @@ impl Setup {
         let manifests = chart::render(binaries, Path::new(CHART), name, &home, &values).unwrap();
         control_plane.apply(&manifests).await.unwrap();
 
-        let deployments = Api::<Deployment>::namespaced(client.clone(), &home);
-        let deployment = deployments.list(&ListParams::default()).await.unwrap();
-        let pod = deployment
-            .items
-            .into_iter()
-            .next()
-            .and_then(|deployment| deployment.spec.template.spec)
-            .expect("the chart has a Deployment");
-        let account = pod.service_account_name.expect("a ServiceAccount");
-        let container = pod.containers.into_iter().next().expect("a container");
-        let kubeconfig = control_plane
-            .service_account_kubeconfig(&home, &account)
-            .await
-            .unwrap();
-        wait_for_rights(
-            &control_plane.client(&kubeconfig).await.unwrap(),
-            namespaces,
-        )
-        .await;
-
-        let variables = container.env.unwrap_or_default().into_iter();
-        let mut env: Vec<_> = variables
-            .map(|variable| (variable.name, variable.value.unwrap_or_default()))
-            .collect();
-        env.push((
-            "KUBECONFIG".to_owned(),
-            kubeconfig.to_string_lossy().into_owned(),
-        ));
-        let user = format!("system:serviceaccount:{home}:{account}");
-        let args = container.args.unwrap_or_default();
-        Operator::new(name, user, args, env, log.to_owned())
+        deployed(name, control_plane, client, &home, namespaces, log).await
     }
+}
+
+/// The program as a Deployment in `home` says it is to run, with the rights of its ServiceAccount: nothing runs a pod here.
+pub async fn deployed(
+    name: &str,
+    control_plane: &ControlPlane,
+    client: &Client,
+    home: &str,
+    namespaces: &[Namespace],
+    log: &Path,
+) -> Operator {
+    let deployments = Api::<Deployment>::namespaced(client.clone(), home);
+    let deployment = deployments.list(&ListParams::default()).await.unwrap();
+    let pod = deployment
+        .items
+        .into_iter()
+        .next()
+        .and_then(|deployment| deployment.spec.template.spec)
+        .expect("the chart has a Deployment");
+    let account = pod.service_account_name.expect("a ServiceAccount");
+    let container = pod.containers.into_iter().next().expect("a container");
+    let kubeconfig = control_plane
+        .service_account_kubeconfig(home, &account)
+        .await
+        .unwrap();
+    wait_for_rights(
+        &control_plane.client(&kubeconfig).await.unwrap(),
+        namespaces,
+    )
+    .await;
+
+    let variables = container.env.unwrap_or_default().into_iter();
+    let mut env: Vec<_> = variables
+        .map(|variable| (variable.name, variable.value.unwrap_or_default()))
+        .collect();
+    env.push((
+        "KUBECONFIG".to_owned(),
+        kubeconfig.to_string_lossy().into_owned(),
+    ));
+    let user = format!("system:serviceaccount:{home}:{account}");
+    let args = container.args.unwrap_or_default();
+    Operator::new(name, user, args, env, log.to_owned())
 }
 
 /// The control plane that all tests share, with the CRD in it.
@@ -253,6 +266,11 @@ async fn prepared() -> &'static ControlPlane {
 
 async fn install_crd(control_plane: &ControlPlane) {
     control_plane.apply(CRD).await.unwrap();
+    crd_is_served(control_plane).await;
+}
+
+/// Waits until the API server serves EdgeCredentials.
+pub async fn crd_is_served(control_plane: &ControlPlane) {
     let wait = ["wait", "--for=condition=Established", "crd", "--all"];
     control_plane.kubectl(&wait).await.unwrap();
     // The garbage collector would otherwise take half a minute to know the new kind.

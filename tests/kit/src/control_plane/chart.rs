@@ -17,13 +17,35 @@ pub fn render(
     namespace: &str,
     values: &[(&str, &str)],
 ) -> Result<String> {
-    let home =
-        tempfile::tempdir().map_err(Error::file("create a folder in", std::env::temp_dir()))?;
-    let chart = chart.to_string_lossy();
-    let values: Vec<String> = values
+    let values = values
         .iter()
         .map(|(key, value)| format!("--set={key}={value}"))
         .collect();
+    template(binaries, chart, release, namespace, values)
+}
+
+/// As [`render`], with a file of values.
+pub fn render_with(
+    binaries: &Binaries,
+    chart: &Path,
+    release: &str,
+    namespace: &str,
+    values: &Path,
+) -> Result<String> {
+    let values = vec![format!("--values={}", values.display())];
+    template(binaries, chart, release, namespace, values)
+}
+
+fn template(
+    binaries: &Binaries,
+    chart: &Path,
+    release: &str,
+    namespace: &str,
+    values: Vec<String>,
+) -> Result<String> {
+    let home =
+        tempfile::tempdir().map_err(Error::file("create a folder in", std::env::temp_dir()))?;
+    let chart = chart.to_string_lossy();
     let mut args = vec!["template", release, &chart, "--include-crds"];
     args.extend(["--namespace", namespace]);
     args.extend(values.iter().map(String::as_str));

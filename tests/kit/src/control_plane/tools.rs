@@ -56,6 +56,14 @@ impl ControlPlane {
         check("kubectl", &args, result)
     }
 
+    /// Runs Helm as administrator, and returns what it printed. If it fails, the error says what it said.
+    pub async fn helm(&self, args: &[&str]) -> Result<String> {
+        let mut command = self.helm_command();
+        command.args(args).stdin(Stdio::null());
+        let result = command.output().await;
+        check("helm", args, result)
+    }
+
     /// Helm as administrator, with no arguments yet.
     pub fn helm_command(&self) -> Command {
         let mut command = Command::from(helm(self.binaries(), self.folder()));

@@ -1,21 +1,10 @@
 //! What the chart grants: exactly what the operator needs, and no more where less is asked for.
 
-use std::{collections::BTreeSet, path::Path};
+use std::collections::BTreeSet;
 
-use kit::control_plane::{Binaries, chart::render};
 use serde_json::{Value, json};
 
-/// The objects that the chart renders with these values.
-fn objects(values: &[(&str, &str)]) -> Vec<Value> {
-    let chart = Path::new(env!("CARGO_MANIFEST_DIR")).join("charts/edge-credential-operator");
-    let binaries = Binaries::locate().unwrap();
-    let manifests = render(&binaries, &chart, "edge", "operators", values).unwrap();
-    manifests
-        .split("\n---\n")
-        .map(|document| serde_saphyr::from_str::<Value>(document).unwrap())
-        .filter(|object| !object.is_null())
-        .collect()
-}
+use super::{objects, only};
 
 /// Kinds and namespaces of what grants rights.
 fn grants(objects: &[Value]) -> BTreeSet<(String, String)> {
@@ -23,6 +12,7 @@ fn grants(objects: &[Value]) -> BTreeSet<(String, String)> {
     objects
         .iter()
         .filter(|object| object["apiVersion"] == "rbac.authorization.k8s.io/v1")
+        .filter(|object| !is_for_people(object))
         .map(|object| {
             (
                 text(&object["kind"]),
@@ -32,7 +22,13 @@ fn grants(objects: &[Value]) -> BTreeSet<(String, String)> {
         .collect()
 }
 
-/// Each right as `verb resource`, of all roles together.
+/// Whether a role is added to Kubernetes' own roles for people, and not bound to the operator.
+fn is_for_people(object: &Value) -> bool {
+    let labels = object["metadata"]["labels"].as_object();
+    labels.is_some_and(|labels| labels.keys().any(|key| key.contains("aggregate-to-")))
+}
+
+/// Each right of the operator as `verb resource`, of all roles together.
 fn rights(objects: &[Value]) -> BTreeSet<String> {
     let list = |value: &Value| -> Vec<String> {
         let items = value.as_array().cloned().unwrap_or_default();
@@ -44,6 +40,7 @@ fn rights(objects: &[Value]) -> BTreeSet<String> {
     let mut rights = BTreeSet::new();
     for rule in objects
         .iter()
+        .filter(|object| !is_for_people(object))
         .filter_map(|object| object["rules"].as_array())
         .flatten()
     {
@@ -120,8 +117,7 @@ fn without_watching_secrets_they_can_neither_be_listed_nor_watched() {
 
 /// The Deployment's spec.
 fn deployment(objects: &[Value]) -> &Value {
-    let deployment = objects.iter().find(|object| object["kind"] == "Deployment");
-    &deployment.unwrap()["spec"]
+    &only(objects, "Deployment")["spec"]
 }
 
 #[test]
@@ -161,23 +157,54 @@ fn without_leader_election_there_is_one_pod_at_most_and_no_right_to_leases() {
             .all(|right| !right.ends_with(" leases"))
     );
     assert_eq!(deployment(&objects)["strategy"]["type"], "Recreate");
+}
 
-    let chart = Path::new(env!("CARGO_MANIFEST_DIR")).join("charts/edge-credential-operator");
-    let binaries = Binaries::locate().unwrap();
-    let values = [("leaderElection", "false"), ("replicas", "2")];
-    assert!(render(&binaries, &chart, "edge", "operators", &values).is_err());
+/// What the chart adds to Kubernetes' own roles: their names, and the verbs.
+fn aggregated(values: &[(&str, &str)]) -> Vec<(Vec<String>, Value)> {
+    let objects = objects(values);
+    let roles = objects.iter().filter(|object| is_for_people(object));
+    roles
+        .map(|role| {
+            let rules = role["rules"].as_array().unwrap();
+            assert_eq!(rules.len(), 1);
+            assert_eq!(rules[0]["apiGroups"], json!(["edgecredentials.io"]));
+            let labels = role["metadata"]["labels"].as_object().unwrap();
+            let into = labels
+                .keys()
+                .filter_map(|key| key.split_once("aggregate-to-"));
+            let into = into.map(|(_, role)| role.to_owned()).collect();
+            (into, rules[0]["verbs"].clone())
+        })
+        .collect()
 }
 
 #[test]
-fn a_value_that_does_not_exist_or_has_the_wrong_type_is_refused() {
-    let chart = Path::new(env!("CARGO_MANIFEST_DIR")).join("charts/edge-credential-operator");
-    let binaries = Binaries::locate().unwrap();
-    for value in [
-        ("namespace", "one"),
-        ("watchSecrets", "maybe"),
-        ("replicas", "-1"),
+fn people_may_see_edge_credentials_and_edit_them_only_where_that_is_asked_for() {
+    let view = (vec!["view".to_owned()], json!(["get", "list", "watch"]));
+    assert_eq!(aggregated(&[]), [view.clone()]);
+    let edit = (
+        vec!["admin".to_owned(), "edit".to_owned()],
+        json!(["create", "update", "patch", "delete", "deletecollection"]),
+    );
+    let asked_for = [("rbac.aggregateToEdit", "true")];
+    assert_eq!(aggregated(&asked_for), [view, edit]);
+    assert_eq!(aggregated(&[("rbac.aggregateToView", "false")]), []);
+    let namespaced = [("namespaces", "{one}"), ("rbac.aggregateToEdit", "true")];
+    assert_eq!(aggregated(&namespaced), []);
+}
+
+#[test]
+fn no_role_has_a_wildcard_or_lets_its_holder_gain_rights_or_delete_secrets() {
+    for values in [
+        &[][..],
+        &[("namespaces", "{one}")],
+        &[("watchSecrets", "false")],
     ] {
-        let refused = render(&binaries, &chart, "edge", "operators", &[value]);
-        assert!(refused.is_err(), "{value:?}");
+        for right in rights(&objects(values)) {
+            assert!(!right.contains('*'), "{right}");
+            for verb in ["escalate", "bind", "impersonate", "delete"] {
+                assert!(!right.starts_with(verb), "{right}");
+            }
+        }
     }
 }

@@ -1,0 +1,212 @@
+//! When to look at an object again: at the next time at which something is to be done or to be said.
+
+use std::time::Duration;
+
+use k8s_openapi::jiff::{SignedDuration, Timestamp};
+
+use super::{decide::renew_at, error::Trouble, status::Outcome};
+use crate::api::{EdgeCredential, Reason};
+
+/// How long to wait where only a person or another object's change can help, which a watch reports sooner.
+pub const BLOCKED_WAIT: SignedDuration = SignedDuration::from_mins(5);
+
+/// The same where a right is missing. No watch reports that it was granted, and an API server that has just started
+/// refuses everything until it knows the roles (seen on Kubernetes 1.37).
+const RIGHTS_WAIT: SignedDuration = SignedDuration::from_secs(10);
+
+/// How long to wait before a repair is written again, where something else already keeps the object from being all
+/// right, and before a target is looked at again that another object was about to make.
+const LOOK_WAIT: SignedDuration = SignedDuration::from_secs(10);
+
+/// How long to wait where something is due already.
+const AT_ONCE: SignedDuration = SignedDuration::from_millis(100);
+
+/// How long to wait before the next visit, after one that came to `outcome`. `look_again` asks for a visit soon that no
+/// count of failures tells of.
+pub fn revisit(
+    object: &EdgeCredential,
+    outcome: &Outcome,
+    look_again: bool,
+    now: Timestamp,
+) -> Duration {
+    let wait = if has_fallen_due(object, outcome, now) {
+        AT_ONCE
+    } else {
+        let token = outcome.token.as_ref().map(|proven| &proven.token);
+        let missing_right = matches!(
+            &outcome.trouble,
+            Trouble::Found(error) if error.reason() == Reason::RBACMissing
+        );
+        [
+            token.map(|token| renew_at(object, token).duration_since(now)),
+            token.map(|token| token.expires_at.duration_since(now)),
+            next_attempt(&outcome.trouble).map(|time| time.duration_since(now)),
+            missing_right.then_some(RIGHTS_WAIT),
+            look_again.then_some(LOOK_WAIT),
+        ]
+        .into_iter()
+        .flatten()
+        // What is past was acted on, or has to wait for something else.
+        .filter(SignedDuration::is_positive)
+        .min()
+        .unwrap_or(BLOCKED_WAIT)
+    };
+    Duration::try_from(wait).unwrap_or_default()
+}
+
+/// Whether something has fallen due since it was decided that it was not. A visit takes time: without this, what comes
+/// due in it would wait for the next time in the list, which may be hours away.
+fn has_fallen_due(object: &EdgeCredential, outcome: &Outcome, now: Timestamp) -> bool {
+    let token = outcome.token.as_ref().map(|proven| &proven.token);
+    let is_past = |time: Timestamp| time <= now;
+    token.is_some_and(|token| is_past(token.expires_at))
+        || match &outcome.trouble {
+            Trouble::None => token.is_some_and(|token| is_past(renew_at(object, token))),
+            Trouble::Failed(_, failures) => is_past(failures.next_attempt_at.0),
+            // After an attempt it's somebody who was turned away, and who is called when the turn comes.
+            Trouble::Standing(failures) => {
+                !outcome.attempted && is_past(failures.next_attempt_at.0)
+            }
+            Trouble::Suspended | Trouble::Found(_) => false,
+        }
+}
+
+fn next_attempt(trouble: &Trouble) -> Option<Timestamp> {
+    match trouble {
+        Trouble::Failed(_, failures) | Trouble::Standing(failures) => {
+            Some(failures.next_attempt_at.0)
+        }
+        Trouble::None | Trouble::Suspended | Trouble::Found(_) => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::{
+        edge_credential::{
+            error::Error,
+            testing::{at, failures, object, proven, token},
+        },
+        oauth::TokenError,
+    };
+
+    /// A token of a day that is issued at [`NOW`](crate::edge_credential::testing::NOW), if any, and what is in the way.
+    fn outcome(has_token: bool, trouble: Trouble, attempted: bool) -> Outcome {
+        Outcome {
+            token: has_token.then(|| proven(token(0, 86_400))),
+            trouble,
+            attempted,
+        }
+    }
+
+    fn failed(next: i64) -> Trouble {
+        Trouble::Failed(
+            Error::RequestToken(TokenError::CircuitOpen),
+            failures(1, next),
+        )
+    }
+
+    fn wait(outcome: &Outcome, now: i64) -> u64 {
+        revisit(&object(), outcome, false, at(now)).as_secs()
+    }
+
+    #[test]
+    fn a_valid_token_is_looked_at_again_when_it_is_to_be_renewed() {
+        let due = renew_at(&object(), &token(0, 86_400));
+        let wait = revisit(
+            &object(),
+            &outcome(true, Trouble::None, false),
+            false,
+            at(0),
+        );
+        assert_eq!(wait, due.duration_since(at(0)).unsigned_abs());
+    }
+
+    #[test]
+    fn after_a_failure_the_next_attempt_comes_when_the_status_says() {
+        assert_eq!(wait(&outcome(true, failed(60), true), 0), 60);
+        let standing = Trouble::Standing(failures(1, 60));
+        assert_eq!(wait(&outcome(false, standing, false), 20), 40);
+    }
+
+    /// Seen in a test of faults: the visit that found the attempt not yet due ended after it was, and the object was
+    /// left alone until the token's next renewal.
+    #[test]
+    fn an_attempt_that_falls_due_while_an_object_is_visited_is_not_forgotten() {
+        for has_token in [true, false] {
+            let standing = Trouble::Standing(failures(1, 60));
+            assert_eq!(wait(&outcome(has_token, standing, false), 60), 0);
+            assert_eq!(wait(&outcome(has_token, failed(60), true), 61), 0);
+        }
+    }
+
+    #[test]
+    fn who_was_turned_away_and_will_be_called_does_not_ask_all_the_time() {
+        let standing = || Trouble::Standing(failures(1, 60));
+        assert_eq!(wait(&outcome(false, standing(), true), 61), 300);
+        // When its token expires there is something to tell, though.
+        assert_eq!(wait(&outcome(true, standing(), true), 86_390), 10);
+    }
+
+    #[test]
+    fn a_token_that_expires_while_it_is_visited_is_told_of_at_once() {
+        for trouble in [
+            Trouble::None,
+            Trouble::Suspended,
+            failed(90_000),
+            Trouble::Standing(failures(1, 90_000)),
+        ] {
+            assert_eq!(wait(&outcome(true, trouble, false), 86_400), 0);
+        }
+    }
+
+    #[test]
+    fn what_only_others_can_help_with_is_looked_at_again_all_the_same() {
+        let error = Error::RequestToken(TokenError::OriginNotAllowed);
+        assert_eq!(wait(&outcome(false, Trouble::Found(error), false), 0), 300);
+        let soon = revisit(
+            &object(),
+            &outcome(false, Trouble::Suspended, false),
+            true,
+            at(0),
+        );
+        assert_eq!(soon.as_secs(), 10);
+    }
+
+    proptest! {
+        /// However long a visit takes: the next one is not later than the attempt that the status announces, the
+        /// renewal and the expiry, and where one of them is past already it comes at once.
+        #[test]
+        fn nothing_that_is_to_come_is_slept_through(
+            has_token: bool,
+            kind in 0..3,
+            next in 1_i64..100_000,
+            took in 0_i64..100_000,
+        ) {
+            let trouble = match kind {
+                0 => Trouble::None,
+                1 => failed(next),
+                _ => Trouble::Standing(failures(1, next)),
+            };
+            let mut times = Vec::new();
+            if has_token {
+                times.push(86_400);
+            }
+            match kind {
+                0 if has_token => {
+                    let due = renew_at(&object(), &token(0, 86_400));
+                    times.push(due.duration_since(at(0)).as_secs());
+                }
+                0 => {}
+                _ => times.push(next),
+            }
+            let wait = revisit(&object(), &outcome(has_token, trouble, kind == 1), false, at(took));
+            let most = times.iter().min().map_or(300_000, |time| (time - took).max(0) * 1000);
+            prop_assert!(wait.as_millis() as i64 <= most.max(100), "{wait:?}, at most {most} ms");
+            prop_assert!(!wait.is_zero());
+        }
+    }
+}

@@ -1,0 +1,38 @@
+#!/usr/bin/env bash
+# Holds the chart against tools of others, each of which must find nothing. `make test-chart` calls this with all of them in PATH.
+# The manifests are those in tests/chart/golden, which `make test` holds against the chart.
+set -euo pipefail
+cd "$(dirname "$0")/../.."
+
+chart=charts/edge-credential-operator
+export HELM_CACHE_HOME="$PWD/.cache/helm" HELM_CONFIG_HOME="$PWD/.cache/helm" HELM_DATA_HOME="$PWD/.cache/helm"
+
+say() { printf '\n== %s\n' "$1"; }
+
+say "helm lint"
+for values in tests/chart/values/*.yaml; do
+    helm lint --strict --quiet --namespace operators --values "$values" "$chart"
+done
+
+say "kubernetes-validate, from Kubernetes 1.33 to 1.37"
+for version in 1.33 1.34 1.35 1.36 1.37; do
+    # Without warnings: kinds of Prometheus Operator are none of Kubernetes'.
+    kubernetes-validate --strict --quiet --no-warn --kubernetes-version "$version" tests/chart/golden/*.yaml
+    echo "$version: valid"
+done
+
+say "checkov"
+checkov --config-file .ci/checkov.yaml --directory tests/chart/golden
+
+say "promtool: the alerts and when they fire"
+promtool check rules --lint=all --lint-fatal tests/chart/alerts/rules.json
+promtool test rules tests/chart/alerts/tests.yaml
+
+say "helm-docs: the chart's README says what values.yaml says"
+generated=$(mktemp)
+trap 'rm -f "$generated"' EXIT
+helm-docs --chart-search-root "$chart" --sort-values-order file --log-level warning --dry-run > "$generated"
+# A dry run ends with one more empty line.
+diff --ignore-blank-lines "$chart/README.md" "$generated" \
+    || { echo "$chart/README.md is out of date: run make chart-readme"; exit 1; }
+echo "equal"

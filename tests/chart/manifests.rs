@@ -1,0 +1,199 @@
+//! Whole manifests, as they are checked in for reviews, and rules that hold for all of them.
+
+use kit::control_plane::{Binaries, chart::render};
+use kit::generated::compare;
+use serde_json::{Value, json};
+
+use super::{chart, objects, only, parse, rendered, root};
+
+/// The files in `tests/chart/values`, each with its manifests in `tests/chart/golden`.
+const SETS: [&str; 4] = ["defaults", "namespaced", "production", "openshift"];
+
+#[test]
+fn the_manifests_of_each_set_of_values_are_the_checked_in_ones() {
+    for set in SETS {
+        let golden = root().join(format!("tests/chart/golden/{set}.yaml"));
+        compare(&golden, &rendered(set));
+    }
+}
+
+/// `kubectl apply -k deploy` installs them.
+#[test]
+fn the_plain_manifests_are_the_charts_defaults_without_definition_and_test() {
+    let name = "edge-credential-operator";
+    let binaries = Binaries::locate().unwrap();
+    let values = [("crds.install", "false")];
+    let manifests = render(&binaries, &chart(), name, name, &values).unwrap();
+    let kept: String = manifests
+        .split_inclusive("\n---\n")
+        .filter(|document| !document.contains("helm.sh/hook"))
+        .collect();
+    let kept = kept.trim_end_matches("---\n").trim_end();
+    compare(&root().join("deploy/operator.yaml"), &format!("{kept}\n"));
+}
+
+#[test]
+fn every_pod_satisfies_the_restricted_pod_security_standard_on_a_read_only_file_system() {
+    for set in SETS {
+        for pod in pods(&parse(&rendered(set))) {
+            let context = &pod["securityContext"];
+            assert_eq!(context["runAsNonRoot"], true, "{set}");
+            assert_eq!(context["seccompProfile"]["type"], "RuntimeDefault", "{set}");
+            for key in ["hostNetwork", "hostPID", "hostIPC"] {
+                assert!(pod[key].is_null(), "{set}");
+            }
+            for container in pod["containers"].as_array().unwrap() {
+                let context = &container["securityContext"];
+                assert_eq!(context["allowPrivilegeEscalation"], false, "{set}");
+                assert_eq!(context["readOnlyRootFilesystem"], true, "{set}");
+                assert_eq!(context["capabilities"], json!({"drop": ["ALL"]}), "{set}");
+                assert!(container["resources"]["limits"]["memory"].is_string());
+            }
+        }
+    }
+}
+
+#[test]
+fn every_object_has_the_labels_of_the_release_and_those_of_the_user() {
+    for set in SETS {
+        for object in parse(&rendered(set)) {
+            let labels = &object["metadata"]["labels"];
+            assert_eq!(labels["app.kubernetes.io/instance"], "edge", "{object}");
+            assert_eq!(labels["app.kubernetes.io/managed-by"], "Helm", "{object}");
+            let team = (set == "production").then_some("platform");
+            assert_eq!(labels["team"].as_str(), team, "{object}");
+        }
+    }
+}
+
+#[test]
+fn labels_of_the_user_replace_none_of_the_charts_own() {
+    let name = "app\\.kubernetes\\.io/instance";
+    let objects = objects(&[
+        (&format!("commonLabels.{name}"), "other"),
+        (&format!("podLabels.{name}"), "other"),
+    ]);
+    for object in &objects {
+        let labels = &object["metadata"]["labels"];
+        assert_eq!(labels["app.kubernetes.io/instance"], "edge");
+    }
+    let template = &only(&objects, "Deployment")["spec"]["template"];
+    let labels = &template["metadata"]["labels"];
+    assert_eq!(labels["app.kubernetes.io/instance"], "edge");
+}
+
+#[test]
+fn the_definition_is_kept_when_the_release_goes_and_can_be_left_out() {
+    let definition = |objects: &[Value]| {
+        let kind = "CustomResourceDefinition";
+        objects
+            .iter()
+            .find(|object| object["kind"] == kind)
+            .cloned()
+    };
+    let installed = definition(&objects(&[])).expect("it is installed by default");
+    let annotations = &installed["metadata"]["annotations"];
+    assert_eq!(annotations["helm.sh/resource-policy"], "keep");
+    assert!(definition(&objects(&[("crds.install", "false")])).is_none());
+}
+
+#[test]
+fn several_pods_prefer_different_nodes_and_are_evicted_one_at_a_time() {
+    let objects = objects(&[("replicas", "3")]);
+    assert_eq!(
+        only(&objects, "PodDisruptionBudget")["spec"]["maxUnavailable"],
+        1
+    );
+    let affinity = &only(&objects, "Deployment")["spec"]["template"]["spec"]["affinity"];
+    let preferred = &affinity["podAntiAffinity"]["preferredDuringSchedulingIgnoredDuringExecution"];
+    let topology = &preferred[0]["podAffinityTerm"]["topologyKey"];
+    assert_eq!(topology, "kubernetes.io/hostname");
+}
+
+#[test]
+fn one_pod_keeps_no_node_from_being_drained() {
+    let objects = objects(&[]);
+    let budget = objects
+        .iter()
+        .find(|object| object["kind"] == "PodDisruptionBudget");
+    assert!(budget.is_none());
+}
+
+#[test]
+fn traffic_goes_to_the_ports_of_origins_proxy_and_api_server_and_nowhere_else() {
+    let ports = |values: &[(&str, &str)]| -> Vec<u64> {
+        let objects = objects(values);
+        let mut policies = objects
+            .iter()
+            .filter(|object| object["kind"] == "NetworkPolicy");
+        let of_operator = &policies.next().unwrap()["spec"];
+        let mut ports: Vec<_> = of_operator["egress"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .flat_map(|rule| rule["ports"].as_array().unwrap())
+            .map(|port| port["port"].as_u64().unwrap())
+            .collect();
+        ports.sort_unstable();
+        ports.dedup();
+        ports
+    };
+    assert_eq!(ports(&[]), [53, 443, 6443]);
+    let origins = "{http://a.example,https://b.example:8443,http://[::1]:81}";
+    let values = [
+        ("allowedTokenOrigins", origins),
+        ("proxy.url", "http://proxy.example.com:3128"),
+        ("networkPolicy.apiServerPorts", "{16443}"),
+    ];
+    assert_eq!(ports(&values), [53, 80, 81, 3128, 8443, 16443]);
+}
+
+#[test]
+fn all_pods_have_their_traffic_limited_unless_somebody_says_otherwise() {
+    let policies = |values: &[(&str, &str)]| {
+        let objects = objects(values);
+        objects
+            .iter()
+            .filter(|object| object["kind"] == "NetworkPolicy")
+            .count()
+    };
+    // The operator's, and that of its test.
+    assert_eq!(policies(&[]), 2);
+    assert_eq!(policies(&[("networkPolicy.create", "false")]), 0);
+}
+
+#[test]
+fn the_kubelet_asks_the_operator_whether_it_lives_and_whether_it_is_ready() {
+    let objects = objects(&[]);
+    let pod = &only(&objects, "Deployment")["spec"]["template"]["spec"];
+    let container = &pod["containers"][0];
+    assert_eq!(container["livenessProbe"]["httpGet"]["path"], "/livez");
+    assert_eq!(container["readinessProbe"]["httpGet"]["path"], "/readyz");
+}
+
+#[test]
+fn the_test_of_a_release_is_no_pod_of_the_service() {
+    let objects = objects(&[]);
+    let labels = &only(&objects, "Pod")["metadata"]["labels"];
+    let selector = &only(&objects, "Service")["spec"]["selector"];
+    let matches = selector
+        .as_object()
+        .unwrap()
+        .iter()
+        .all(|(key, value)| labels[key] == *value);
+    assert!(!matches, "{labels}");
+}
+
+/// The specs of all pods: those of Deployments and those by themselves.
+fn pods(objects: &[Value]) -> Vec<&Value> {
+    let pods: Vec<_> = objects
+        .iter()
+        .filter_map(|object| match object["kind"].as_str() {
+            Some("Deployment") => Some(&object["spec"]["template"]["spec"]),
+            Some("Pod") => Some(&object["spec"]),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(pods.len(), 2, "the operator and its test");
+    pods
+}

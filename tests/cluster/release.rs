@@ -1,0 +1,113 @@
+//! A release as administrators know it: installed from the chart before this one, upgraded, rolled back and uninstalled, with
+//! the real Helm.
+
+use std::fs;
+use std::time::Duration;
+
+use k8s_openapi::api::core::v1::Namespace as KubeNamespace;
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+use kit::control_plane::ControlPlane;
+use kit::sitecore::Sitecore;
+use kube::Api;
+use kube::api::DeleteParams;
+
+use crate::harness::{CHART, CLIENT, Namespace, SECRET, crd_is_served, deployed};
+
+/// The chart before this one.
+const PREVIOUS: &str = concat!(
+    env!("CARGO_MANIFEST_DIR"),
+    "/tests/chart/previous/edge-credential-operator-0.1.0.tgz"
+);
+
+const RELEASE: &str = "edge";
+const HOME: &str = "operators";
+
+/// How long a namespace may take to go, with everything in it.
+const GONE: Duration = Duration::from_secs(30);
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn upgrade_rollback_and_uninstall_change_no_token_cost_no_request_and_hold_up_no_namespace() {
+    let control_plane = ControlPlane::start().await.unwrap();
+    let client = control_plane.admin_client().await.unwrap();
+    let sitecore = Sitecore::start().unwrap();
+    sitecore.add_client(CLIENT, SECRET);
+    let log = control_plane.folder().join("release.log");
+    let token_url = sitecore.token_url();
+    let shop = Namespace::create(client.clone(), "shop".into(), token_url, log.clone()).await;
+    let shops = std::slice::from_ref(&shop);
+    let definitions = Api::<CustomResourceDefinition>::all(client.clone());
+    let definition = async || {
+        let name = "edgecredentials.edgecredentials.io";
+        definitions.get(name).await.unwrap().metadata
+    };
+
+    let origins = format!("allowedTokenOrigins={{{}}}", sitecore.url());
+    let values = ["--namespace", HOME, "--set", &*origins];
+    let helm = async |args: &[&str]| {
+        let done = control_plane.helm(args).await;
+        done.unwrap_or_else(|error| panic!("helm {}: {error:?}", args[0]))
+    };
+    let install = ["install", RELEASE, PREVIOUS, "--create-namespace"];
+    helm(&[&install[..], &values].concat()).await;
+    crd_is_served(&control_plane).await;
+    let uid = definition().await.uid;
+    shop.create_credentials().await;
+    let operator = async || {
+        let name = "release";
+        let mut operator = deployed(name, &control_plane, &client, HOME, shops, &log).await;
+        operator.start().await;
+        operator
+    };
+    let mut running = operator().await;
+    shop.create_ready("edge").await;
+    let target = shop.secret("edge").await;
+
+    let chart = fs::read_to_string(format!("{CHART}/Chart.yaml")).unwrap();
+    let version = chart
+        .lines()
+        .find_map(|line| line.strip_prefix("version: "));
+    let current = version.unwrap().to_owned();
+    let upgrade = [&["upgrade", RELEASE, CHART][..], &values].concat();
+    let rollback = ["rollback", RELEASE, "1", "--namespace", HOME].to_vec();
+    for (step, version) in [
+        (&upgrade, &*current),
+        (&rollback, "0.1.0"),
+        (&upgrade, &*current),
+    ] {
+        helm(step).await;
+        let (code, _) = running.terminate().await;
+        assert_eq!(code, 0, "{}", running.log_tail());
+        running = operator().await;
+        let looked = format!("{} has looked at it", step[0]);
+        shop.until(Duration::from_secs(60), &looked, async || {
+            let metrics = running.get("/metrics").await.ok()?.1;
+            metrics
+                .contains("edgecredential_reconciliations_total{outcome=\"Success\"}")
+                .then_some(())
+        })
+        .await;
+        assert_eq!(shop.secret("edge").await, target, "{}", step[0]);
+        assert_eq!(sitecore.requests(CLIENT), 1, "{}", step[0]);
+        let definition = definition().await;
+        assert_eq!(definition.uid, uid, "{}", step[0]);
+        let chart = &definition.labels.unwrap()["helm.sh/chart"];
+        assert!(chart.ends_with(version), "{} left {chart}", step[0]);
+    }
+
+    running.terminate().await;
+    helm(&["uninstall", RELEASE, "--namespace", HOME, "--wait"]).await;
+    assert_eq!(definition().await.uid, uid);
+    shop.object("edge").await;
+    assert_eq!(shop.secret("edge").await, target);
+
+    // There's no finalizer that nobody is there to remove.
+    let namespaces = Api::<KubeNamespace>::all(client.clone());
+    let deletion = namespaces.delete("shop", &DeleteParams::default()).await;
+    deletion.unwrap();
+    shop.until(GONE, "the namespace is gone", async || {
+        let namespace = namespaces.get_opt("shop").await.ok()?;
+        namespace.is_none().then_some(())
+    })
+    .await;
+    assert_eq!(sitecore.requests(CLIENT), 1);
+}

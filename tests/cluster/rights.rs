@@ -1,0 +1,173 @@
+//! The rights that the chart grants: every one of them is used, and none is missing.
+
+use std::collections::BTreeSet;
+
+use edge_credential_operator::api::Reason;
+use k8s_openapi::api::rbac::v1::{ClusterRole, PolicyRule, Role};
+use kube::Api;
+use kube::api::ListParams;
+
+use crate::harness::{CLIENT, CREDENTIALS, PATIENCE, SECRET, Scene, Setup, credentials};
+
+/// `verb group/resource`, with the subresource as rules have it.
+type Rights = BTreeSet<String>;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn with_a_cluster_role_everything_granted_is_used_and_nothing_is_refused() {
+    let setup = Setup {
+        cluster_wide: true,
+        values: vec![("leaderElection", "true".to_owned())],
+        own_control_plane: true,
+        ..Setup::default()
+    };
+    uses_exactly_what_is_granted(setup.scene("rights-all").await).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn with_roles_everything_granted_is_used_and_nothing_is_refused() {
+    let setup = Setup {
+        values: vec![("leaderElection", "true".to_owned())],
+        ..Setup::default()
+    };
+    uses_exactly_what_is_granted(setup.scene("rights-some").await).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn without_watching_secrets_everything_granted_is_used_and_nothing_is_refused() {
+    let setup = Setup {
+        values: vec![
+            ("leaderElection", "true".to_owned()),
+            ("watchSecrets", "false".to_owned()),
+        ],
+        ..Setup::default()
+    };
+    uses_exactly_what_is_granted(setup.scene("rights-blind").await).await;
+}
+
+/// Leads the operator through everything that it does, and compares the audit log with the roles.
+async fn uses_exactly_what_is_granted(mut scene: Scene) {
+    let granted = granted(&scene).await;
+    let shop = &scene.namespaces[0];
+    let life = async {
+        shop.create_credentials().await;
+        shop.create_ready("edge").await;
+        // Another spec needs another token: the object is read anew, and the target replaced.
+        let scopes = vec!["edge.token:manage".to_owned()];
+        shop.edit("edge", |object| object.spec.scopes.clone_from(&scopes))
+            .await;
+        shop.ready("edge").await;
+        // The same Event a second time is one more in a series.
+        let rejected = async || {
+            let wrong = credentials("edge client\n", SECRET);
+            shop.replace_data(CREDENTIALS, &wrong).await;
+            shop.annotate("edge", "example.com/look", "now").await;
+            let told = "has malformed credentials";
+            shop.object_that("edge", told, |object| {
+                let status = object.status.as_ref().unwrap();
+                let malformed = Reason::CredentialsMalformed.as_str();
+                let mut reasons = status.conditions.iter().map(|condition| &condition.reason);
+                reasons.any(|reason| reason == malformed)
+            })
+            .await;
+            let right = credentials(CLIENT, SECRET);
+            shop.replace_data(CREDENTIALS, &right).await;
+            shop.annotate("edge", "example.com/look", "again").await;
+            shop.object_that("edge", "is well again", |object| {
+                let status = object.status.as_ref().unwrap();
+                let fine = Reason::TokenValid.as_str();
+                status
+                    .conditions
+                    .iter()
+                    .all(|condition| condition.reason == fine)
+            })
+            .await;
+        };
+        rejected().await;
+        rejected().await;
+    };
+    life.await;
+    let (ungranted, unused) = (
+        |scene: &Scene| {
+            used(scene)
+                .difference(&granted)
+                .cloned()
+                .collect::<Vec<_>>()
+        },
+        |scene: &Scene| {
+            granted
+                .difference(&used(scene))
+                .cloned()
+                .collect::<Vec<_>>()
+        },
+    );
+    shop.until(PATIENCE, "every right is used", async || {
+        let unused = unused(&scene);
+        if !unused.is_empty() {
+            eprintln!("not used yet: {unused:?}");
+        }
+        unused.is_empty().then_some(())
+    })
+    .await;
+    assert_eq!(ungranted(&scene), Vec::<String>::new());
+    let (code, _) = scene.operator.terminate().await;
+    assert_eq!(code, 0);
+    let refused: Vec<_> = scene
+        .audit_events()
+        .into_iter()
+        .filter(|event| event.code == 403)
+        .collect();
+    assert!(refused.is_empty(), "{refused:#?}");
+}
+
+/// What the roles of the release grant to the operator. Those for people are not bound to it.
+async fn granted(scene: &Scene) -> Rights {
+    let home = scene.operator.user.rsplit(':').nth(1).unwrap();
+    let release = home.trim_end_matches("-operator");
+    let ours = ListParams::default().labels(&format!("app.kubernetes.io/instance={release}"));
+    let cluster = Api::<ClusterRole>::all(scene.client.clone());
+    let cluster = cluster.list(&ours).await.unwrap().items.into_iter();
+    let bound = cluster.filter(|role| {
+        let labels = role.metadata.labels.as_ref().unwrap();
+        !labels.keys().any(|key| key.contains("aggregate-to-"))
+    });
+    let roles = Api::<Role>::all(scene.client.clone());
+    let roles = roles.list(&ours).await.unwrap().items.into_iter();
+    let rules = bound
+        .filter_map(|role| role.rules)
+        .chain(roles.filter_map(|role| role.rules));
+    let rights: Rights = rules.flatten().flat_map(of_rule).collect();
+    assert!(rights.len() > 8, "{rights:?}");
+    rights
+}
+
+fn of_rule(rule: PolicyRule) -> Vec<String> {
+    let mut rights = Vec::new();
+    for group in rule.api_groups.iter().flatten() {
+        for resource in rule.resources.iter().flatten() {
+            for verb in &rule.verbs {
+                rights.push(format!("{verb} {group}/{resource}"));
+            }
+        }
+    }
+    rights
+}
+
+/// What the operator has called, but for what everybody may: asking whether it may do something.
+fn used(scene: &Scene) -> Rights {
+    let events = scene.audit_events().into_iter();
+    events
+        .filter(|event| event.group != "authorization.k8s.io" && !event.resource.is_empty())
+        .map(|event| {
+            let slash = if event.subresource.is_empty() {
+                ""
+            } else {
+                "/"
+            };
+            let (group, resource) = (event.group, event.resource);
+            format!(
+                "{} {group}/{resource}{slash}{}",
+                event.verb, event.subresource
+            )
+        })
+        .collect()
+}

@@ -113,6 +113,7 @@ impl Setup {
         }
         if let Some(node) = node {
             let scheduler = authority.client("system:kube-scheduler", None)?;
+            let proxy = authority.client("system:kube-proxy", None)?;
             // The name and the group are what the Node authorizer and NodeRestriction go by.
             let user = format!("system:node:{node}");
             let kubelet = authority.client(&user, Some("system:nodes"))?;
@@ -120,6 +121,7 @@ impl Setup {
             let caller = authority.client("kube-apiserver", Some("system:masters"))?;
             for (name, content) in [
                 ("scheduler.kubeconfig", &kubeconfig(&scheduler)),
+                ("proxy.kubeconfig", &kubeconfig(&proxy)),
                 ("kubelet.kubeconfig", &kubeconfig(&kubelet)),
                 ("kubelet-client.crt", &caller.certificate),
                 ("kubelet-client.key", &caller.key),
@@ -207,11 +209,6 @@ impl Setup {
             ),
             "--authorization-mode=Node,RBAC".to_owned(),
             format!("--service-cluster-ip-range={SERVICES}"),
-            // Since 1.37 an address in the loopback range is refused as the one to advertise, and without one it's
-            // taken from the default route, which a sandbox may not have. So: an address for documentation (RFC 5737),
-            // and no reconciler that would publish it.
-            "--advertise-address=192.0.2.1".to_owned(),
-            "--endpoint-reconciler-type=none".to_owned(),
             flag("--audit-policy-file", self.file("audit-policy.yaml")),
             flag("--audit-log-path", self.audit_log()),
             // In megabytes. A log that is rotated in the middle of a test loses the events before.
@@ -219,6 +216,8 @@ impl Setup {
         ];
         if self.node {
             args.extend([
+                // As the endpoint of the Service that has the same address, without which kube-proxy refuses connections.
+                format!("--advertise-address={}", self.api_address),
                 "--enable-admission-plugins=NodeRestriction".to_owned(),
                 flag(
                     "--kubelet-client-certificate",
@@ -227,6 +226,14 @@ impl Setup {
                 flag("--kubelet-client-key", self.file("kubelet-client.key")),
                 // Nobody knows the node's name.
                 "--kubelet-preferred-address-types=InternalIP".to_owned(),
+            ]);
+        } else {
+            args.extend([
+                // Since 1.37 an address in the loopback range is refused as the one to advertise, and without one it's
+                // taken from the default route, which a sandbox may not have. So: an address for documentation
+                // (RFC 5737), and no reconciler that would publish it.
+                "--advertise-address=192.0.2.1".to_owned(),
+                "--endpoint-reconciler-type=none".to_owned(),
             ]);
         }
         args

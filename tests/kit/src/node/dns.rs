@@ -2,18 +2,23 @@
 //! name, which takes files and libraries that a minimal image may lack.
 
 use std::{
+    collections::HashMap,
     io,
     net::{Ipv4Addr, SocketAddr, UdpSocket},
     sync::{
-        Arc,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
     thread,
 };
 
+/// Names in lower case, and where they are.
+type Names = HashMap<String, Ipv4Addr>;
+
 /// A name server. Its thread ends with the process.
 #[derive(Debug)]
 pub struct NameServer {
+    names: Arc<Mutex<Names>>,
     answered: Arc<AtomicU64>,
 }
 
@@ -21,25 +26,37 @@ const HEADER: usize = 12;
 const NO_SUCH_NAME: u8 = 3;
 
 impl NameServer {
-    /// Answers that `names` are at `address`, and that there are no others.
-    pub fn start(listen: SocketAddr, names: &[&str], address: Ipv4Addr) -> io::Result<NameServer> {
+    /// Answers that there are no names but those that are [added](Self::add).
+    pub fn start(listen: SocketAddr) -> io::Result<NameServer> {
         let socket = UdpSocket::bind(listen)?;
-        let names: Vec<String> = names.iter().map(|&name| name.to_owned()).collect();
-        let answered = Arc::new(AtomicU64::new(0));
-        let counted = answered.clone();
+        let server = NameServer {
+            names: Arc::default(),
+            answered: Arc::default(),
+        };
+        let (names, answered) = (server.names.clone(), server.answered.clone());
         thread::Builder::new()
             .name("dns".to_owned())
             .spawn(move || {
                 let mut buffer = [0; 512];
                 while let Ok((length, from)) = socket.recv_from(&mut buffer) {
-                    if let Some((answer, found)) = answer(&buffer[..length], &names, address) {
-                        counted.fetch_add(u64::from(found), Ordering::Relaxed);
+                    let answer = {
+                        let names = names.lock().unwrap_or_else(PoisonError::into_inner);
+                        answer(&buffer[..length], &names)
+                    };
+                    if let Some((answer, found)) = answer {
+                        answered.fetch_add(u64::from(found), Ordering::Relaxed);
                         // Whoever gets no answer asks again.
                         let _ = socket.send_to(&answer, from);
                     }
                 }
             })?;
-        Ok(NameServer { answered })
+        Ok(server)
+    }
+
+    /// From now on, this name is at this address.
+    pub fn add(&self, name: &str, address: Ipv4Addr) {
+        let mut names = self.names.lock().unwrap_or_else(PoisonError::into_inner);
+        names.insert(name.to_ascii_lowercase(), address);
     }
 
     /// How many addresses it has given.
@@ -49,22 +66,22 @@ impl NameServer {
 }
 
 /// The answer to a question, and whether it has an address. Nothing for what is no question.
-fn answer(question: &[u8], names: &[String], address: Ipv4Addr) -> Option<(Vec<u8>, bool)> {
+fn answer(question: &[u8], names: &Names) -> Option<(Vec<u8>, bool)> {
     let (name, end) = read_name(question)?;
     let kind = question.get(end..end + 2)?;
-    let known = names.iter().any(|known| known.eq_ignore_ascii_case(&name));
-    let found = known && kind == [0, 1];
+    let known = names.get(&name.to_ascii_lowercase());
+    let found = known.filter(|_| kind == [0, 1]);
     let mut answer = question.get(..end + 4)?.to_vec();
     // An answer with authority, to one question; recursion is as desired. Its counts of further records are 0.
     answer[2] = 0x84 | (question[2] & 1);
-    answer[3] = 0x80 | if known { 0 } else { NO_SUCH_NAME };
-    answer[4..HEADER].copy_from_slice(&[0, 1, 0, u8::from(found), 0, 0, 0, 0]);
-    if found {
+    answer[3] = 0x80 | if known.is_some() { 0 } else { NO_SUCH_NAME };
+    answer[4..HEADER].copy_from_slice(&[0, 1, 0, u8::from(found.is_some()), 0, 0, 0, 0]);
+    if let Some(address) = found {
         // The name of the question, an address of the internet, for no time, in four bytes.
         answer.extend([0xc0, 12, 0, 1, 0, 1, 0, 0, 0, 0, 0, 4]);
         answer.extend(address.octets());
     }
-    Some((answer, found))
+    Some((answer, found.is_some()))
 }
 
 /// The name that is asked for, and where it ends.
@@ -98,7 +115,8 @@ mod tests {
         question.extend([0, 0, kind, 0, 1]);
         // What follows the question, as resolvers add it, is not repeated.
         question.extend([0, 0, 41, 0, 0]);
-        answer(&question, &["auth.test".to_owned()], ADDRESS)
+        let names = Names::from([("auth.test".to_owned(), ADDRESS)]);
+        answer(&question, &names)
     }
 
     #[test]
@@ -127,7 +145,7 @@ mod tests {
     #[test]
     fn what_is_no_question_gets_no_answer() {
         for length in 0..20 {
-            assert!(answer(&vec![9; length], &[], ADDRESS).is_none());
+            assert!(answer(&vec![9; length], &Names::new()).is_none());
         }
     }
 }

@@ -1,4 +1,4 @@
-//! A real node: kubelet with containerd, and the scheduler, for a control plane on this machine.
+//! A real node: kubelet with containerd, kube-proxy, and the scheduler, for a control plane on this machine.
 //!
 //! It takes root on Linux, and the programs that [`needs::check`] looks for. Everything runs in namespaces of its own,
 //! see [`sandbox`]: addresses, mounts and processes of the machine are neither seen nor touched, and all is gone with
@@ -6,9 +6,8 @@
 //!
 //! What it lacks of a node as a cluster has it:
 //!
-//! - Services have no address that answers, except `kubernetes`: the API server listens there itself, so neither
-//!   kube-proxy nor address translation is needed.
-//! - There's no cluster DNS. [`dns`] answers in its place, with the names that it's given.
+//! - There's no cluster DNS. [`dns`] answers in its place, with the names that it's given, and that of a Service is none
+//!   unless it's given.
 //! - Network policies are accepted and not enforced.
 
 pub mod dns;
@@ -21,6 +20,7 @@ mod error;
 mod kubelet;
 mod network;
 mod scheduler;
+mod services;
 
 use std::{path::Path, time::Duration};
 
@@ -48,6 +48,7 @@ const POLL: Duration = Duration::from_millis(100);
 pub struct Node {
     // In the order in which they are to be killed.
     kubelet: GuardedProcess,
+    proxy: GuardedProcess,
     scheduler: GuardedProcess,
     containerd: GuardedProcess,
     /// Its control plane.
@@ -86,15 +87,17 @@ impl Node {
             let containerd = containerd::start(&control_plane, sandbox_image)?;
             containerd::wait(&control_plane).await?;
             let scheduler = scheduler::start(&control_plane, &binaries.kube_scheduler)?;
+            let proxy = services::start(&control_plane, &binaries.kube_proxy)?;
             let kubelet = kubelet::start(&control_plane, &binaries.kubelet, sandbox)?;
-            Ok((containerd, scheduler, kubelet))
+            Ok((containerd, scheduler, proxy, kubelet))
         };
-        let (containerd, scheduler, kubelet) = match start.await {
+        let (containerd, scheduler, proxy, kubelet) = match start.await {
             Ok(started) => started,
             Err(error) => return Err((error, control_plane)),
         };
         let mut node = Node {
             kubelet,
+            proxy,
             scheduler,
             containerd,
             control_plane,
@@ -126,7 +129,12 @@ impl Node {
 
     /// Fails if one of its processes has ended by itself.
     pub fn check(&mut self) -> Result<()> {
-        for process in [&mut self.kubelet, &mut self.scheduler, &mut self.containerd] {
+        for process in [
+            &mut self.kubelet,
+            &mut self.proxy,
+            &mut self.scheduler,
+            &mut self.containerd,
+        ] {
             if let Some(code) = process.try_wait()? {
                 return Err(Error::Ended {
                     name: process.name().to_owned(),

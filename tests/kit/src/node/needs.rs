@@ -11,13 +11,14 @@ use std::{
 use super::error::{Error, Result};
 
 /// Each program, and the Debian package that has it.
-const PROGRAMS: [(&str, &str); 8] = [
+const PROGRAMS: [(&str, &str); 9] = [
     ("containerd", "containerd"),
     ("containerd-shim-runc-v2", "containerd"),
     ("ctr", "containerd"),
     ("runc", "runc"),
     ("buildah", "buildah"),
     ("ip", "iproute2"),
+    ("iptables", "iptables"),
     ("mount", "mount"),
     ("unshare", "util-linux"),
 ];

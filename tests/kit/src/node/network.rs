@@ -13,7 +13,7 @@ use super::{
 pub(super) const FOLDER: &str = "/run/kit/network";
 
 /// The addresses of pods.
-const PODS: &str = "10.1.0.0/24";
+pub(super) const PODS: &str = "10.1.0.0/24";
 
 /// Writes the configuration.
 pub(super) fn write(sandbox: &Sandbox) -> Result<()> {

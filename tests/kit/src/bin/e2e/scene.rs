@@ -28,6 +28,9 @@ pub const OPERATOR: &str = "edge-credential-operator";
 /// The EdgeCredential, and the Secret that the operator makes for it.
 pub const NAME: &str = "edge-admin";
 
+/// The name of the operator's image in the node, without its tag.
+pub const REPOSITORY: &str = "registry.test/edge-credential-operator";
+
 /// The ConfigMap with the token endpoint's certificate authority.
 pub const AUTHORITY: &str = "token-endpoint-ca";
 
@@ -47,7 +50,7 @@ pub struct Scene {
     pub token_endpoint: TlsFront,
     /// The stand-in.
     pub sitecore: Sitecore,
-    /// Knows where the token endpoint is.
+    /// Knows where the token endpoint is, and what it's told besides.
     pub names: NameServer,
     /// A client that may do anything.
     pub client: Client,
@@ -61,7 +64,7 @@ impl Scene {
         line.say(
             Mark::Plain,
             "Node",
-            "etcd, kube-apiserver, kube-controller-manager, kube-scheduler, containerd and kubelet are starting…",
+            "etcd, kube-apiserver, kube-controller-manager, kube-scheduler, containerd, kubelet and kube-proxy are starting…",
         );
         let start = Instant::now();
         let node = Node::start(sandbox, image::TOOLS).await?;
@@ -83,7 +86,8 @@ impl Scene {
         let sitecore = Sitecore::start_on(address(API_PORT))?;
         let token_endpoint =
             TlsFront::start_on(address(TOKEN_PORT), &sitecore, Certificate::Named(HOST))?;
-        let names = NameServer::start(address(DNS_PORT), &[HOST], NODE_ADDRESS)?;
+        let names = NameServer::start(address(DNS_PORT))?;
+        names.add(HOST, NODE_ADDRESS);
         let text = format!(
             "for Sitecore's token endpoint at {}, and for its APIs at {}",
             token_endpoint.url(),
@@ -187,9 +191,8 @@ async fn import(node: &Node, sandbox: &Sandbox) -> Result<()> {
     let tools = archive.clone();
     let name = tokio::task::spawn_blocking(move || image::build_tools(&folder, &tools)).await??;
     node.import(&archive, name).await?;
-    // Under the name that the chart has for it.
-    let name = format!("docker.io/library/{OPERATOR}");
-    node.import(Path::new(IMAGE), &name).await?;
+    // The tag in the archive is the version, which is the chart's default.
+    node.import(Path::new(IMAGE), REPOSITORY).await?;
     Ok(())
 }
 

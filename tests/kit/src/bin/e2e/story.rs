@@ -8,18 +8,18 @@ use std::{
 };
 
 use aws_lc_rs::digest;
-use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::api::core::v1::{Pod, Service};
 use kit::{
     sitecore::Api as SitecoreApi,
     time_line::{Mark, TimeLine},
 };
-use kube::api::ListParams;
+use kube::{Api, api::ListParams};
 use tokio::time::sleep;
 
 use crate::{
     Result, chain,
     operator::{Memory, Process, address, is_ready, restarts, seconds_between},
-    scene::{AUTHORITY, LIFETIME, NAME, NAMESPACE, OPERATOR, Scene},
+    scene::{AUTHORITY, LIFETIME, NAME, NAMESPACE, OPERATOR, REPOSITORY, Scene},
     workload::{self, Call, WORKLOAD},
 };
 
@@ -125,6 +125,7 @@ impl<'a> Story<'a> {
     async fn install(&mut self) -> Result<()> {
         let origin = format!("allowedTokenOrigins[0]={}", self.scene.token_endpoint.url());
         let authority = format!("tokenCA.configMap={AUTHORITY}");
+        let image = format!("image.repository={REPOSITORY}");
         let args = [
             "install",
             OPERATOR,
@@ -133,6 +134,8 @@ impl<'a> Story<'a> {
             OPERATOR,
             "--set",
             "image.pullPolicy=Never",
+            "--set",
+            &image,
             "--set",
             &origin,
             "--set",
@@ -144,7 +147,7 @@ impl<'a> Story<'a> {
         self.line.say(
             Mark::Deed,
             "helm install",
-            &format!("{OPERATOR} with its image, never pulled, as its chart's defaults are"),
+            &format!("{OPERATOR} with its image, which is never pulled; otherwise as the chart's defaults are"),
         );
         let mut helm = self.scene.node.control_plane.helm_command();
         helm.args(args);
@@ -409,6 +412,7 @@ impl<'a> Story<'a> {
         if !has_tests(Path::new(CHART)) {
             return Ok(());
         }
+        self.name_service().await?;
         let mut helm = self.scene.node.control_plane.helm_command();
         helm.args(["test", OPERATOR, "--namespace", OPERATOR, "--timeout", "2m"]);
         let output = helm.output().await?;
@@ -418,8 +422,20 @@ impl<'a> Story<'a> {
             format!("helm test failed: {}", said.trim()),
         );
         if output.status.success() {
-            self.line.say(Mark::Good, "helm test", "succeeded");
+            let text = "the chart's own tests succeeded, by way of the Service";
+            self.line.say(Mark::Good, "helm test", text);
         }
+        Ok(())
+    }
+
+    /// Makes the operator's Service known by its name, as the cluster's DNS would.
+    async fn name_service(&self) -> Result<()> {
+        let services = Api::<Service>::namespaced(self.scene.client.clone(), OPERATOR);
+        let service = services.get(OPERATOR).await?;
+        let address = service.spec.and_then(|spec| spec.cluster_ip);
+        let address = address.ok_or("the Service has no address")?.parse()?;
+        let name = format!("{OPERATOR}.{OPERATOR}.svc.cluster.local");
+        self.scene.names.add(&name, address);
         Ok(())
     }
 

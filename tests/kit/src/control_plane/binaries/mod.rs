@@ -3,7 +3,8 @@
 //! The first of these that has a program is taken:
 //!
 //! 1. the folder in the environment variable `KUBEBUILDER_ASSETS`, the convention of envtest: it must have `etcd`,
-//!    `kube-apiserver` and `kubectl`, and may have `kube-controller-manager`, `helm`, `kube-scheduler` and `kubelet`;
+//!    `kube-apiserver` and `kubectl`, and may have `kube-controller-manager`, `helm`, `kube-scheduler`,
+//!    `kube-proxy` and `kubelet`;
 //! 2. the project's cache, `.cache/controlplane/`;
 //! 3. a build with Go into that cache, from the pinned modules of `tests/kit/controlplane/`.
 
@@ -53,6 +54,8 @@ impl Binaries {
 pub struct NodeBinaries {
     /// kube-scheduler.
     pub kube_scheduler: PathBuf,
+    /// kube-proxy.
+    pub kube_proxy: PathBuf,
     /// kubelet.
     pub kubelet: PathBuf,
 }
@@ -64,6 +67,7 @@ impl NodeBinaries {
         locator.provide(&Program::NODE)?;
         Ok(NodeBinaries {
             kube_scheduler: locator.path(Program::KubeScheduler)?,
+            kube_proxy: locator.path(Program::KubeProxy)?,
             kubelet: locator.path(Program::Kubelet)?,
         })
     }

@@ -22,6 +22,7 @@ pub(super) enum Program {
     Kubectl,
     Helm,
     KubeScheduler,
+    KubeProxy,
     Kubelet,
 }
 
@@ -66,7 +67,8 @@ impl Program {
     ];
 
     /// Those that a node needs besides.
-    pub(super) const NODE: [Program; 2] = [Program::KubeScheduler, Program::Kubelet];
+    pub(super) const NODE: [Program; 3] =
+        [Program::KubeScheduler, Program::KubeProxy, Program::Kubelet];
 
     /// The name of its file.
     pub(super) fn name(self) -> &'static str {
@@ -77,6 +79,7 @@ impl Program {
             Program::Kubectl => "kubectl",
             Program::Helm => "helm",
             Program::KubeScheduler => "kube-scheduler",
+            Program::KubeProxy => "kube-proxy",
             Program::Kubelet => "kubelet",
         }
     }
@@ -89,6 +92,7 @@ impl Program {
             Program::KubeControllerManager
             | Program::Helm
             | Program::KubeScheduler
+            | Program::KubeProxy
             | Program::Kubelet => false,
         }
     }
@@ -102,6 +106,7 @@ impl Program {
             Program::Kubectl => "k8s.io/kubernetes/cmd/kubectl",
             Program::Helm => "helm.sh/helm/v4/cmd/helm",
             Program::KubeScheduler => "k8s.io/kubernetes/cmd/kube-scheduler",
+            Program::KubeProxy => "k8s.io/kubernetes/cmd/kube-proxy",
             Program::Kubelet => "k8s.io/kubernetes/cmd/kubelet",
         }
     }
@@ -138,6 +143,7 @@ impl Program {
             | Program::KubeControllerManager
             | Program::Kubectl
             | Program::KubeScheduler
+            | Program::KubeProxy
             | Program::Kubelet => {
                 let mut numbers = version.trim_start_matches('v').split('.');
                 let major = numbers.next().unwrap_or_default();
@@ -168,6 +174,7 @@ impl Program {
             Program::KubeControllerManager => 100,
             Program::Helm => 90,
             Program::KubeScheduler => 50,
+            Program::KubeProxy => 20,
             Program::Kubelet => 90,
         }
     }
@@ -180,6 +187,7 @@ impl Program {
             | Program::KubeControllerManager
             | Program::Kubectl
             | Program::KubeScheduler
+            | Program::KubeProxy
             | Program::Kubelet => &KUBERNETES,
         }
     }

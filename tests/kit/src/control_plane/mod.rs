@@ -29,7 +29,6 @@ mod tools;
 
 use std::{
     fs,
-    io::PipeWriter,
     net::Ipv4Addr,
     path::{Path, PathBuf},
     sync::{Mutex, MutexGuard, PoisonError},
@@ -299,11 +298,6 @@ impl ControlPlane {
     /// The log file of a server of this name, for one that belongs to the control plane's node.
     pub(crate) fn log(&self, name: &str) -> PathBuf {
         self.setup.log(name)
-    }
-
-    /// A pipe whose other end notices when the last holder is gone, as the guards of the servers hold it.
-    pub(crate) fn lifeline(&self) -> Result<Option<PipeWriter>> {
-        self.folder.lifeline()
     }
 
     /// The audit log.

@@ -8,7 +8,7 @@ use crate::{control_plane::ControlPlane, process::GuardedProcess};
 /// Starts it.
 pub(super) fn start(control_plane: &ControlPlane, program: &Path) -> Result<GuardedProcess> {
     let log = control_plane.log("kube-scheduler");
-    let mut command = GuardedProcess::command("kube-scheduler", program, log)
+    let command = GuardedProcess::command("kube-scheduler", program, log)
         .arg(format!(
             "--kubeconfig={}",
             control_plane
@@ -18,8 +18,5 @@ pub(super) fn start(control_plane: &ControlPlane, program: &Path) -> Result<Guar
         ))
         // Nobody asks it anything.
         .args(["--leader-elect=false", "--secure-port=0"]);
-    if let Some(lifeline) = control_plane.lifeline()? {
-        command = command.lifeline(lifeline);
-    }
     Ok(command.spawn()?)
 }

@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help build test test-chart bench soak lint lint-workflows deny advisories fuzz mutants demo controlplane stand-in generate chart-readme
+.PHONY: help build test test-chart bench soak lint lint-workflows deny advisories fuzz mutants demo image e2e controlplane stand-in generate chart-readme
 
 DENY_VERSION := 0.20.2
 DENY := .cache/tools/cargo-deny-$(DENY_VERSION)/bin/cargo-deny
@@ -15,11 +15,35 @@ ZIZMOR := .cache/tools/zizmor-$(ZIZMOR_VERSION)/bin/zizmor
 FUZZ_TARGETS := $(basename $(notdir $(wildcard fuzz/fuzz_targets/*.rs)))
 FUZZ_SECONDS := 60
 
+IMAGE := target/image/edge-credential-operator.tar
+VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml)
+REVISION = $(shell git rev-parse HEAD 2>/dev/null)
+# The times in the image: with the same sources and the same compiler it's the same image, whenever it's built.
+SOURCE_DATE_EPOCH ?= $(shell git log -1 --format=%ct 2>/dev/null || echo 0)
+
 help: ## Show this list
-	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
+	@grep -E '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
 
 build: ## Build the operator for release
 	cargo build --release --bin edge-credential-operator
+
+image: build ## Build the image without a registry, as an OCI archive in target/image (Linux; needs buildah)
+	@buildah --version >/dev/null 2>&1 || { echo "no buildah: apt-get install buildah"; exit 1; }
+	.ci/image-root.sh target/release/edge-credential-operator target/image/root
+	@rm -f $(IMAGE)
+	@# A store of its own, of a kind that works on any file system: the user's images are none of its business.
+	buildah --root $(CURDIR)/target/image/store --runroot $(CURDIR)/target/image/store/run --storage-driver vfs \
+		build --file Containerfile --build-arg PROGRAM=prebuilt --build-arg BASE_IMAGE=local-base \
+		--build-arg VERSION=$(VERSION) --build-arg REVISION=$(REVISION) \
+		--timestamp $(SOURCE_DATE_EPOCH) --disable-compression=false --quiet \
+		--tag oci-archive:$(IMAGE):$(VERSION) .
+	@rm -rf target/image/store
+	@du -k $(IMAGE) | awk '{printf "%s: %.1f MB\n", $$2, $$1 * 1.024 / 1000}'
+
+e2e: ## Install the image with the chart on a real node, and watch a workload through renewals (Linux, root; needs containerd, runc)
+	cargo run -q -p kit --bin e2e -- check
+	$(MAKE) image
+	cargo run -q -p kit --bin e2e
 
 demo: ## Watch tokens being requested, mounted and renewed on a local control plane (DEMO=once ends by itself)
 	cargo build --bin edge-credential-operator

@@ -3,19 +3,23 @@
 //! - [`canary`]: looks for marked secrets where none may be.
 //! - [`control_plane`]: a real Kubernetes control plane on loopback.
 //! - [`generated`]: files that are generated and checked in.
+//! - [`node`]: a real node for it, in namespaces of its own.
 //! - [`operator`]: the operator as a process.
 //! - [`process`]: child processes that cannot outlive this one.
 //! - [`proxy`]: a proxy that records an operator's calls and makes one of them fail.
 //! - [`sitecore`]: a stand-in for Sitecore's token endpoint, Token API, Admin API and Delivery API.
+//! - [`time_line`]: what the demo and its like print.
 //! - [`fake_api`]: an in-memory Kubernetes API for tests on a paused clock.
 
 pub mod canary;
 pub mod control_plane;
 pub mod fake_api;
 pub mod generated;
+pub mod node;
 pub mod operator;
 pub mod process;
 pub mod proxy;
 pub mod sitecore;
+pub mod time_line;
 
 mod connection;

@@ -1,5 +1,5 @@
 //! A real Kubernetes control plane on loopback: etcd, kube-apiserver and the controllers that own objects and delete
-//! namespaces. No nodes, so nothing runs in it.
+//! namespaces. By default there are no nodes, so nothing runs in it; [`crate::node`] is one.
 //!
 //! - [`ControlPlane::start`] starts one, in 4 to 10 seconds; [`shared`] gives the one that all tests of a process share.
 //! - Every control plane has its own folder, ports, certificate authority and keys. Permissions (RBAC) are enforced, and
@@ -22,13 +22,14 @@ mod error;
 mod etcd;
 mod kubeconfig;
 mod port;
-mod run_folder;
+pub(crate) mod run_folder;
 mod server;
 mod shared;
 mod tools;
 
 use std::{
     fs,
+    net::Ipv4Addr,
     path::{Path, PathBuf},
     sync::{Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
@@ -43,7 +44,7 @@ use kube::{Api, api::PostParams};
 
 pub use self::{
     audit::AuditEvent,
-    binaries::Binaries,
+    binaries::{Binaries, NodeBinaries},
     error::{Error, Result},
     port::free as free_port,
     server::Server,
@@ -54,6 +55,9 @@ use crate::process::GuardedProcess;
 
 /// How long a server may take until it's ready: many times what an idle machine needs.
 const START_TIMEOUT: Duration = Duration::from_secs(120);
+
+/// The address that the API server has where a node joins: the Service `kubernetes`, as pods know it.
+pub const NODE_ADDRESS: Ipv4Addr = server::KUBERNETES_SERVICE.0;
 
 /// How often to look whether it is.
 const POLL: Duration = Duration::from_millis(50);
@@ -74,27 +78,45 @@ pub struct ControlPlane {
     folder: RunFolder,
 }
 
+/// What a control plane is to be like. By default it has no node.
+#[derive(Clone, Debug, Default)]
+pub struct Options {
+    /// The name of a node that will join. Then the API server listens on [`NODE_ADDRESS`], which an interface must have,
+    /// there are controllers for pods, and the node's kubeconfigs are in the folder.
+    pub node: Option<String>,
+    /// Where to make its folder: by default in the project's cache.
+    pub parent: Option<PathBuf>,
+}
+
 /// A server, unless it was stopped. Tests share a control plane, hence the lock.
 type Slot = Mutex<Option<GuardedProcess>>;
 
 impl ControlPlane {
     /// Starts a control plane and waits until it's ready. If the programs have to be built first, that takes minutes.
     pub async fn start() -> Result<ControlPlane> {
+        ControlPlane::start_with(&Options::default()).await
+    }
+
+    /// Starts one with these options.
+    pub async fn start_with(options: &Options) -> Result<ControlPlane> {
         let binaries = tokio::task::spawn_blocking(Binaries::locate).await??;
         // Between choosing a port and listening on it, another process may take it.
         let mut attempts = 3;
         loop {
             attempts -= 1;
-            match ControlPlane::start_with(&binaries).await {
+            match ControlPlane::try_start(&binaries, options).await {
                 Err(error) if attempts > 0 && error.is_port_taken() => {}
                 result => return result,
             }
         }
     }
 
-    async fn start_with(binaries: &Binaries) -> Result<ControlPlane> {
-        let folder = RunFolder::create()?;
-        let setup = Setup::write(&folder)?;
+    async fn try_start(binaries: &Binaries, options: &Options) -> Result<ControlPlane> {
+        let folder = match &options.parent {
+            Some(parent) => RunFolder::create_in(parent)?,
+            None => RunFolder::create()?,
+        };
+        let setup = Setup::write(&folder, options.node.as_deref())?;
         let control_plane = ControlPlane {
             controller_manager: Slot::default(),
             api_server: Slot::default(),
@@ -271,6 +293,11 @@ impl ControlPlane {
     /// The certificate authority that the API server's certificate is from, in PEM.
     pub fn authority_pem(&self) -> &str {
         self.setup.authority_pem()
+    }
+
+    /// The log file of a server of this name, for one that belongs to the control plane's node.
+    pub(crate) fn log(&self, name: &str) -> PathBuf {
+        self.setup.log(name)
     }
 
     /// The audit log.

@@ -31,7 +31,7 @@ cat >/dev/null
 "#;
 
 #[derive(Debug)]
-pub(super) struct RunFolder {
+pub(crate) struct RunFolder {
     path: PathBuf,
     /// `None` once it's being dropped.
     lifeline: Option<PipeWriter>,
@@ -40,7 +40,7 @@ pub(super) struct RunFolder {
 
 impl RunFolder {
     /// Makes a folder that only this user can read.
-    pub(super) fn create() -> Result<RunFolder> {
+    pub(crate) fn create() -> Result<RunFolder> {
         let parent = workspace().join(".cache/run");
         fs::create_dir_all(&parent).map_err(Error::file("create", &parent))?;
         let parent = parent
@@ -49,7 +49,8 @@ impl RunFolder {
         RunFolder::create_in(&parent)
     }
 
-    fn create_in(parent: &Path) -> Result<RunFolder> {
+    /// Makes one in this folder.
+    pub(crate) fn create_in(parent: &Path) -> Result<RunFolder> {
         let path = tempfile::Builder::new()
             .prefix("control-plane-")
             .tempdir_in(parent)
@@ -74,7 +75,7 @@ impl RunFolder {
         })
     }
 
-    pub(super) fn path(&self) -> &Path {
+    pub(crate) fn path(&self) -> &Path {
         &self.path
     }
 
@@ -102,7 +103,7 @@ impl RunFolder {
     }
 
     /// Lets the folder stay for good.
-    pub(super) fn keep(&self) {
+    pub(crate) fn keep(&self) {
         keep(&self.path);
     }
 }

@@ -2,6 +2,7 @@
 
 use std::{
     fs,
+    net::Ipv4Addr,
     path::{Path, PathBuf},
 };
 
@@ -38,7 +39,7 @@ impl Server {
 }
 
 /// What the controller manager does: owned objects go with their owner, namespaces can be deleted, and each namespace
-/// has its default ServiceAccount and the certificate authority's ConfigMap. There are no nodes, so nothing about pods.
+/// has its default ServiceAccount and the certificate authority's ConfigMap.
 const CONTROLLERS: [&str; 4] = [
     "garbage-collector-controller",
     "namespace-controller",
@@ -46,27 +47,53 @@ const CONTROLLERS: [&str; 4] = [
     "root-ca-certificate-publisher-controller",
 ];
 
+/// What else it does where there is a node: make pods, and tell when the node is ready for them.
+const CONTROLLERS_FOR_PODS: [&str; 6] = [
+    "deployment-controller",
+    "disruption-controller",
+    "endpointslice-controller",
+    "job-controller",
+    "node-lifecycle-controller",
+    "replicaset-controller",
+];
+
+/// The range that Services get their addresses from.
+const SERVICES: &str = "10.0.0.0/24";
+
+/// The first address of [`SERVICES`], which the Service `kubernetes` gets, and its port.
+pub(super) const KUBERNETES_SERVICE: (Ipv4Addr, u16) = (Ipv4Addr::new(10, 0, 0, 1), 443);
+
 /// Where the servers listen, and where their files are.
 #[derive(Debug)]
 pub(super) struct Setup {
+    api_address: Ipv4Addr,
     api_port: u16,
+    /// Whether a node may join.
+    node: bool,
     etcd_port: u16,
     folder: PathBuf,
     authority_pem: String,
 }
 
 impl Setup {
-    /// Chooses ports and writes the files that the servers need.
-    pub(super) fn write(folder: &RunFolder) -> Result<Setup> {
+    /// Chooses ports and writes the files that the servers need, and those of this node.
+    pub(super) fn write(folder: &RunFolder, node: Option<&str>) -> Result<Setup> {
         let authority = Authority::new()?;
+        let (api_address, api_port) = match node {
+            Some(_) => KUBERNETES_SERVICE,
+            None => (Ipv4Addr::LOCALHOST, port::free()?),
+        };
         let setup = Setup {
-            api_port: port::free()?,
+            api_address,
+            api_port,
+            node: node.is_some(),
             etcd_port: port::free()?,
             folder: folder.path().to_owned(),
             authority_pem: authority.pem().to_owned(),
         };
 
-        let hosts = ["127.0.0.1", "localhost", "kubernetes.default.svc"];
+        let api_address = api_address.to_string();
+        let hosts = [&*api_address, "localhost", "kubernetes.default.svc"];
         let server = authority.server("kube-apiserver", &hosts)?;
         let tokens = SigningKey::new()?;
         let admin = authority.client("admin", Some("system:masters"))?;
@@ -84,6 +111,24 @@ impl Setup {
         ] {
             folder.write(name, content)?;
         }
+        if let Some(node) = node {
+            let scheduler = authority.client("system:kube-scheduler", None)?;
+            let proxy = authority.client("system:kube-proxy", None)?;
+            // The name and the group are what the Node authorizer and NodeRestriction go by.
+            let user = format!("system:node:{node}");
+            let kubelet = authority.client(&user, Some("system:nodes"))?;
+            // For logs: the API server has to show the kubelet who it is.
+            let caller = authority.client("kube-apiserver", Some("system:masters"))?;
+            for (name, content) in [
+                ("scheduler.kubeconfig", &kubeconfig(&scheduler)),
+                ("proxy.kubeconfig", &kubeconfig(&proxy)),
+                ("kubelet.kubeconfig", &kubeconfig(&kubelet)),
+                ("kubelet-client.crt", &caller.certificate),
+                ("kubelet-client.key", &caller.key),
+            ] {
+                folder.write(name, content)?;
+            }
+        }
         let logs = folder.join("logs");
         fs::create_dir(&logs).map_err(Error::file("create", &logs))?;
         Ok(setup)
@@ -96,7 +141,7 @@ impl Setup {
     }
 
     pub(super) fn api_server_url(&self) -> String {
-        format!("https://127.0.0.1:{}", self.api_port)
+        format!("https://{}:{}", self.api_address, self.api_port)
     }
 
     pub(super) fn authority_pem(&self) -> &str {
@@ -145,9 +190,9 @@ impl Setup {
     }
 
     fn api_server_args(&self) -> Vec<String> {
-        vec![
+        let mut args = vec![
             format!("--etcd-servers={}", self.etcd_url()),
-            "--bind-address=127.0.0.1".to_owned(),
+            format!("--bind-address={}", self.api_address),
             format!("--secure-port={}", self.api_port),
             flag("--cert-dir", self.file("certificates")),
             flag("--tls-cert-file", self.file("apiserver.crt")),
@@ -163,23 +208,45 @@ impl Setup {
                 self.file("service-account.key"),
             ),
             "--authorization-mode=Node,RBAC".to_owned(),
-            "--service-cluster-ip-range=10.0.0.0/24".to_owned(),
-            // Since 1.37 an address in the loopback range is refused as the one to advertise, and without one it's
-            // taken from the default route, which a sandbox may not have. So: an address for documentation (RFC 5737),
-            // and no reconciler that would publish it.
-            "--advertise-address=192.0.2.1".to_owned(),
-            "--endpoint-reconciler-type=none".to_owned(),
+            format!("--service-cluster-ip-range={SERVICES}"),
             flag("--audit-policy-file", self.file("audit-policy.yaml")),
             flag("--audit-log-path", self.audit_log()),
             // In megabytes. A log that is rotated in the middle of a test loses the events before.
             "--audit-log-maxsize=100000".to_owned(),
-        ]
+        ];
+        if self.node {
+            args.extend([
+                // As the endpoint of the Service that has the same address, without which kube-proxy refuses connections.
+                format!("--advertise-address={}", self.api_address),
+                "--enable-admission-plugins=NodeRestriction".to_owned(),
+                flag(
+                    "--kubelet-client-certificate",
+                    self.file("kubelet-client.crt"),
+                ),
+                flag("--kubelet-client-key", self.file("kubelet-client.key")),
+                // Nobody knows the node's name.
+                "--kubelet-preferred-address-types=InternalIP".to_owned(),
+            ]);
+        } else {
+            args.extend([
+                // Since 1.37 an address in the loopback range is refused as the one to advertise, and without one it's
+                // taken from the default route, which a sandbox may not have. So: an address for documentation
+                // (RFC 5737), and no reconciler that would publish it.
+                "--advertise-address=192.0.2.1".to_owned(),
+                "--endpoint-reconciler-type=none".to_owned(),
+            ]);
+        }
+        args
     }
 
     fn controller_manager_args(&self) -> Vec<String> {
+        let mut controllers = CONTROLLERS.to_vec();
+        if self.node {
+            controllers.extend(CONTROLLERS_FOR_PODS);
+        }
         vec![
             flag("--kubeconfig", self.file("controller-manager.kubeconfig")),
-            format!("--controllers={}", CONTROLLERS.join(",")),
+            format!("--controllers={}", controllers.join(",")),
             // Each controller under its own name in the audit log, with its own permissions.
             "--use-service-account-credentials=true".to_owned(),
             flag("--root-ca-file", self.file("ca.crt")),
@@ -208,7 +275,9 @@ mod tests {
 
     fn setup() -> Setup {
         Setup {
+            api_address: Ipv4Addr::LOCALHOST,
             api_port: 20_001,
+            node: false,
             etcd_port: 20_002,
             folder: PathBuf::from("/run-folder"),
             authority_pem: "CA".to_owned(),
@@ -222,6 +291,21 @@ mod tests {
         let api_server = setup().api_server_args();
         assert!(api_server.contains(&"--bind-address=127.0.0.1".to_owned()));
         assert!(api_server.contains(&"--secure-port=20001".to_owned()));
+    }
+
+    #[test]
+    fn a_node_finds_the_api_server_where_pods_look_for_it() {
+        let setup = Setup {
+            api_address: KUBERNETES_SERVICE.0,
+            api_port: KUBERNETES_SERVICE.1,
+            node: true,
+            ..setup()
+        };
+        let args = setup.api_server_args();
+        assert!(args.contains(&"--bind-address=10.0.0.1".to_owned()));
+        assert!(args.contains(&"--secure-port=443".to_owned()));
+        assert!(args.contains(&"--service-cluster-ip-range=10.0.0.0/24".to_owned()));
+        assert!(args.contains(&"--enable-admission-plugins=NodeRestriction".to_owned()));
     }
 
     #[test]

@@ -25,6 +25,8 @@ use super::Sitecore;
 pub enum Certificate {
     /// For `localhost`, and valid.
     Valid,
+    /// For this host, by which the front is to be reached, and valid.
+    Named(&'static str),
     /// For this other host.
     WrongName(&'static str),
     /// Expired in the year 2001.
@@ -40,6 +42,7 @@ pub enum Certificate {
 /// Terminates TLS and hands what is in it on to a stand-in. Ends with this value.
 pub struct TlsFront {
     address: SocketAddr,
+    host: &'static str,
     authority: String,
     handshakes: Arc<AtomicU64>,
     stop: Option<oneshot::Sender<()>>,
@@ -52,10 +55,22 @@ impl TlsFront {
     /// # Panics
     /// If a certificate cannot be made.
     pub fn start(sitecore: &Sitecore, certificate: Certificate) -> io::Result<Self> {
+        Self::start_on((Ipv4Addr::LOCALHOST, 0).into(), sitecore, certificate)
+    }
+
+    /// Listens on this address.
+    ///
+    /// # Panics
+    /// If a certificate cannot be made.
+    pub fn start_on(
+        address: SocketAddr,
+        sitecore: &Sitecore,
+        certificate: Certificate,
+    ) -> io::Result<Self> {
         let (config, authority) = identity(certificate).expect("a certificate");
         let acceptor = TlsAcceptor::from(Arc::new(config));
         let behind = sitecore.address;
-        let listener = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
+        let listener = std::net::TcpListener::bind(address)?;
         let address = listener.local_addr()?;
         listener.set_nonblocking(true)?;
         let runtime = tokio::runtime::Builder::new_current_thread()
@@ -77,6 +92,10 @@ impl TlsFront {
             })?;
         Ok(Self {
             address,
+            host: match certificate {
+                Certificate::Named(host) => host,
+                _ => "localhost",
+            },
             authority,
             handshakes,
             stop: Some(stop),
@@ -86,7 +105,7 @@ impl TlsFront {
 
     /// Its origin, such as `https://localhost:40123`.
     pub fn url(&self) -> String {
-        format!("https://localhost:{}", self.address.port())
+        format!("https://{}:{}", self.host, self.address.port())
     }
 
     /// Where tokens are to be had.
@@ -144,7 +163,7 @@ fn identity(
     let issuer = Issuer::new(authority, authority_key);
 
     let host = match certificate {
-        Certificate::WrongName(host) => host,
+        Certificate::Named(host) | Certificate::WrongName(host) => host,
         _ => "localhost",
     };
     let mut params = CertificateParams::new([host.to_owned()])?;

@@ -6,19 +6,18 @@
 
 mod scene;
 mod story;
-mod time_line;
 mod volume;
 mod workload;
 
 use std::{env, error::Error, process::ExitCode};
 
 use futures::{FutureExt, future::BoxFuture, future::Shared};
+use kit::time_line::{Mark, TimeLine};
 use tokio::signal::unix::{SignalKind, signal};
 
 use self::{
     scene::Scene,
     story::{Story, Verdict},
-    time_line::{Mark, TimeLine},
 };
 
 /// The result of anything here. What went wrong is only ever shown to a person.

@@ -11,6 +11,7 @@ use kit::{
     control_plane::{ControlPlane, chart},
     operator,
     sitecore::Sitecore,
+    time_line::{Mark, TimeLine},
 };
 use kube::{
     Api, Client,
@@ -19,10 +20,7 @@ use kube::{
 use serde_json::json;
 use tokio::time::sleep;
 
-use crate::{
-    Result,
-    time_line::{Mark, TimeLine},
-};
+use crate::Result;
 
 /// The team's namespace.
 pub const NAMESPACE: &str = "storefront";

@@ -6,7 +6,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use kit::operator::Operator;
+use kit::{
+    operator::Operator,
+    time_line::{Mark, TimeLine},
+};
 use kube::api::{DeleteParams, PostParams};
 use tokio::{
     sync::{Mutex, watch},
@@ -16,7 +19,6 @@ use tokio::{
 use crate::{
     Result, Stop, chain,
     scene::{LIFETIME, NAME, NAMESPACE, Scene},
-    time_line::{Mark, TimeLine},
     volume::{Seen, TOKEN_KEY, Volume},
     workload::{Workload, seconds_left},
 };

@@ -3,7 +3,8 @@
 //! The first of these that has a program is taken:
 //!
 //! 1. the folder in the environment variable `KUBEBUILDER_ASSETS`, the convention of envtest: it must have `etcd`,
-//!    `kube-apiserver` and `kubectl`, and may have `kube-controller-manager` and `helm`;
+//!    `kube-apiserver` and `kubectl`, and may have `kube-controller-manager`, `helm`, `kube-scheduler`,
+//!    `kube-proxy` and `kubelet`;
 //! 2. the project's cache, `.cache/controlplane/`;
 //! 3. a build with Go into that cache, from the pinned modules of `tests/kit/controlplane/`.
 
@@ -48,6 +49,30 @@ impl Binaries {
     }
 }
 
+/// The programs of Kubernetes that a node needs besides. They are built only where they are asked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NodeBinaries {
+    /// kube-scheduler.
+    pub kube_scheduler: PathBuf,
+    /// kube-proxy.
+    pub kube_proxy: PathBuf,
+    /// kubelet.
+    pub kubelet: PathBuf,
+}
+
+impl NodeBinaries {
+    /// As [`Binaries::locate`].
+    pub fn locate() -> Result<NodeBinaries> {
+        let locator = Locator::from_env();
+        locator.provide(&Program::NODE)?;
+        Ok(NodeBinaries {
+            kube_scheduler: locator.path(Program::KubeScheduler)?,
+            kube_proxy: locator.path(Program::KubeProxy)?,
+            kubelet: locator.path(Program::Kubelet)?,
+        })
+    }
+}
+
 /// Where to look for programs, and what to build them with.
 #[derive(Debug)]
 struct Locator {
@@ -80,30 +105,39 @@ impl Locator {
     }
 
     fn locate(&self) -> Result<Binaries> {
+        self.provide(&Program::CONTROL_PLANE)?;
+        Ok(Binaries {
+            etcd: self.path(Program::Etcd)?,
+            kube_apiserver: self.path(Program::KubeApiserver)?,
+            kube_controller_manager: self.path(Program::KubeControllerManager)?,
+            kubectl: self.path(Program::Kubectl)?,
+            helm: self.path(Program::Helm)?,
+        })
+    }
+
+    /// Builds those of the programs that are missing.
+    fn provide(&self, programs: &[Program]) -> Result<()> {
         let mut missing = Vec::new();
-        for program in Program::ALL {
+        for &program in programs {
             match self.place(program) {
                 Place::Found(_) => {}
                 Place::ToBuild(_) => missing.push(program),
                 Place::MissingAsset(path) => return Err(Error::MissingAsset { path }),
             }
         }
-        if !missing.is_empty() {
-            self.builder.build(&missing)?;
+        if missing.is_empty() {
+            return Ok(());
         }
-        let path = |program| match self.place(program) {
+        self.builder.build(&missing)
+    }
+
+    fn path(&self, program: Program) -> Result<PathBuf> {
+        match self.place(program) {
             Place::Found(path) | Place::ToBuild(path) | Place::MissingAsset(path) => {
                 // A program may be started in another directory.
                 std::path::absolute(&path).map_err(Error::file("find", path))
             }
-        };
-        Ok(Binaries {
-            etcd: path(Program::Etcd)?,
-            kube_apiserver: path(Program::KubeApiserver)?,
-            kube_controller_manager: path(Program::KubeControllerManager)?,
-            kubectl: path(Program::Kubectl)?,
-            helm: path(Program::Helm)?,
-        })
+        }
     }
 
     fn place(&self, program: Program) -> Place {
@@ -191,7 +225,9 @@ echo "built $3" > "$2"
 
     #[test]
     fn assets_win_over_the_cache() {
-        let f = fixture().with_assets(&ENVTEST).with_cached(&Program::ALL);
+        let f = fixture()
+            .with_assets(&ENVTEST)
+            .with_cached(&Program::CONTROL_PLANE);
         let binaries = f.locator.locate().unwrap();
         let assets = f.dir.path().join("assets");
         assert_eq!(binaries.etcd, assets.join("etcd"));
@@ -209,7 +245,7 @@ echo "built $3" > "$2"
 
     #[test]
     fn assets_with_everything_need_neither_cache_nor_go() {
-        let f = fixture().with_assets(&Program::ALL);
+        let f = fixture().with_assets(&Program::CONTROL_PLANE);
         let binaries = f.locator.locate().unwrap();
         assert_eq!(binaries.helm, f.dir.path().join("assets/helm"));
         assert!(!f.locator.builder.cache.exists());
@@ -219,7 +255,7 @@ echo "built $3" > "$2"
     fn assets_without_an_api_server_are_an_error_even_if_it_is_cached() {
         let f = fixture()
             .with_assets(&[Program::Etcd, Program::Kubectl])
-            .with_cached(&Program::ALL);
+            .with_cached(&Program::CONTROL_PLANE);
         let message = f.locator.locate().unwrap_err().to_string();
         assert!(message.contains("KUBEBUILDER_ASSETS"), "{message}");
         assert!(message.contains("assets/kube-apiserver"), "{message}");
@@ -227,7 +263,7 @@ echo "built $3" > "$2"
 
     #[test]
     fn a_full_cache_needs_no_go() {
-        let f = fixture().with_cached(&Program::ALL);
+        let f = fixture().with_cached(&Program::CONTROL_PLANE);
         let binaries = f.locator.locate().unwrap();
         assert_eq!(
             binaries.etcd,

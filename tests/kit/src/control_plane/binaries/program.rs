@@ -1,4 +1,4 @@
-//! The programs of the control plane and how each is built.
+//! The programs of the control plane and of a node, and how each is built.
 //!
 //! The versions and checksums are in the `go.mod` and `go.sum` files of `tests/kit/controlplane/`, and nowhere else.
 //! Building is plain `go build` of published modules, because etcd, Kubernetes and Helm publish no programs in a package
@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 
 use super::workspace;
 
-/// A program of the control plane.
+/// A program of the control plane or of a node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Program {
     Etcd,
@@ -21,6 +21,9 @@ pub(super) enum Program {
     KubeControllerManager,
     Kubectl,
     Helm,
+    KubeScheduler,
+    KubeProxy,
+    Kubelet,
 }
 
 /// A folder of `tests/kit/controlplane/`: one Go module that names one version of one project.
@@ -54,14 +57,18 @@ const HELM: Recipe = Recipe {
 };
 
 impl Program {
-    /// All of them, in the order in which they are built: what fails fast comes first.
-    pub(super) const ALL: [Program; 5] = [
+    /// Those of the control plane, in the order in which they are built: what fails fast comes first.
+    pub(super) const CONTROL_PLANE: [Program; 5] = [
         Program::Etcd,
         Program::Kubectl,
         Program::KubeApiserver,
         Program::KubeControllerManager,
         Program::Helm,
     ];
+
+    /// Those that a node needs besides.
+    pub(super) const NODE: [Program; 3] =
+        [Program::KubeScheduler, Program::KubeProxy, Program::Kubelet];
 
     /// The name of its file.
     pub(super) fn name(self) -> &'static str {
@@ -71,6 +78,9 @@ impl Program {
             Program::KubeControllerManager => "kube-controller-manager",
             Program::Kubectl => "kubectl",
             Program::Helm => "helm",
+            Program::KubeScheduler => "kube-scheduler",
+            Program::KubeProxy => "kube-proxy",
+            Program::Kubelet => "kubelet",
         }
     }
 
@@ -79,7 +89,11 @@ impl Program {
     pub(super) fn is_required_asset(self) -> bool {
         match self {
             Program::Etcd | Program::KubeApiserver | Program::Kubectl => true,
-            Program::KubeControllerManager | Program::Helm => false,
+            Program::KubeControllerManager
+            | Program::Helm
+            | Program::KubeScheduler
+            | Program::KubeProxy
+            | Program::Kubelet => false,
         }
     }
 
@@ -91,6 +105,9 @@ impl Program {
             Program::KubeControllerManager => "k8s.io/kubernetes/cmd/kube-controller-manager",
             Program::Kubectl => "k8s.io/kubernetes/cmd/kubectl",
             Program::Helm => "helm.sh/helm/v4/cmd/helm",
+            Program::KubeScheduler => "k8s.io/kubernetes/cmd/kube-scheduler",
+            Program::KubeProxy => "k8s.io/kubernetes/cmd/kube-proxy",
+            Program::Kubelet => "k8s.io/kubernetes/cmd/kubelet",
         }
     }
 
@@ -122,7 +139,12 @@ impl Program {
             Program::Helm => {
                 format!("-s -w -X helm.sh/helm/v4/internal/version.version={version}")
             }
-            Program::KubeApiserver | Program::KubeControllerManager | Program::Kubectl => {
+            Program::KubeApiserver
+            | Program::KubeControllerManager
+            | Program::Kubectl
+            | Program::KubeScheduler
+            | Program::KubeProxy
+            | Program::Kubelet => {
                 let mut numbers = version.trim_start_matches('v').split('.');
                 let major = numbers.next().unwrap_or_default();
                 let minor = numbers.next().unwrap_or_default();
@@ -142,7 +164,8 @@ impl Program {
         }
     }
 
-    /// How long it takes to build on two cores, after those before it in [`ALL`](Self::ALL): they share packages.
+    /// How long it takes to build on two cores, after those before it in
+    /// [`CONTROL_PLANE`](Self::CONTROL_PLANE) and [`NODE`](Self::NODE): they share packages.
     pub(super) fn expected_seconds(self) -> u32 {
         match self {
             Program::Etcd => 50,
@@ -150,6 +173,9 @@ impl Program {
             Program::KubeApiserver => 290,
             Program::KubeControllerManager => 100,
             Program::Helm => 90,
+            Program::KubeScheduler => 50,
+            Program::KubeProxy => 20,
+            Program::Kubelet => 90,
         }
     }
 
@@ -157,9 +183,12 @@ impl Program {
         match self {
             Program::Etcd => &ETCD,
             Program::Helm => &HELM,
-            Program::KubeApiserver | Program::KubeControllerManager | Program::Kubectl => {
-                &KUBERNETES
-            }
+            Program::KubeApiserver
+            | Program::KubeControllerManager
+            | Program::Kubectl
+            | Program::KubeScheduler
+            | Program::KubeProxy
+            | Program::Kubelet => &KUBERNETES,
         }
     }
 }
@@ -210,7 +239,7 @@ mod tests {
 
     #[test]
     fn every_program_has_a_version() {
-        for program in Program::ALL {
+        for program in [&Program::CONTROL_PLANE[..], &Program::NODE].concat() {
             assert!(program.version().starts_with('v'), "{}", program.name());
         }
     }
@@ -237,7 +266,7 @@ mod tests {
             one,
             download_megabytes(&[Program::Kubectl, Program::KubeApiserver])
         );
-        assert!(one < download_megabytes(&Program::ALL));
+        assert!(one < download_megabytes(&Program::CONTROL_PLANE));
         assert_eq!(download_megabytes(&[]), 0);
     }
 }

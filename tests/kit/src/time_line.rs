@@ -1,4 +1,4 @@
-//! What is printed: one line for each thing that happens, with the seconds since the start.
+//! What the demo and its like print: one line for each thing that happens, with the seconds since the start.
 
 use std::{
     env,
@@ -7,11 +7,11 @@ use std::{
 };
 
 /// What a line is about, which gives it its colour on a terminal.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug)]
 pub enum Mark {
     /// Goes without saying.
     Plain,
-    /// The demo did something to the operator or to its objects.
+    /// Something was done to the operator or to its objects.
     Deed,
     /// It went as it should.
     Good,
@@ -31,6 +31,7 @@ impl Mark {
 }
 
 /// Prints lines.
+#[derive(Debug)]
 pub struct TimeLine {
     start: Instant,
     colours: bool,

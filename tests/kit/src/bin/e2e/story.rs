@@ -1,0 +1,609 @@
+//! What happens, in order, and what must be true all along.
+
+use std::{
+    fmt::Display,
+    fs,
+    path::Path,
+    time::{Duration, Instant, SystemTime},
+};
+
+use aws_lc_rs::digest;
+use k8s_openapi::api::core::v1::{Pod, Service};
+use kit::{
+    sitecore::Api as SitecoreApi,
+    time_line::{Mark, TimeLine},
+};
+use kube::{Api, api::ListParams};
+use tokio::time::sleep;
+
+use crate::{
+    Result, chain,
+    operator::{Memory, Process, address, is_ready, restarts, seconds_between},
+    scene::{AUTHORITY, LIFETIME, NAME, NAMESPACE, OPERATOR, REPOSITORY, Scene},
+    workload::{self, Call, WORKLOAD},
+};
+
+/// The operator's chart.
+const CHART: &str = concat!(
+    env!("CARGO_MANIFEST_DIR"),
+    "/../../charts/edge-credential-operator"
+);
+
+/// An EdgeCredential that is created while the operator doesn't run.
+const LATE: &str = "edge-late";
+
+/// How many renewals to watch.
+const RENEWALS: u64 = 3;
+
+/// How long anything may take that takes seconds, or one lifetime of a token.
+const PATIENCE: Duration = Duration::from_secs(120);
+
+/// How long the operator has nothing to do before its memory is measured.
+const IDLE: Duration = Duration::from_secs(10);
+
+/// How often to look.
+const POLL: Duration = Duration::from_millis(20);
+
+/// How long a start of the operator took, in seconds.
+#[derive(Clone, Copy, Debug)]
+struct StartUp {
+    /// From the pod's creation to the process: what Kubernetes does.
+    to_process: f64,
+    /// From the process to its first answer that it's ready: what the operator does.
+    to_ready: f64,
+    /// From the pod's creation until Kubernetes says that it's ready: with the probes.
+    in_all: f64,
+}
+
+/// What is told at the end.
+#[derive(Debug, Default)]
+struct Figures {
+    start: Option<StartUp>,
+    restart: Option<StartUp>,
+    first_request: Option<f64>,
+    first_secret: Option<f64>,
+    idle: Option<Memory>,
+    at_the_end: Option<Memory>,
+    delays: Vec<f64>,
+    calls: usize,
+}
+
+/// The story as it goes.
+pub struct Story<'a> {
+    line: &'a TimeLine,
+    scene: &'a mut Scene,
+    http: reqwest::Client,
+    figures: Figures,
+    problems: Vec<String>,
+}
+
+impl<'a> Story<'a> {
+    /// Everything is at hand, nothing has happened.
+    pub fn new(line: &'a TimeLine, scene: &'a mut Scene) -> Story<'a> {
+        Story {
+            line,
+            scene,
+            http: reqwest::Client::builder()
+                .no_proxy()
+                .timeout(Duration::from_secs(1))
+                .build()
+                .expect("a client without TLS settings"),
+            figures: Figures::default(),
+            problems: Vec::new(),
+        }
+    }
+
+    /// Tells it. Whether all went well.
+    pub async fn run(mut self) -> bool {
+        if let Err(error) = self.acts().await {
+            self.problem(chain(error.as_ref()));
+        }
+        if let Err(error) = self.scene.node.check() {
+            self.problem(error.to_string());
+        }
+        self.summarise();
+        if !self.problems.is_empty() {
+            self.show_trouble().await;
+        }
+        self.problems.is_empty()
+    }
+
+    async fn acts(&mut self) -> Result<()> {
+        self.install().await?;
+        self.measure_idle().await?;
+        self.create().await?;
+        for number in 1..=RENEWALS {
+            self.renewal(number).await?;
+        }
+        self.restart().await?;
+        self.helm_test().await?;
+        self.check_workload().await?;
+        self.figures.at_the_end = Some(self.process()?.memory()?);
+        Ok(())
+    }
+
+    async fn install(&mut self) -> Result<()> {
+        let origin = format!("allowedTokenOrigins[0]={}", self.scene.token_endpoint.url());
+        let authority = format!("tokenCA.configMap={AUTHORITY}");
+        let image = format!("image.repository={REPOSITORY}");
+        let args = [
+            "install",
+            OPERATOR,
+            CHART,
+            "--namespace",
+            OPERATOR,
+            "--set",
+            "image.pullPolicy=Never",
+            "--set",
+            &image,
+            "--set",
+            &origin,
+            "--set",
+            &authority,
+            "--wait",
+            "--timeout",
+            "2m",
+        ];
+        self.line.say(
+            Mark::Deed,
+            "helm install",
+            &format!("{OPERATOR} with its image, which is never pulled; otherwise as the chart's defaults are"),
+        );
+        let mut helm = self.scene.node.control_plane.helm_command();
+        helm.args(args);
+        let (output, start_up) = tokio::join!(helm.output(), self.start_up());
+        let output = output?;
+        if !output.status.success() {
+            let said = String::from_utf8_lossy(&output.stderr);
+            return Err(format!("helm install failed: {}", said.trim()).into());
+        }
+        let start_up = start_up?;
+        self.tell_start_up("Installed", &start_up);
+        self.figures.start = Some(start_up);
+        Ok(())
+    }
+
+    /// Watches one pod of the operator from its creation until it's ready.
+    async fn start_up(&self) -> Result<StartUp> {
+        let created = self.operator_pod(|_| true).await?;
+        let created_at = SystemTime::now();
+        let name = created.metadata.name.as_deref().unwrap_or_default();
+        let addressed = self.operator_pod(|pod| {
+            pod.metadata.name.as_deref() == Some(name) && address(pod).is_some()
+        });
+        let mut process = None;
+        let mut addressed = std::pin::pin!(addressed);
+        // The address is made known only some time after the process was started.
+        let pod = loop {
+            tokio::select! {
+                pod = &mut addressed => break pod?,
+                () = sleep(POLL) => process = process.or_else(Process::find),
+            }
+        };
+        let url = format!("http://{}:8080/readyz", address(&pod).unwrap_or_default());
+        let start = Instant::now();
+        let ready_at = loop {
+            let answer = self.http.get(&url).send().await;
+            if answer.is_ok_and(|answer| answer.status().is_success()) {
+                break SystemTime::now();
+            }
+            if start.elapsed() > PATIENCE {
+                return Err(too_late("the operator's readiness"));
+            }
+            sleep(Duration::from_millis(5)).await;
+        };
+        let process = process
+            .or_else(Process::find)
+            .ok_or("the operator's process is not to be seen")?;
+        self.operator_pod(|pod| pod.metadata.name.as_deref() == Some(name) && is_ready(pod))
+            .await?;
+        let all_at = SystemTime::now();
+        let started_at = process.started()?;
+        Ok(StartUp {
+            to_process: seconds_between(created_at, started_at),
+            to_ready: seconds_between(started_at, ready_at),
+            in_all: seconds_between(created_at, all_at),
+        })
+    }
+
+    fn tell_start_up(&self, subject: &str, start_up: &StartUp) {
+        let text = format!(
+            "the pod's process ran {:.2} s after the pod was created, /readyz answered {:.2} s later,\n\
+             and Kubernetes called the pod ready {:.2} s after it was created",
+            start_up.to_process, start_up.to_ready, start_up.in_all
+        );
+        self.line.say(Mark::Good, subject, &text);
+    }
+
+    /// Waits for a pod of the operator that is as wanted and not about to go.
+    async fn operator_pod(&self, wanted: impl Fn(&Pod) -> bool) -> Result<Pod> {
+        let pods = self.scene.pods(OPERATOR);
+        let selector = format!("app.kubernetes.io/name={OPERATOR}");
+        let start = Instant::now();
+        while start.elapsed() < PATIENCE {
+            let list = pods.list(&ListParams::default().labels(&selector)).await?;
+            let found = list
+                .into_iter()
+                .find(|pod| pod.metadata.deletion_timestamp.is_none() && wanted(pod));
+            if let Some(pod) = found {
+                return Ok(pod);
+            }
+            sleep(POLL).await;
+        }
+        Err(too_late("the operator's pod"))
+    }
+
+    fn process(&self) -> Result<Process> {
+        Ok(Process::find().ok_or("the operator does not run")?)
+    }
+
+    async fn measure_idle(&mut self) -> Result<()> {
+        sleep(IDLE).await;
+        let memory = self.process()?.memory()?;
+        self.line.say(Mark::Good, "Memory, idle", &describe(memory));
+        self.figures.idle = Some(memory);
+        Ok(())
+    }
+
+    async fn create(&mut self) -> Result<()> {
+        self.scene.create_edge_credential(NAME).await?;
+        let text = format!(
+            "{NAME} created; the stand-in's tokens live {} s (Sitecore's 24 h)",
+            LIFETIME.as_secs()
+        );
+        self.line.say(Mark::Deed, "EdgeCredential", &text);
+        let condition = [
+            "wait",
+            "--for=condition=Ready",
+            "--timeout=60s",
+            "--namespace",
+            NAMESPACE,
+            &format!("edgecredential/{NAME}"),
+        ];
+        self.scene.node.control_plane.kubectl(&condition).await?;
+        let lookups = self.scene.names.answered();
+        let handshakes = self.scene.token_endpoint.handshakes();
+        self.check(lookups > 0, "the name server was not asked");
+        self.check(handshakes > 0, "no TLS handshake was made");
+        let text = format!(
+            "is true: from inside its image the operator found the token endpoint by its name (addresses given\n\
+             by the name server: {lookups}) and took its certificate, of an authority in a ConfigMap (TLS handshakes: {handshakes})"
+        );
+        self.line.say(Mark::Good, "Ready", &text);
+
+        workload::start(self.scene).await?;
+        let mark = self.mark().await?;
+        self.seen(&mark).await?;
+        let text = format!(
+            "{WORKLOAD} runs with the Secret mounted, and calls the Admin API with token {mark} (a hash of it)"
+        );
+        self.line.say(Mark::Good, "Workload", &text);
+        Ok(())
+    }
+
+    /// Waits for the next token to be issued, and then to be used in the pod.
+    async fn renewal(&mut self, number: u64) -> Result<()> {
+        let before = self.mark().await?;
+        let start = Instant::now();
+        let after = loop {
+            let now = self.mark().await?;
+            if now != before {
+                break now;
+            }
+            if start.elapsed() > PATIENCE {
+                return Err(too_late("a renewal"));
+            }
+            sleep(POLL).await;
+        };
+        let written = SystemTime::now();
+        let call = self.seen(&after).await?;
+        let used = SystemTime::from(call.at);
+        let delay = seconds_between(written, used);
+        self.figures.delays.push(delay);
+        let left = LIFETIME.as_secs_f64() - seconds_between(written, used);
+        self.check_workload().await?;
+        let text = format!(
+            "number {number}: token {after} was used in the pod {delay:.1} s after it was in the Secret, with {left:.0} s left;\n\
+             calls so far: {}, refused: {}",
+            self.figures.calls,
+            self.refused()
+        );
+        self.line.say(Mark::Good, "Renewed", &text);
+        let tokens = number + 1;
+        let requests = self.scene.sitecore.requests(NAME);
+        self.check(
+            requests == tokens,
+            format!("{requests} token requests for {tokens} tokens"),
+        );
+        Ok(())
+    }
+
+    /// The hash of the token in the Secret.
+    async fn mark(&self) -> Result<String> {
+        let secret = self.scene.secrets().get(NAME).await?;
+        let data = secret.data.unwrap_or_default();
+        let token = data.get("access_token").ok_or("the Secret has no token")?;
+        let hash = digest::digest(&digest::SHA256, &token.0);
+        let hex = hash.as_ref().iter().take(4);
+        Ok(hex.map(|byte| format!("{byte:02x}")).collect())
+    }
+
+    /// Waits for the first call with a token.
+    async fn seen(&self, mark: &str) -> Result<Call> {
+        let start = Instant::now();
+        while start.elapsed() < PATIENCE {
+            let calls = workload::calls(self.scene).await?;
+            if let Some(call) = calls.into_iter().find(|call| call.mark == mark) {
+                return Ok(call);
+            }
+            if self.workload_restarts().await? > 0 {
+                return Err("a call of the workload failed, which ended it".into());
+            }
+            sleep(Duration::from_millis(500)).await;
+        }
+        Err(too_late("a call with the new token"))
+    }
+
+    /// Ends the operator, lets something become due, and starts it again.
+    async fn restart(&mut self) -> Result<()> {
+        // The token was renewed a moment ago, so none is due.
+        let before = self.scene.sitecore.requests(NAME);
+        self.scale(0).await?;
+        let start = Instant::now();
+        while Process::find().is_some() {
+            if start.elapsed() > PATIENCE {
+                return Err(too_late("the operator's end"));
+            }
+            sleep(POLL).await;
+        }
+        let text = format!(
+            "the process was gone after {:.1} s; {LATE} is created meanwhile",
+            start.elapsed().as_secs_f64()
+        );
+        self.line.say(Mark::Deed, "Scaled to 0", &text);
+        self.scene.create_edge_credential(LATE).await?;
+        self.scale(1).await?;
+        let (start_up, secret_at) = tokio::join!(self.start_up(), self.first_secret());
+        let (start_up, secret_at) = (start_up?, secret_at?);
+        let requests = self.scene.sitecore.recorded(LATE);
+        let request_at = requests.first().ok_or("no token was requested")?.at;
+        let started_at = self.process()?.started()?;
+        self.tell_start_up("Scaled to 1", &start_up);
+        self.figures.restart = Some(start_up);
+        let first_request = seconds_between(started_at, request_at);
+        let first_secret = seconds_between(started_at, secret_at);
+        self.figures.first_request = Some(first_request);
+        self.figures.first_secret = Some(first_secret);
+        let text = format!(
+            "the token of {LATE} was requested {first_request:.2} s after the process was started, and was in its Secret \
+             after {first_secret:.2} s"
+        );
+        self.line.say(Mark::Good, "First reconcile", &text);
+        let more = self.scene.sitecore.requests(NAME) - before;
+        self.check(
+            more == 0,
+            format!("the restart cost {more} token requests of {NAME}"),
+        );
+        Ok(())
+    }
+
+    async fn scale(&self, replicas: u32) -> Result<()> {
+        let replicas = format!("--replicas={replicas}");
+        let deployment = format!("deployment/{OPERATOR}");
+        let args = ["scale", &deployment, "--namespace", OPERATOR, &replicas];
+        self.scene.node.control_plane.kubectl(&args).await?;
+        Ok(())
+    }
+
+    async fn first_secret(&self) -> Result<SystemTime> {
+        let secrets = self.scene.secrets();
+        let start = Instant::now();
+        while start.elapsed() < PATIENCE {
+            if secrets.get_opt(LATE).await?.is_some() {
+                return Ok(SystemTime::now());
+            }
+            sleep(POLL).await;
+        }
+        Err(too_late("the Secret"))
+    }
+
+    /// Runs the chart's own tests, if it has any.
+    async fn helm_test(&mut self) -> Result<()> {
+        if !has_tests(Path::new(CHART)) {
+            return Ok(());
+        }
+        self.name_service().await?;
+        let mut helm = self.scene.node.control_plane.helm_command();
+        helm.args(["test", OPERATOR, "--namespace", OPERATOR, "--timeout", "2m"]);
+        let output = helm.output().await?;
+        let said = String::from_utf8_lossy(&output.stderr);
+        self.check(
+            output.status.success(),
+            format!("helm test failed: {}", said.trim()),
+        );
+        if output.status.success() {
+            let text = "the chart's own tests succeeded, by way of the Service";
+            self.line.say(Mark::Good, "helm test", text);
+        }
+        Ok(())
+    }
+
+    /// Makes the operator's Service known by its name, as the cluster's DNS would.
+    async fn name_service(&self) -> Result<()> {
+        let services = Api::<Service>::namespaced(self.scene.client.clone(), OPERATOR);
+        let service = services.get(OPERATOR).await?;
+        let address = service.spec.and_then(|spec| spec.cluster_ip);
+        let address = address.ok_or("the Service has no address")?.parse()?;
+        let name = format!("{OPERATOR}.{OPERATOR}.svc.cluster.local");
+        self.scene.names.add(&name, address);
+        Ok(())
+    }
+
+    /// The workload must never have been refused, and never started again.
+    async fn check_workload(&mut self) -> Result<()> {
+        self.figures.calls = workload::calls(self.scene).await?.len();
+        let refused = self.refused();
+        self.check(refused == 0, "calls of the workload were refused");
+        let again = self.workload_restarts().await?;
+        self.check(again == 0, "the workload was started again");
+        Ok(())
+    }
+
+    /// How often the workload was started again. There must be one pod of it all the time, so the count can't be lost.
+    async fn workload_restarts(&self) -> Result<i32> {
+        let pods = self
+            .scene
+            .pods(NAMESPACE)
+            .list(&ListParams::default())
+            .await?;
+        match &pods.items[..] {
+            [pod] => Ok(restarts(pod)),
+            pods => Err(format!("there are {} pods of the workload", pods.len()).into()),
+        }
+    }
+
+    /// As the stand-in counts.
+    fn refused(&self) -> u64 {
+        let calls = self.scene.sitecore.calls();
+        calls
+            .iter()
+            .filter(|(route, status, _)| {
+                route.contains(SitecoreApi::Admin.path()) && !(200..300).contains(status)
+            })
+            .map(|(_, _, count)| count)
+            .sum()
+    }
+
+    fn check(&mut self, good: bool, problem: impl Display) {
+        if !good {
+            self.problem(problem.to_string());
+        }
+    }
+
+    fn problem(&mut self, problem: String) {
+        if !self.problems.contains(&problem) {
+            self.line.say(Mark::Bad, "Wrong", &problem);
+            self.problems.push(problem);
+        }
+    }
+
+    fn summarise(&self) {
+        let figures = &self.figures;
+        let start_up = |start: Option<StartUp>| {
+            start.map_or_else(
+                || "not measured".to_owned(),
+                |start| {
+                    format!(
+                        "process after {:.2} s, ready {:.2} s later; ready for Kubernetes after {:.2} s",
+                        start.to_process, start.to_ready, start.in_all
+                    )
+                },
+            )
+        };
+        let memory =
+            |memory: Option<Memory>| memory.map_or_else(|| "not measured".to_owned(), describe);
+        let seconds = |value: Option<f64>| {
+            value.map_or_else(
+                || "not measured".to_owned(),
+                |value| format!("{value:.2} s"),
+            )
+        };
+        let delays: Vec<String> = figures
+            .delays
+            .iter()
+            .map(|delay| format!("{delay:.1} s"))
+            .collect();
+        let size = Path::new(crate::IMAGE)
+            .metadata()
+            .map_or(0.0, |file| file.len() as f64 / 1e6);
+        let result = if self.problems.is_empty() {
+            "all went well".to_owned()
+        } else {
+            format!("not all went well:\n  - {}", self.problems.join("\n  - "))
+        };
+        self.line.print(&format!(
+            "
+Summary
+  image                         {size:.1} MB, compressed
+  start after helm install      {}
+  start after scaling from 0    {}
+  process to first request      {}
+  process to first Secret       {}
+  memory, idle                  {}
+  memory, at the end            {}
+  renewals seen in the pod      {} of {RENEWALS}
+  Secret to use in the pod      {} (the kubelet looks every 5 s; by default every minute)
+  calls of the workload         {}, refused {}
+  token requests                {} for {NAME}, {} for {LATE}
+  result                        {result}
+",
+            start_up(figures.start),
+            start_up(figures.restart),
+            seconds(figures.first_request),
+            seconds(figures.first_secret),
+            memory(figures.idle),
+            memory(figures.at_the_end),
+            figures.delays.len(),
+            delays.join(", "),
+            figures.calls,
+            self.refused(),
+            self.scene.sitecore.requests(NAME),
+            self.scene.sitecore.requests(LATE),
+        ));
+    }
+
+    /// What helps to find out why.
+    async fn show_trouble(&self) {
+        let control_plane = &self.scene.node.control_plane;
+        let deployment = format!("deployment/{OPERATOR}");
+        let workload = format!("deployment/{WORKLOAD}");
+        for args in [
+            &["get", "pods,edgecredentials", "--all-namespaces"][..],
+            &[
+                "get",
+                "events",
+                "--all-namespaces",
+                "--sort-by=.metadata.creationTimestamp",
+            ],
+            &["logs", &deployment, "--namespace", OPERATOR, "--tail=30"],
+            &["logs", &workload, "--namespace", NAMESPACE, "--tail=10"],
+        ] {
+            let text = match control_plane.kubectl(args).await {
+                Ok(text) => text,
+                Err(error) => error.to_string(),
+            };
+            self.line
+                .print(&format!("$ kubectl {}\n{text}", args.join(" ")));
+        }
+    }
+}
+
+fn describe(memory: Memory) -> String {
+    format!(
+        "{:.1} MiB resident, {:.1} MiB of it its own; its control group is charged {:.1} MiB",
+        memory.resident, memory.anonymous, memory.charged
+    )
+}
+
+/// Whether a template of the chart is a test.
+fn has_tests(chart: &Path) -> bool {
+    let mut folders = vec![chart.join("templates")];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+            let path = entry.path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if fs::read_to_string(path).is_ok_and(|text| {
+                text.lines()
+                    .any(|line| line.contains("helm.sh/hook") && line.contains("test"))
+            }) {
+                return true;
+            }
+        }
+    }
+    false
+}
+
+fn too_late(what: &str) -> Box<dyn std::error::Error + Send + Sync> {
+    format!("{what} did not come within {} s", PATIENCE.as_secs()).into()
+}

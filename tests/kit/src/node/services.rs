@@ -1,0 +1,41 @@
+//! kube-proxy, which lets a Service's address lead to its pods.
+
+use std::{fs, path::Path};
+
+use serde_json::json;
+
+use super::{
+    NAME,
+    error::{Error, Result},
+    network,
+};
+use crate::{control_plane::ControlPlane, process::GuardedProcess};
+
+const CONFIG: &str = "/run/kit/proxy.json";
+
+/// Starts it.
+pub(super) fn start(control_plane: &ControlPlane, program: &Path) -> Result<GuardedProcess> {
+    let config = json!({
+        "apiVersion": "kubeproxy.config.k8s.io/v1alpha1",
+        "kind": "KubeProxyConfiguration",
+        "clientConnection": {"kubeconfig": control_plane.folder().join("proxy.kubeconfig")},
+        "clusterCIDR": network::PODS,
+        // The kernel's limits are the whole machine's.
+        "conntrack": {
+            "maxPerCore": 0,
+            "min": 0,
+            "tcpCloseWaitTimeout": "0s",
+            "tcpEstablishedTimeout": "0s",
+        },
+        "hostnameOverride": NAME,
+        "iptables": {
+            // Pods are on one bridge: without it, the answer would take the short way, past the translation back.
+            "masqueradeAll": true,
+        },
+        "mode": "iptables",
+    });
+    fs::write(CONFIG, config.to_string()).map_err(Error::file("write", CONFIG))?;
+    let log = control_plane.log("kube-proxy");
+    let command = GuardedProcess::command("kube-proxy", program, log).args(["--config", CONFIG]);
+    Ok(command.spawn()?)
+}

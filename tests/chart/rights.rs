@@ -181,7 +181,7 @@ fn aggregated(values: &[(&str, &str)]) -> Vec<(Vec<String>, Value)> {
 #[test]
 fn people_may_see_edge_credentials_and_edit_them_only_where_that_is_asked_for() {
     let view = (vec!["view".to_owned()], json!(["get", "list", "watch"]));
-    assert_eq!(aggregated(&[]), [view.clone()]);
+    assert_eq!(aggregated(&[]), std::slice::from_ref(&view));
     let edit = (
         vec!["admin".to_owned(), "edit".to_owned()],
         json!(["create", "update", "patch", "delete", "deletecollection"]),

@@ -317,6 +317,10 @@ async fn an_immutable_target_is_written_again_once_it_is_deleted() {
     assert_eq!(condition(&object, ConditionType::Ready).status, "True");
 
     shop.delete_secret("edge").await;
+    shop.object_that("edge", "has nothing in its way", |object| {
+        condition(object, ConditionType::Stalled).status == "False"
+    })
+    .await;
     is_ready_at_once(shop, "edge").await;
     assert_eq!(scene.sitecore.requests(CLIENT), 1);
 }

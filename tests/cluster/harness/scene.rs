@@ -206,6 +206,8 @@ impl Setup {
             .collect();
         let binaries = control_plane.binaries();
         let manifests = chart::render(binaries, Path::new(CHART), name, &home, &values).unwrap();
+        // The pod of helm test would be refused until its namespace has a ServiceAccount.
+        let manifests = chart::select(&manifests, |kind| kind != "Pod");
         control_plane.apply(&manifests).await.unwrap();
 
         deployed(name, control_plane, client, &home, namespaces, log).await

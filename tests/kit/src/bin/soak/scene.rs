@@ -42,7 +42,13 @@ const NAMESPACES: [[&str; 3]; 2] = [
 const LIFETIMES: std::ops::RangeInclusive<u64> = 60..=300;
 
 /// What of the chart doesn't take part: there's no node to run a pod.
-const FOR_PODS: [&str; 2] = ["Deployment", "Service"];
+const FOR_PODS: [&str; 5] = [
+    "Deployment",
+    "NetworkPolicy",
+    "Pod",
+    "PodDisruptionBudget",
+    "Service",
+];
 
 /// An API server holds up whoever creates an object within 2 seconds of its definition.
 const DEFINITION: Duration = Duration::from_secs(2);

@@ -7,6 +7,7 @@ mod kind;
 mod leadership;
 mod malformed;
 mod panics;
+mod restart;
 mod rights;
 mod rotation;
 mod stale;

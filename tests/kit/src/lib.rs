@@ -2,6 +2,7 @@
 //!
 //! - [`canary`]: looks for marked secrets where none may be.
 //! - [`control_plane`]: a real Kubernetes control plane on loopback.
+//! - [`error_chain`]: errors for people.
 //! - [`generated`]: files that are generated and checked in.
 //! - [`node`]: a real node for it, in namespaces of its own.
 //! - [`operator`]: the operator as a process.
@@ -13,6 +14,7 @@
 
 pub mod canary;
 pub mod control_plane;
+pub mod error_chain;
 pub mod fake_api;
 pub mod generated;
 pub mod node;

@@ -12,7 +12,10 @@ mod workload;
 use std::{env, error::Error, process::ExitCode};
 
 use futures::{FutureExt, future::BoxFuture, future::Shared};
-use kit::time_line::{Mark, TimeLine};
+use kit::{
+    error_chain::chain,
+    time_line::{Mark, TimeLine},
+};
 use tokio::signal::unix::{SignalKind, signal};
 
 use self::{
@@ -92,15 +95,4 @@ fn stop() -> Result<Stop> {
         }
     };
     Ok(stop.boxed().shared())
-}
-
-/// An error with all its causes.
-fn chain(error: &dyn Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text.push_str(&format!(": {cause}"));
-        source = cause.source();
-    }
-    text
 }

@@ -15,6 +15,7 @@ use std::{env, error::Error, path::Path, process::ExitCode, thread};
 use futures::{FutureExt, future::BoxFuture, future::Shared};
 use kit::{
     control_plane::{Binaries, NodeBinaries},
+    error_chain::chain,
     node::{
         needs,
         sandbox::{self, Sandbox},
@@ -149,15 +150,4 @@ fn signals() -> Result<impl Future<Output = ()>> {
             _ = terminate.recv() => {}
         }
     })
-}
-
-/// An error with all its causes.
-fn chain(error: &dyn Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text.push_str(&format!(": {cause}"));
-        source = cause.source();
-    }
-    text
 }

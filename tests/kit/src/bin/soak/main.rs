@@ -20,6 +20,7 @@ mod vitals;
 
 use std::{error::Error, pin::pin, process::ExitCode, time::Duration};
 
+use kit::error_chain::chain;
 use tokio::{
     signal::unix::{SignalKind, signal},
     time::{Instant, sleep, sleep_until},
@@ -126,15 +127,4 @@ async fn soak(
         scene.control_plane.folder().display()
     );
     Ok(ExitCode::FAILURE)
-}
-
-/// An error with all its causes.
-fn chain(error: &dyn Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text.push_str(&format!(": {cause}"));
-        source = cause.source();
-    }
-    text
 }

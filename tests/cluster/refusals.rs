@@ -371,7 +371,8 @@ async fn an_origin_that_is_not_allowed_is_sent_nothing() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_write_that_a_policy_forbids_is_repeated_and_the_token_is_not_requested_again() {
-    let scene = Scene::new("policy", 1).await;
+    let mut scene = Scene::new("policy", 1).await;
+    scene.refusals = &["create /secrets"];
     let shop = &scene.namespaces[0];
     shop.create_credentials().await;
     scene
@@ -461,6 +462,7 @@ async fn a_missing_right_is_named_and_its_grant_is_noticed() {
         ..Setup::default()
     };
     let mut scene = setup.scene("rights").await;
+    scene.refusals = &["get /secrets"];
     let shop = &scene.namespaces[0];
     // Of the rights on Secrets only those that a watch needs.
     set_verbs(&scene, &["list", "watch"]).await;
@@ -572,6 +574,7 @@ async fn set_verbs(scene: &Scene, verbs: &[&str]) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_write_that_a_quota_forbids_is_repeated_and_the_token_is_not_requested_again() {
     let mut scene = Scene::new("quota", 1).await;
+    scene.refusals = &["create /secrets"];
     let shop = &scene.namespaces[0];
     shop.create_credentials().await;
     // One Secret is there.
@@ -642,6 +645,11 @@ spec: {{hard: {{count/secrets: '{number}'}}}}
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn rights_taken_away_in_one_namespace_stop_its_objects_only_and_until_they_are_given_back() {
     let mut scene = Scene::new("revoked", 2).await;
+    scene.refusals = &[
+        "get /secrets",
+        "patch edgecredentials.io/edgecredentials/status",
+        "create events.k8s.io/events",
+    ];
     let [shop, other] = &scene.namespaces[..] else {
         panic!("two namespaces");
     };

@@ -11,7 +11,9 @@ use kit::sitecore::Sitecore;
 use kube::Api;
 use kube::api::DeleteParams;
 
-use crate::harness::{CHART, CLIENT, Namespace, SECRET, crd_is_served, deployed};
+use crate::harness::{
+    CHART, CLIENT, Namespace, SECRET, assert_refused_only, crd_is_served, deployed,
+};
 
 /// The chart before this one.
 const PREVIOUS: &str = concat!(
@@ -95,6 +97,10 @@ async fn upgrade_rollback_and_uninstall_change_no_token_cost_no_request_and_hold
     }
 
     running.terminate().await;
+    let mut events = control_plane.audit_events().unwrap();
+    events.retain(|event| event.user == running.user);
+    assert!(!events.is_empty(), "{} did nothing", running.user);
+    assert_refused_only(&events, &[]);
     helm(&["uninstall", RELEASE, "--namespace", HOME, "--wait"]).await;
     assert_eq!(definition().await.uid, uid);
     shop.object("edge").await;

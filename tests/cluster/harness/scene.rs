@@ -55,6 +55,8 @@ impl Default for Setup {
 }
 
 /// A control plane, namespaces, a stand-in for Sitecore's services, and the operator.
+///
+/// At its end it looks into the audit log: the chart's rights must have been enough for all that the operator did.
 pub struct Scene {
     /// The operator. Dropped, and so killed, first.
     pub operator: Operator,
@@ -66,6 +68,8 @@ pub struct Scene {
     pub client: Client,
     /// The control plane.
     pub control_plane: Plane,
+    /// What this test brings about that the operator is refused, as [`AuditEvent::right`] has it.
+    pub refusals: &'static [&'static str],
 }
 
 /// The control plane of all tests, or one of this scene's own.
@@ -136,6 +140,31 @@ impl Scene {
     }
 }
 
+impl Drop for Scene {
+    fn drop(&mut self) {
+        // A test that failed has said why.
+        if thread::panicking() {
+            return;
+        }
+        let mut events = self.audit_events();
+        events.retain(|event| !self.control_plane.api_server_was_starting(event.at));
+        assert_refused_only(&events, self.refusals);
+    }
+}
+
+/// Of these requests none was answered with 403, but for those that need the given rights.
+pub fn assert_refused_only(events: &[AuditEvent], expected: &[&str]) {
+    let refused = events.iter().filter(|event| event.code == 403);
+    let unexpected: Vec<_> = refused
+        .filter(|event| {
+            event
+                .right()
+                .is_none_or(|right| !expected.contains(&&*right))
+        })
+        .collect();
+    assert!(unexpected.is_empty(), "refused: {unexpected:#?}");
+}
+
 impl Setup {
     /// Sets the scene.
     pub async fn scene(self, name: &str) -> Scene {
@@ -165,6 +194,7 @@ impl Setup {
             sitecore,
             client,
             control_plane,
+            refusals: &[],
         };
         if self.start {
             scene.operator.start().await;

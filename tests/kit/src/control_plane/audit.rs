@@ -43,6 +43,20 @@ pub struct AuditEvent {
     pub at: Timestamp,
 }
 
+impl AuditEvent {
+    /// What it takes to be allowed this, as the rules of a role have it: `patch edgecredentials.io/edgecredentials/status`,
+    /// `get /secrets`. `None` for a path that is no resource.
+    pub fn right(&self) -> Option<String> {
+        let slash = if self.subresource.is_empty() { "" } else { "/" };
+        (!self.resource.is_empty()).then(|| {
+            format!(
+                "{} {}/{}{slash}{}",
+                self.verb, self.group, self.resource, self.subresource
+            )
+        })
+    }
+}
+
 /// The events of an audit log. A last line without an end is still being written, and left out.
 pub(super) fn parse(log: &str) -> Result<Vec<AuditEvent>> {
     log.split_inclusive('\n')
@@ -138,6 +152,10 @@ mod tests {
         assert_eq!(event.namespace, "storefront");
         assert_eq!(event.name, "edge-admin");
         assert_eq!(event.code, 200);
+        assert_eq!(
+            event.right().as_deref(),
+            Some("patch edgecredentials.io/edgecredentials/status")
+        );
         assert_eq!(event.at.to_string(), "2026-11-23T10:00:00.123456Z");
     }
 
@@ -147,6 +165,7 @@ mod tests {
         assert_eq!(events[0].resource, "");
         assert_eq!(events[0].uri, "/readyz");
         assert_eq!(events[0].code, 500);
+        assert_eq!(events[0].right(), None);
     }
 
     #[test]

@@ -30,6 +30,7 @@ mod tools;
 use std::{
     fs,
     net::Ipv4Addr,
+    ops::RangeInclusive,
     path::{Path, PathBuf},
     sync::{Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
@@ -40,6 +41,7 @@ use k8s_openapi::api::{
     authentication::v1::{TokenRequest, TokenRequestSpec},
     core::v1::ServiceAccount,
 };
+use k8s_openapi::jiff::Timestamp;
 use kube::{Api, api::PostParams};
 
 pub use self::{
@@ -73,6 +75,7 @@ pub struct ControlPlane {
     controller_manager: Slot,
     api_server: Slot,
     etcd: Slot,
+    api_server_starts: Mutex<Vec<RangeInclusive<Timestamp>>>,
     setup: Setup,
     binaries: Binaries,
     folder: RunFolder,
@@ -121,6 +124,7 @@ impl ControlPlane {
             controller_manager: Slot::default(),
             api_server: Slot::default(),
             etcd: Slot::default(),
+            api_server_starts: Mutex::default(),
             setup,
             binaries: binaries.clone(),
             folder,
@@ -319,8 +323,24 @@ impl ControlPlane {
 
     /// Starts the API server again, on the same port, and waits until it's ready.
     pub async fn start_api_server(&self) -> Result<()> {
+        let start = Timestamp::now();
         self.spawn(Server::ApiServer)?;
-        self.wait_until_ready(Server::ApiServer).await
+        self.wait_until_ready(Server::ApiServer).await?;
+        let mut starts = self.api_server_starts();
+        starts.push(start..=Timestamp::now());
+        Ok(())
+    }
+
+    /// Whether the API server had been started again at this time and was not ready yet. Then it already answers, and
+    /// refuses what the roles allow that it has not read yet.
+    pub fn api_server_was_starting(&self, at: Timestamp) -> bool {
+        let starts = self.api_server_starts();
+        starts.iter().any(|start| start.contains(&at))
+    }
+
+    fn api_server_starts(&self) -> MutexGuard<'_, Vec<RangeInclusive<Timestamp>>> {
+        let starts = self.api_server_starts.lock();
+        starts.unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Kills the API server, starts it again, and waits until it's ready.

@@ -221,8 +221,7 @@ async fn delete_crd(scene: &Scene) {
 
 async fn install_crd(scene: &Scene) {
     scene.control_plane.apply(CRD).await.unwrap();
-    let wait = ["wait", "--for=condition=Established", "crd", CRD_NAME];
-    scene.control_plane.kubectl(&wait).await.unwrap();
+    scene.control_plane.wait_for_definitions().await.unwrap();
 }
 
 async fn is_missing(scene: &Scene) {

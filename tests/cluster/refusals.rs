@@ -399,6 +399,17 @@ async fn a_write_that_a_policy_forbids_is_repeated_and_the_token_is_not_requeste
     })
     .await;
 
+    is_forbidden_twice(&scene).await;
+
+    let binding = ["delete", "validatingadmissionpolicybinding", &shop.name];
+    scene.control_plane.kubectl(&binding).await.unwrap();
+    shop.ready("edge").await;
+    assert_eq!(scene.sitecore.requests(CLIENT), 1);
+}
+
+/// Creates `edge`, whose token is requested once, and whose target cannot be written: that is told and tried again.
+async fn is_forbidden_twice(scene: &Scene) {
+    let shop = &scene.namespaces[0];
     shop.create_object(&shop.edge_credential("edge")).await;
     let words = [
         "\"edge\"",
@@ -407,24 +418,13 @@ async fn a_write_that_a_policy_forbids_is_repeated_and_the_token_is_not_requeste
         "403",
         "Attempt 1",
     ];
-    is_told(
-        shop,
-        "edge",
-        Reason::TargetWriteForbidden,
-        Next::Operator,
-        &words,
-    )
-    .await;
+    let (reason, next) = (Reason::TargetWriteForbidden, Next::Operator);
+    is_told(shop, "edge", reason, next, &words).await;
     shop.object_that("edge", "has tried again", |object| {
         let failures = object.status.as_ref().unwrap().failures.as_ref();
         failures.is_some_and(|failures| failures.count == 2)
     })
     .await;
-    assert_eq!(scene.sitecore.requests(CLIENT), 1);
-
-    let binding = ["delete", "validatingadmissionpolicybinding", &shop.name];
-    scene.control_plane.kubectl(&binding).await.unwrap();
-    shop.ready("edge").await;
     assert_eq!(scene.sitecore.requests(CLIENT), 1);
 }
 
@@ -589,22 +589,7 @@ async fn a_write_that_a_quota_forbids_is_repeated_and_the_token_is_not_requested
     })
     .await;
 
-    shop.create_object(&shop.edge_credential("edge")).await;
-    let words = ["\"edge\"", "cannot be written", "403", "Attempt 1"];
-    is_told(
-        shop,
-        "edge",
-        Reason::TargetWriteForbidden,
-        Next::Operator,
-        &words,
-    )
-    .await;
-    shop.object_that("edge", "has tried again", |object| {
-        let failures = object.status.as_ref().unwrap().failures.as_ref();
-        failures.is_some_and(|failures| failures.count == 2)
-    })
-    .await;
-    assert_eq!(scene.sitecore.requests(CLIENT), 1);
+    is_forbidden_twice(&scene).await;
 
     allow_secrets(&scene, 2).await;
     shop.ready("edge").await;

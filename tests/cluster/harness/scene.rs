@@ -303,8 +303,7 @@ async fn install_crd(control_plane: &ControlPlane) {
 
 /// Waits until the API server serves EdgeCredentials.
 pub async fn crd_is_served(control_plane: &ControlPlane) {
-    let wait = ["wait", "--for=condition=Established", "crd", "--all"];
-    control_plane.kubectl(&wait).await.unwrap();
+    control_plane.wait_for_definitions().await.unwrap();
     // The garbage collector would otherwise take half a minute to know the new kind.
     control_plane.restart_controller_manager().unwrap();
 }

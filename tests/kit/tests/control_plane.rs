@@ -99,12 +99,7 @@ spec:
 ",
         )
         .await?;
-    let wait = [
-        "wait",
-        "--for=condition=Established",
-        "crd/owners.example.org",
-    ];
-    control_plane.kubectl(&wait).await?;
+    control_plane.wait_for_definitions().await?;
     control_plane.restart_controller_manager()?;
     control_plane
         .apply("{apiVersion: example.org/v1, kind: Owner, metadata: {name: owner, namespace: default}}")

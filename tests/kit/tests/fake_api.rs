@@ -1461,8 +1461,7 @@ metadata: {name: storefront}
 async fn the_fake_answers_as_a_real_api_server_does() {
     let plane = kit::control_plane::ControlPlane::start().await.unwrap();
     plane.apply(DEFINITION).await.unwrap();
-    let established = ["wait", "--for=condition=Established", "crd", "--all"];
-    plane.kubectl(&established).await.unwrap();
+    plane.wait_for_definitions().await.unwrap();
     // Its garbage collector would delete what names an owner that is not there.
     plane
         .pause(kit::control_plane::Server::ControllerManager)

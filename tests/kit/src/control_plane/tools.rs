@@ -56,6 +56,18 @@ impl ControlPlane {
         check("kubectl", &args, result)
     }
 
+    /// Waits until the API server serves the kinds of all CustomResourceDefinitions.
+    pub async fn wait_for_definitions(&self) -> Result<()> {
+        let wait = [
+            "wait",
+            "--for=condition=Established",
+            "crd",
+            "--all",
+            "--timeout=60s",
+        ];
+        self.kubectl(&wait).await.map(drop)
+    }
+
     /// Runs Helm as administrator, and returns what it printed. If it fails, the error says what it said.
     pub async fn helm(&self, args: &[&str]) -> Result<String> {
         let mut command = self.helm_command();

@@ -162,13 +162,7 @@ async fn install(control_plane: &ControlPlane) -> Result<()> {
     let wanted = chart::select(&manifests, |kind| KINDS.contains(&kind));
     control_plane.apply(&namespace(OPERATOR)).await?;
     control_plane.apply(&wanted).await?;
-    let wait = [
-        "wait",
-        "--for=condition=Established",
-        "--timeout=60s",
-        "crd/edgecredentials.edgecredentials.io",
-    ];
-    control_plane.kubectl(&wait).await?;
+    control_plane.wait_for_definitions().await?;
     sleep(SETTLE).await;
     Ok(())
 }

@@ -221,13 +221,7 @@ async fn install(control_plane: &ControlPlane, client: &Client) -> Result<()> {
             .await?;
     }
     control_plane.apply(&wanted).await?;
-    let wait = [
-        "wait",
-        "--for=condition=Established",
-        "--timeout=60s",
-        "crd/edgecredentials.edgecredentials.io",
-    ];
-    control_plane.kubectl(&wait).await?;
+    control_plane.wait_for_definitions().await?;
     sleep(DEFINITION).await;
     Ok(())
 }

@@ -372,7 +372,7 @@ async fn an_origin_that_is_not_allowed_is_sent_nothing() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_write_that_a_policy_forbids_is_repeated_and_the_token_is_not_requested_again() {
     let mut scene = Scene::new("policy", 1).await;
-    scene.refusals = &["create /secrets"];
+    scene.may_be_refused = |event| event.verb == "create" && event.resource == "secrets";
     let shop = &scene.namespaces[0];
     shop.create_credentials().await;
     scene
@@ -462,7 +462,7 @@ async fn a_missing_right_is_named_and_its_grant_is_noticed() {
         ..Setup::default()
     };
     let mut scene = setup.scene("rights").await;
-    scene.refusals = &["get /secrets"];
+    scene.may_be_refused = |event| event.resource == "secrets";
     let shop = &scene.namespaces[0];
     // Of the rights on Secrets only those that a watch needs.
     set_verbs(&scene, &["list", "watch"]).await;
@@ -574,7 +574,7 @@ async fn set_verbs(scene: &Scene, verbs: &[&str]) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_write_that_a_quota_forbids_is_repeated_and_the_token_is_not_requested_again() {
     let mut scene = Scene::new("quota", 1).await;
-    scene.refusals = &["create /secrets"];
+    scene.may_be_refused = |event| event.verb == "create" && event.resource == "secrets";
     let shop = &scene.namespaces[0];
     shop.create_credentials().await;
     // One Secret is there.
@@ -630,11 +630,7 @@ spec: {{hard: {{count/secrets: '{number}'}}}}
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn rights_taken_away_in_one_namespace_stop_its_objects_only_and_until_they_are_given_back() {
     let mut scene = Scene::new("revoked", 2).await;
-    scene.refusals = &[
-        "get /secrets",
-        "patch edgecredentials.io/edgecredentials/status",
-        "create events.k8s.io/events",
-    ];
+    scene.may_be_refused = |event| event.namespace == "revoked-1";
     let [shop, other] = &scene.namespaces[..] else {
         panic!("two namespaces");
     };

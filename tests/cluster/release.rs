@@ -12,7 +12,7 @@ use kube::Api;
 use kube::api::DeleteParams;
 
 use crate::harness::{
-    CHART, CLIENT, Namespace, SECRET, assert_refused_only, crd_is_served, deployed,
+    CHART, CLIENT, Namespace, SECRET, assert_nothing_was_refused, crd_is_served, deployed,
 };
 
 /// The chart before this one.
@@ -100,7 +100,7 @@ async fn upgrade_rollback_and_uninstall_change_no_token_cost_no_request_and_hold
     let mut events = control_plane.audit_events().unwrap();
     events.retain(|event| event.user == running.user);
     assert!(!events.is_empty(), "{} did nothing", running.user);
-    assert_refused_only(&events, &[]);
+    assert_nothing_was_refused(&events);
     helm(&["uninstall", RELEASE, "--namespace", HOME, "--wait"]).await;
     assert_eq!(definition().await.uid, uid);
     shop.object("edge").await;

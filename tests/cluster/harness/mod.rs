@@ -8,7 +8,7 @@ mod scene;
 
 pub use namespace::{CLIENT, CREDENTIALS, Namespace, SECRET, condition, credentials, text};
 pub use operator::Operator;
-pub use scene::{CHART, Scene, Setup, assert_refused_only, crd_is_served, deployed};
+pub use scene::{CHART, Scene, Setup, assert_nothing_was_refused, crd_is_served, deployed};
 
 use std::time::{Duration, Instant};
 

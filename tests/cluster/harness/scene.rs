@@ -5,12 +5,13 @@ use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 use std::thread;
 
-use edge_credential_operator::api::EdgeCredential;
 use k8s_openapi::api::apps::v1::Deployment;
-use k8s_openapi::api::core::v1::Secret;
+use k8s_openapi::api::authorization::v1::{
+    ResourceAttributes, SubjectAccessReview, SubjectAccessReviewSpec,
+};
 use kit::control_plane::{AuditEvent, ControlPlane, chart, shared};
 use kit::sitecore::Sitecore;
-use kube::api::ListParams;
+use kube::api::{ListParams, PostParams};
 use kube::{Api, Client};
 use tokio::sync::OnceCell;
 
@@ -68,8 +69,8 @@ pub struct Scene {
     pub client: Client,
     /// The control plane.
     pub control_plane: Plane,
-    /// What this test brings about that the operator is refused, as [`AuditEvent::right`] has it.
-    pub refusals: &'static [&'static str],
+    /// Which requests of the operator this test brings about that may be refused: none by default.
+    pub may_be_refused: fn(&AuditEvent) -> bool,
 }
 
 /// The control plane of all tests, or one of this scene's own.
@@ -147,22 +148,18 @@ impl Drop for Scene {
             return;
         }
         let mut events = self.audit_events();
-        events.retain(|event| !self.control_plane.api_server_was_starting(event.at));
-        assert_refused_only(&events, self.refusals);
+        events.retain(|event| {
+            let early = self.control_plane.api_server_was_starting(event.at);
+            !early && !(self.may_be_refused)(event)
+        });
+        assert_nothing_was_refused(&events);
     }
 }
 
-/// Of these requests none was answered with 403, but for those that need the given rights.
-pub fn assert_refused_only(events: &[AuditEvent], expected: &[&str]) {
-    let refused = events.iter().filter(|event| event.code == 403);
-    let unexpected: Vec<_> = refused
-        .filter(|event| {
-            event
-                .right()
-                .is_none_or(|right| !expected.contains(&&*right))
-        })
-        .collect();
-    assert!(unexpected.is_empty(), "refused: {unexpected:#?}");
+/// None of these requests was answered with 403.
+pub fn assert_nothing_was_refused(events: &[AuditEvent]) {
+    let refused: Vec<_> = events.iter().filter(|event| event.code == 403).collect();
+    assert!(refused.is_empty(), "{refused:#?}");
 }
 
 impl Setup {
@@ -194,7 +191,7 @@ impl Setup {
             sitecore,
             client,
             control_plane,
-            refusals: &[],
+            may_be_refused: |_| false,
         };
         if self.start {
             scene.operator.start().await;
@@ -267,11 +264,8 @@ pub async fn deployed(
         .service_account_kubeconfig(home, &account)
         .await
         .unwrap();
-    wait_for_rights(
-        &control_plane.client(&kubeconfig).await.unwrap(),
-        namespaces,
-    )
-    .await;
+    let user = format!("system:serviceaccount:{home}:{account}");
+    wait_for_rights(client, &user, namespaces).await;
 
     let variables = container.env.unwrap_or_default().into_iter();
     let mut env: Vec<_> = variables
@@ -281,7 +275,6 @@ pub async fn deployed(
         "KUBECONFIG".to_owned(),
         kubeconfig.to_string_lossy().into_owned(),
     ));
-    let user = format!("system:serviceaccount:{home}:{account}");
     let args = container.args.unwrap_or_default();
     Operator::new(name, user, args, env, log.to_owned())
 }
@@ -308,15 +301,39 @@ pub async fn crd_is_served(control_plane: &ControlPlane) {
     control_plane.restart_controller_manager().unwrap();
 }
 
-/// Roles take a moment to reach the authorizer's cache.
-async fn wait_for_rights(client: &Client, namespaces: &[Namespace]) {
+/// Roles take a moment to reach the authorizer's cache. It is asked by the administrator: what the operator's user does is
+/// all done by the operator.
+async fn wait_for_rights(client: &Client, user: &str, namespaces: &[Namespace]) {
+    let reviews = Api::<SubjectAccessReview>::all(client.clone());
+    let rights = [
+        ("edgecredentials.io", "edgecredentials", "list"),
+        ("", "secrets", "get"),
+    ];
     for namespace in namespaces {
-        let objects = Api::<EdgeCredential>::namespaced(client.clone(), &namespace.name);
-        let secrets = Api::<Secret>::namespaced(client.clone(), &namespace.name);
-        let there = find(PATIENCE, async || {
-            objects.list(&ListParams::default()).await.ok()?;
-            secrets.get_opt("any").await.ok()
-        });
-        assert!(there.await.is_some(), "no rights in {}", namespace.name);
+        for (group, resource, verb) in rights {
+            let review = SubjectAccessReview {
+                spec: SubjectAccessReviewSpec {
+                    user: Some(user.to_owned()),
+                    resource_attributes: Some(ResourceAttributes {
+                        namespace: Some(namespace.name.clone()),
+                        group: Some(group.to_owned()),
+                        resource: Some(resource.to_owned()),
+                        verb: Some(verb.to_owned()),
+                        ..ResourceAttributes::default()
+                    }),
+                    ..SubjectAccessReviewSpec::default()
+                },
+                ..SubjectAccessReview::default()
+            };
+            let allowed = find(PATIENCE, async || {
+                let answer = reviews.create(&PostParams::default(), &review).await;
+                answer.ok()?.status?.allowed.then_some(())
+            });
+            let namespace = &namespace.name;
+            assert!(
+                allowed.await.is_some(),
+                "{user} may not {verb} {resource} in {namespace}"
+            );
+        }
     }
 }

@@ -1,5 +1,5 @@
-//! The rights that the chart grants: every one of them is used, and none is missing. That none is
-//! missing is seen in every other test too: [`Scene`] says how.
+//! The rights that the chart grants: every one of them is used, and none is missing. That none is missing is
+//! seen in every other test too, as [`Scene`] says.
 
 use std::collections::BTreeSet;
 

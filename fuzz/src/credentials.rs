@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use edge_credential_operator::{
-    api::edge_credential::CredentialsSecretRef,
+    api::credentials::CredentialsSecretRef,
     edge_credential::credentials::{CredentialsProblem, Flaw, credentials},
 };
 use k8s_openapi::{ByteString, api::core::v1::Secret};

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use edge_credential_operator::{
-    api::edge_credential::{ClientAuthentication, DEFAULT_AUDIENCE, RequestFormat, TokenFormat},
+    api::token_request::{ClientAuthentication, DEFAULT_AUDIENCE, RequestFormat, TokenFormat},
     oauth::{
         Defect, RequestParameters, Token, TokenError, jwt,
         limits::limits,

@@ -5,7 +5,7 @@ use std::fmt;
 use k8s_openapi::{ByteString, api::core::v1::Secret};
 
 use crate::{
-    api::{Reason, edge_credential::CredentialsSecretRef},
+    api::{Reason, credentials::CredentialsSecretRef},
     oauth::ClientCredentials,
 };
 

@@ -16,7 +16,7 @@ use super::{
     target::{ProvenToken, TargetProblem, render},
 };
 use crate::{
-    api::{ConditionType, EdgeCredential, Reason, conditions, edge_credential::Failures},
+    api::{ConditionType, EdgeCredential, Reason, conditions, failures::Failures},
     oauth::{RequestParameters, Token, TokenRequest},
 };
 

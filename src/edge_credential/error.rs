@@ -4,7 +4,7 @@ use std::fmt;
 
 use super::{credentials::CredentialsProblem, parameters::SpecProblem, target::TargetProblem};
 use crate::{
-    api::{Reason, edge_credential::Failures},
+    api::{Reason, failures::Failures},
     oauth::TokenError,
 };
 

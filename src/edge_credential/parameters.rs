@@ -9,7 +9,8 @@ use reqwest::Url;
 use crate::{
     api::{
         EdgeCredential, Reason,
-        edge_credential::{AUDIENCE_MAX_LENGTH, STANDARD_PARAMETERS, Source, is_reserved_key},
+        target::{Source, is_reserved_key},
+        token_request::{AUDIENCE_MAX_LENGTH, STANDARD_PARAMETERS},
     },
     oauth::{
         RequestParameters,

@@ -31,7 +31,7 @@ use super::{
     transition::{Transition, transitions},
 };
 use crate::{
-    api::{EdgeCredential, EdgeCredentialStatus, Reason, edge_credential::Failures},
+    api::{EdgeCredential, EdgeCredentialStatus, Reason, failures::Failures},
     oauth::{Token, TokenError, TokenRequest, share::Failure},
 };
 

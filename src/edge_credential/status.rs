@@ -11,7 +11,7 @@ use super::{
 use crate::{
     api::{
         ConditionStatus, ConditionType, EdgeCredential, EdgeCredentialStatus, Reason, conditions,
-        edge_credential::{Failures, TargetStatus, TokenStatus},
+        edge_credential::TokenStatus, failures::Failures, target::TargetStatus,
     },
     oauth::{TOKEN_TYPE, Token, TokenError, jwt},
 };

@@ -23,10 +23,7 @@ use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    api::{
-        EdgeCredential, GROUP, Reason,
-        edge_credential::{Source, TokenFormat},
-    },
+    api::{EdgeCredential, GROUP, Reason, target::Source, token_request::TokenFormat},
     oauth::{
         ClientCredentials, RequestParameters, TOKEN_TYPE, Token, jwt,
         response::{MAX_SECOND, is_bearer_token, is_scope},
@@ -310,7 +307,7 @@ fn drop_stale(
     current: &BTreeMap<String, String>,
 ) {
     map.retain(|key, _| {
-        let ours = previous.contains(key) && !crate::api::edge_credential::is_reserved_key(key);
+        let ours = previous.contains(key) && !crate::api::target::is_reserved_key(key);
         !ours || current.contains_key(key)
     });
 }

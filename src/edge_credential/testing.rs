@@ -19,8 +19,8 @@ use super::{
 };
 use crate::{
     api::{
-        EdgeCredential, EdgeCredentialSpec,
-        edge_credential::{DEFAULT_AUDIENCE, Failures, RENEW_REQUESTED_AT},
+        EdgeCredential, EdgeCredentialSpec, edge_credential::RENEW_REQUESTED_AT,
+        failures::Failures, token_request::DEFAULT_AUDIENCE,
     },
     oauth::{
         ClientCredentials, RequestParameters, Token,

@@ -19,7 +19,7 @@ use super::{
     response::{Answer, validate},
 };
 use crate::{
-    api::edge_credential::{ClientAuthentication, RequestFormat},
+    api::token_request::{ClientAuthentication, RequestFormat},
     clock::Clock,
 };
 

@@ -23,7 +23,7 @@ use secrecy::{ExposeSecret, SecretString};
 use self::limits::{Limits, Quota};
 use crate::api::{
     Reason,
-    edge_credential::{ClientAuthentication, RequestFormat, TokenFormat},
+    token_request::{ClientAuthentication, RequestFormat, TokenFormat},
 };
 
 /// Obtains tokens.

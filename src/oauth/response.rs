@@ -6,7 +6,7 @@ use serde::Deserialize;
 use serde_json::{Value, value::RawValue};
 
 use super::{Defect, RequestParameters, TOKEN_TYPE, Token, TokenError, jwt, limits::Quota};
-use crate::api::edge_credential::TokenFormat;
+use crate::api::token_request::TokenFormat;
 
 /// How far a token's `nbf` may lie ahead of the server's own clock: leeway for machines behind one load balancer.
 const NOT_BEFORE_LEEWAY: SignedDuration = SignedDuration::from_secs(30);

@@ -24,7 +24,7 @@ use super::{
     gate::{Client, Gate, Ticket},
     origin::Origin,
 };
-use crate::{api::edge_credential::TokenFormat, clock::Clock};
+use crate::{api::token_request::TokenFormat, clock::Clock};
 
 /// Requests tokens, each only once.
 #[derive(Clone)]

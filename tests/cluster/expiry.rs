@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant, SystemTime};
 
 use edge_credential_operator::api::ConditionType;
-use edge_credential_operator::api::edge_credential::{Source, TargetEntry};
+use edge_credential_operator::api::target::{Source, TargetEntry};
 use k8s_openapi::api::core::v1::Secret;
 use k8s_openapi::jiff::Timestamp;
 use kit::sitecore::Sitecore;

@@ -237,7 +237,7 @@ async fn what_follows_an_answer_is_not_taken_for_the_next_one() {
     let source = source(&[sitecore.url()], PATIENT);
     let mut request = request_to(&sitecore.token_url());
     request.parameters.token_format =
-        edge_credential_operator::api::edge_credential::TokenFormat::Any;
+        edge_credential_operator::api::token_request::TokenFormat::Any;
     let refused = source.request(&request).await.result.unwrap_err();
     assert_eq!(refused.reason(), Reason::TokenEndpointUnavailable);
     let token = source.request(&request).await.result.unwrap();

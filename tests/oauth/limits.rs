@@ -98,7 +98,7 @@ async fn a_token_that_uses_a_quota_up_is_taken_and_the_next_request_waits_for_it
         let reply = source(&[donor.url()], Deadlines::default());
         let mut request = request_to(&donor.token_url());
         request.parameters.token_format =
-            edge_credential_operator::api::edge_credential::TokenFormat::Any;
+            edge_credential_operator::api::token_request::TokenFormat::Any;
         reply.request(&request).await.result.unwrap()
     };
     use secrecy::ExposeSecret;
@@ -116,7 +116,7 @@ async fn a_token_that_uses_a_quota_up_is_taken_and_the_next_request_waits_for_it
     let any = |scope| {
         let mut request = of(&sitecore, ID, scope);
         request.parameters.token_format =
-            edge_credential_operator::api::edge_credential::TokenFormat::Any;
+            edge_credential_operator::api::token_request::TokenFormat::Any;
         request
     };
     shared.request(any("a"), &ANYONE, |_| true).await.unwrap();

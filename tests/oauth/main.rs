@@ -11,7 +11,7 @@ mod tls;
 use std::{collections::BTreeMap, sync::LazyLock, time::Duration};
 
 use edge_credential_operator::{
-    api::edge_credential::{ClientAuthentication, RequestFormat, TokenFormat},
+    api::token_request::{ClientAuthentication, RequestFormat, TokenFormat},
     clock::Clock,
     oauth::{
         Caller, ClientCredentials, RequestParameters, Token, TokenError, TokenRequest, TokenSource,

@@ -1,7 +1,7 @@
 //! The request as it stands on the wire.
 
 use edge_credential_operator::{
-    api::edge_credential::{ClientAuthentication, RequestFormat},
+    api::token_request::{ClientAuthentication, RequestFormat},
     oauth::{TokenError, TokenSource, client::Deadlines},
 };
 use kit::sitecore::{

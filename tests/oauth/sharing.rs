@@ -9,7 +9,7 @@ use std::{
 };
 
 use edge_credential_operator::{
-    api::edge_credential::{ClientAuthentication, RequestFormat, TokenFormat},
+    api::token_request::{ClientAuthentication, RequestFormat, TokenFormat},
     clock::Clock,
     oauth::{
         Reply, Token, TokenError, TokenRequest, TokenSource, client::Deadlines, share::SharedTokens,

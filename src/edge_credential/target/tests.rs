@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::{
-    api::edge_credential::TargetEntry,
+    api::target::TargetEntry,
     edge_credential::testing::{
         at, client, credentials, jwt, object, object_with, proven, rotated_credentials,
         sound_parameters, target_with, token,

@@ -7,7 +7,7 @@ use proptest::{collection::vec, option, prelude::*};
 use serde_json::json;
 
 use super::*;
-use crate::api::edge_credential::{ClientAuthentication, RequestFormat};
+use crate::api::token_request::{ClientAuthentication, RequestFormat};
 
 const NOW: i64 = 1_800_000_000;
 

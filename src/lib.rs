@@ -4,6 +4,8 @@
 //!
 //! - [`api`]: what users write.
 //! - [`oauth`]: whom we call.
+//! - [`traffic`]: who may ask when.
+//! - [`cluster`]: what any kind needs of the Kubernetes API.
 //! - [`edge_credential`]: what happens to an `EdgeCredential`.
 //! - [`operator`]: the process around it.
 //! - [`config`]: what the administrator sets; [`clock`]: where the time comes from.
@@ -24,7 +26,9 @@
 
 pub mod api;
 pub mod clock;
+pub mod cluster;
 pub mod config;
 pub mod edge_credential;
 pub mod oauth;
 pub mod operator;
+pub mod traffic;

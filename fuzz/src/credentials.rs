@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use edge_credential_operator::{
     api::credentials::CredentialsSecretRef,
-    edge_credential::credentials::{CredentialsProblem, Flaw, credentials},
+    edge_credential::rules::credentials::{CredentialsProblem, Flaw, credentials},
 };
 use k8s_openapi::{ByteString, api::core::v1::Secret};
 use secrecy::ExposeSecret;

@@ -18,14 +18,15 @@ use base64::{Engine, engine::general_purpose::STANDARD};
 use edge_credential_operator::{
     api::{ConditionType, EdgeCredential, Reason, conditions},
     clock::Clock,
-    edge_credential::{context::Context, leadership::Leadership, reconcile::reconcile},
+    cluster::{calls::Calls, leadership::Leadership},
+    edge_credential::{context::Context, reconcile::reconcile},
     oauth::{
         Reply, RequestParameters, TokenRequest, TokenSource,
         limits::limits,
         origin::{AllowedOrigins, SITECORE_ORIGINS},
         response::{Answer, validate},
-        share::SharedTokens,
     },
+    traffic::share::SharedTokens,
 };
 use futures::{FutureExt, future::BoxFuture};
 use http::{HeaderMap, HeaderName, HeaderValue};
@@ -48,7 +49,7 @@ const UID: &str = "UID";
 /// The time at which everything happens: 2026-01-01T00:00:00Z.
 const NOW: Timestamp = Timestamp::constant(1_767_225_600, 0);
 
-const LONGEST_WAIT: Duration = Duration::from_secs(4 * 3600);
+const RESYNC_PERIOD: Duration = Duration::from_secs(4 * 3600);
 
 /// What the endpoint says, in place of a token.
 #[derive(Clone, Deserialize)]
@@ -155,7 +156,7 @@ async fn visit(api: &FakeApi, object: &EdgeCredential, context: &Context) -> Opt
     match reconcile(object, context).await {
         Ok(report) => {
             assert!(!report.requeue_after.is_zero());
-            assert!(report.requeue_after <= LONGEST_WAIT);
+            assert!(report.requeue_after <= RESYNC_PERIOD);
             assert_ne!(report.trouble, Some(Reason::InternalError));
             for transition in &report.transitions {
                 assert!(!transition.message.contains(MARK), "{transition:?}");
@@ -332,13 +333,11 @@ async fn create(client: &Client, secret: &Secret) {
 fn context(client: Client, endpoint: Endpoint) -> Context {
     let clock = Clock::from_fn(|| NOW);
     Context::new(
-        client,
+        Calls::new(client, Leadership::always(), 16),
         SharedTokens::new(endpoint, clock.clone(), 4),
         allowed(),
         clock,
-        Leadership::always(),
-        LONGEST_WAIT,
-        16,
+        RESYNC_PERIOD,
     )
 }
 

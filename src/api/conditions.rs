@@ -6,7 +6,7 @@ use k8s_openapi::{
 };
 use schemars::{Schema, SchemaGenerator, json_schema};
 
-use super::Reason;
+use super::reason::Reason;
 
 /// The longest message written, in bytes. Longer ones are cut: a condition is read in a terminal.
 const MESSAGE_MAX_LENGTH: usize = 1024;

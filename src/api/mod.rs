@@ -4,13 +4,12 @@ pub mod conditions;
 pub mod credentials;
 pub mod edge_credential;
 pub mod failures;
+pub mod group;
 pub mod reason;
 pub mod target;
 pub mod token_request;
 
 pub use conditions::{ConditionStatus, ConditionType};
 pub use edge_credential::{EdgeCredential, EdgeCredentialSpec, EdgeCredentialStatus};
+pub use group::GROUP;
 pub use reason::Reason;
-
-/// The API group, and the prefix of every label and annotation that is ours.
-pub const GROUP: &str = "edgecredentials.io";

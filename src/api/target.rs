@@ -6,6 +6,8 @@ use kube::KubeSchema;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 
+use super::group::GROUP;
+
 /// The Secret that the token is written to.
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
 #[serde(rename_all = "camelCase")]
@@ -125,7 +127,7 @@ fn default_data() -> Vec<TargetEntry> {
 
 /// Prefixes of label and annotation keys that a target may not carry. Kubernetes acts on its own ones (a Secret can
 /// be made to belong to something else by a label), and ours are the operator's evidence.
-pub const RESERVED_KEY_DOMAINS: [&str; 3] = ["kubernetes.io", "k8s.io", super::GROUP];
+pub const RESERVED_KEY_DOMAINS: [&str; 3] = ["kubernetes.io", "k8s.io", GROUP];
 
 /// Whether a label or annotation key is reserved: its prefix is a domain of [`RESERVED_KEY_DOMAINS`] or below one.
 pub fn is_reserved_key(key: &str) -> bool {

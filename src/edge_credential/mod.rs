@@ -6,23 +6,14 @@
 //!   target ─────────┘  (reads)   (pure)    (or reuse one)     (pure)    (fenced by uid)      (pure)
 //! ```
 //!
-//! [`reconcile`] is the flow. It gathers everything with [`observe`], lets [`decide`] say what is to be done, does it,
+//! [`reconcile`] is the flow. It gathers everything with [`observe`], lets [`decide`](rules::decide) say what is to be done, does it,
 //! and tells about it in one status write, if there is anything new to tell. Every path ends with a time at which to
-//! look again. What can go wrong is listed in [`error`].
+//! look again. What can go wrong is listed in [`error`](rules::error).
 
-pub mod claims;
 pub mod context;
-pub mod credentials;
-pub mod decide;
-pub mod error;
-pub mod leadership;
+pub mod memory;
 pub mod observe;
-pub mod parameters;
 pub mod reconcile;
-pub mod revisit;
-pub mod rights;
-pub mod status;
-pub mod target;
+pub mod rules;
 #[cfg(test)]
-mod testing;
-pub mod transition;
+pub(crate) mod testing;

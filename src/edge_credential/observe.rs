@@ -1,31 +1,23 @@
 //! Reads what a decision rests on.
 
-use k8s_openapi::{api::core::v1::Secret, jiff::Timestamp};
-use kube::Api;
+use k8s_openapi::jiff::Timestamp;
 
 use super::{
     context::Context,
-    credentials::credentials,
-    decide::{Observed, Target},
-    error::Error,
-    parameters::{check_names, parameters},
-    target::{ProvenToken, check_ownership, find_token},
+    rules::{
+        credentials::credentials,
+        error::Error,
+        judge::{Observed, Target},
+        spec::{check_names, parameters},
+        target::{ProvenToken, check_ownership, find_token},
+    },
 };
 use crate::{
     api::EdgeCredential,
-    oauth::{Caller, Token, TokenRequest},
+    cluster::{object_key::ObjectKey, secrets::Secrets},
+    oauth::{Token, TokenRequest},
+    traffic::Caller,
 };
-
-/// The Secrets that an EdgeCredential may have to do with: those of its own namespace. There is no other way to a
-/// Secret in this program.
-pub fn secrets(context: &Context, object: &EdgeCredential) -> Result<Api<Secret>, Error> {
-    let namespace = object
-        .metadata
-        .namespace
-        .as_deref()
-        .ok_or(Error::Unidentified)?;
-    Ok(Api::namespaced(context.client.0.clone(), namespace))
-}
 
 /// Reads the credentials Secret and the target Secret, and judges them. The object itself comes from the watch.
 pub async fn observe<'a>(
@@ -33,12 +25,12 @@ pub async fn observe<'a>(
     object: &'a EdgeCredential,
 ) -> Result<Observed<'a>, Error> {
     check_names(object).map_err(Error::Spec)?;
-    let secrets = secrets(context, object)?;
+    let secrets = Secrets::beside(object, &context.calls).ok_or(Error::Unidentified)?;
     let names = &object.spec.credentials_secret_ref;
     let target_name = object.target_name();
     let read = async |name: &str| {
-        context
-            .in_time(secrets.get_opt(name))
+        secrets
+            .read(name)
             .await
             .map_err(|source| Error::ReadSecret {
                 secret: name.into(),
@@ -91,7 +83,7 @@ pub async fn observe<'a>(
         credentials,
         target,
         held,
-        answered: context.answered.contains(object),
+        answered: context.handled_renewals.contains(object),
         governed: request.is_some_and(|request| context.tokens.governs(request, &caller)),
     })
 }
@@ -119,8 +111,7 @@ fn at_hand(
 /// On whose behalf a token is requested: an object, with what is left of the token it has.
 pub fn caller(object: &EdgeCredential, stored: Option<&ProvenToken>, now: Timestamp) -> Caller {
     Caller {
-        namespace: object.metadata.namespace.clone().unwrap_or_default(),
-        name: object.metadata.name.clone().unwrap_or_default(),
+        object: ObjectKey::of(object),
         expires_at: stored
             .filter(|stored| stored.token.is_valid(now))
             .map(|stored| stored.token.expires_at),

@@ -4,39 +4,44 @@ use std::{borrow::Cow, time::Duration};
 
 use k8s_openapi::{
     api::core::v1::Secret,
-    apimachinery::pkg::apis::meta::v1::ObjectMeta,
+    apimachinery::pkg::apis::meta::v1::{Condition, ObjectMeta},
     jiff::{SignedDuration, Timestamp},
 };
 use kube::{
     Api,
-    api::{ApiResource, DynamicObject, Patch, PatchParams, PostParams},
+    api::{ApiResource, DynamicObject},
     core::DeserializeGuard,
 };
 
 use super::{
     context::Context,
-    credentials::Credentials,
-    decide::{
-        Action, Decision, Rendered, Target, decide, failed, renew_at, standing_failures,
-        standing_reason,
+    observe::{caller, observe},
+    rules::{
+        credentials::Credentials,
+        decide::{Action, Decision, Rendered, decide},
+        error::Error,
+        failures::{Class, failed, standing_failures, standing_reason},
+        judge::Target,
+        outcome::{Outcome, Trouble},
+        revisit::{BLOCKED_WAIT, revisit},
+        schedule::renew_at,
+        status::{malformed, status},
+        target::{ProvenToken, TargetProblem, render},
     },
-    error::{
-        Class, Error, Trouble, Verb, is_conflict, is_forbidden, is_namespace_gone, is_outdated,
-        is_refusal,
-    },
-    observe::{caller, observe, secrets},
-    revisit::{BLOCKED_WAIT, revisit},
-    status::{Outcome, malformed, status},
-    target::{ProvenToken, TargetProblem, render},
-    transition::{Transition, transitions},
 };
 use crate::{
     api::{EdgeCredential, EdgeCredentialStatus, Reason, failures::Failures},
-    oauth::{Token, TokenError, TokenRequest, share::Failure},
+    cluster::{
+        errors::{is_conflict, is_namespace_gone, is_outdated, is_refusal},
+        object_key::ObjectKey,
+        rights::Verb,
+        secrets::Secrets,
+        transition::{Transition, transitions},
+        write::write_status,
+    },
+    oauth::{Token, TokenError, TokenRequest},
+    traffic::share::Failure,
 };
-
-/// The field manager of everything that is written. Never changed: fields would be left behind under the old name.
-pub const FIELD_MANAGER: &str = "edge-credential-operator";
 
 /// How often a write that met a change by somebody else is decided anew before it is left for later.
 const CONFLICT_ATTEMPTS: usize = 3;
@@ -143,10 +148,11 @@ pub async fn report_malformed(
         return Err(Error::Unidentified);
     };
     let resource = ApiResource::erase::<EdgeCredential>(&());
-    let client = context.client.0.clone();
+    let client = context.calls.client();
     let objects: Api<DynamicObject> = Api::namespaced_with(client, namespace, &resource);
     let stored = context
-        .in_time(objects.get(name))
+        .calls
+        .read(objects.get(name))
         .await
         .map_err(|source| Error::ReadObject { source })?;
     let earlier: Option<EdgeCredentialStatus> = stored
@@ -159,12 +165,15 @@ pub async fn report_malformed(
         context.clock.now(),
     );
     if earlier.as_ref() != Some(&status) {
-        match write_status(metadata, &status, context).await {
+        match publish_status(metadata, &status, context).await {
             Err(Error::WriteStatus { source }) if is_refusal(&source) => {}
             result => result?,
         }
     }
-    Ok(transitions(earlier.as_ref(), &status))
+    Ok(transitions(
+        conditions_of(earlier.as_ref()),
+        &status.conditions,
+    ))
 }
 
 /// Writes the status if it says anything new.
@@ -172,10 +181,14 @@ async fn report(latest: Latest<'_>, done: &Done, context: &Context) -> Result<Re
     let Latest { object, unwritten } = latest;
     let now = context.clock.now();
     let status = status(&object, &done.outcome, now);
-    let transitions = transitions(object.status.as_ref(), &status);
+    let transitions = transitions(conditions_of(object.status.as_ref()), &status.conditions);
     if unwritten || object.status.as_ref() != Some(&status) {
-        let written = write_status(&object.metadata, &status, context).await;
-        written.inspect_err(|_| context.written.remember_unwritten(&object, &status))?;
+        let written = publish_status(&object.metadata, &status, context).await;
+        written.inspect_err(|_| {
+            context
+                .statuses
+                .remember_unwritten(&object.metadata, &status)
+        })?;
     }
     let token = done.outcome.token.as_ref();
     let trouble = match &done.outcome.trouble {
@@ -186,7 +199,7 @@ async fn report(latest: Latest<'_>, done: &Done, context: &Context) -> Result<Re
     Ok(Report {
         trouble,
         requeue_after: revisit(&object, &done.outcome, done.look_again, now)
-            .min(context.longest_wait),
+            .min(context.resync_period),
         transitions,
         written: token.filter(|_| done.wrote).map(|proven| Written {
             expires_at: proven.token.expires_at,
@@ -206,7 +219,7 @@ struct Latest<'a> {
 
 /// The object with its last status, in case the watch has not shown it yet, or it could not be written.
 fn latest<'a>(object: &'a EdgeCredential, context: &Context) -> Latest<'a> {
-    let Some((status, unwritten)) = context.written.newer_than(object) else {
+    let Some((status, unwritten)) = context.statuses.newer_than(&object.metadata) else {
         return Latest {
             object: Cow::Borrowed(object),
             unwritten: false,
@@ -223,7 +236,11 @@ fn latest<'a>(object: &'a EdgeCredential, context: &Context) -> Latest<'a> {
 /// One pass from observation to action. A conflict is an error, and so is a target that is gone, so that the pass can be
 /// made again on what is there now; a token that was requested is in memory by then.
 async fn visit(object: &EdgeCredential, context: &Context) -> Result<Done, Error> {
-    let claim = context.claims.take(object);
+    let target = ObjectKey::new(
+        object.metadata.namespace.clone().unwrap_or_default(),
+        object.target_name(),
+    );
+    let lock = context.target_locks.try_lock(target);
     let observed = match observe(context, object).await {
         Ok(observed) => observed,
         Err(error) if Class::of(error.reason()) == Class::Blocked => {
@@ -236,7 +253,7 @@ async fn visit(object: &EdgeCredential, context: &Context) -> Result<Done, Error
         context,
         credentials: observed.credentials.as_ref().ok().cloned(),
         target: observed.target.as_ref().ok().cloned().flatten(),
-        may_create: claim.is_some(),
+        may_create: lock.is_some(),
         started: context.clock.now(),
     };
     let Decision { action, trouble } = decide(observed, visit.started);
@@ -305,11 +322,11 @@ impl Visit<'_> {
             .and_then(|target| target.stored.as_ref());
         let caller = caller(object, stored, self.started);
         let tokens = &self.context.tokens;
-        self.context.leadership.check()?;
+        self.context.calls.check_leadership()?;
         let mut done = match tokens.request(request, &caller, fresh).await {
             Ok(token) => {
                 if forced {
-                    self.context.answered.remember(object);
+                    self.context.handled_renewals.remember(object);
                 }
                 let proven = ProvenToken::new(token, &client, object.renew_request());
                 let secret = render(object, &parameters, &proven, self.existing());
@@ -321,7 +338,7 @@ impl Visit<'_> {
             }) => return Err(Error::RequestToken(TokenError::Queued)),
             Err(failure) => {
                 // Where this process stopped leading meanwhile, nothing was sent, and nothing failed.
-                self.context.leadership.check()?;
+                self.context.calls.check_leadership()?;
                 let error = Error::RequestToken(failure.error);
                 // Told once: while one tries for all, the others have nothing new to say.
                 let told = failures
@@ -353,9 +370,12 @@ impl Visit<'_> {
         let (Some(namespace), Some(name)) = (&metadata.namespace, &metadata.name) else {
             return Err(Error::Unidentified);
         };
-        let objects: Api<EdgeCredential> =
-            Api::namespaced(self.context.client.0.clone(), namespace);
-        let latest = self.context.in_time(objects.get_metadata_opt(name)).await;
+        let objects: Api<EdgeCredential> = Api::namespaced(self.context.calls.client(), namespace);
+        let latest = self
+            .context
+            .calls
+            .read(objects.get_metadata_opt(name))
+            .await;
         let latest = latest.map_err(|source| Error::ReadObject { source })?;
         let is_latest = latest.is_some_and(|latest| {
             latest.metadata.uid == metadata.uid && latest.metadata.generation == metadata.generation
@@ -370,9 +390,9 @@ impl Visit<'_> {
     /// Why the token could not be stored once it is there, as far as that can be known.
     async fn missing_right(&self) -> Option<Error> {
         let namespace = self.object.metadata.namespace.as_deref()?;
-        let verb = verb(self.existing());
+        let verb = Verb::to_replace(self.existing());
         let rights = &self.context.rights;
-        let granted = rights.may(verb, namespace, self.context).await;
+        let granted = rights.may(verb, namespace, &self.context.calls).await;
         (!granted).then(|| Error::MissingRight {
             secret: self.object.target_name().into(),
             verb,
@@ -381,9 +401,9 @@ impl Visit<'_> {
 
     /// Writes the target. Where that fails, the token that was there before still is.
     async fn put(&self, secret: &Secret, proven: ProvenToken) -> Result<Done, Error> {
-        match write(self.object, secret, self.existing(), self.context).await {
+        match write_target(self.object, secret, self.existing(), self.context).await {
             Ok(()) => {
-                self.context.answered.forget(self.object);
+                self.context.handled_renewals.forget(self.object);
                 let mut done = Done::without_action(Some(proven), Trouble::None);
                 done.wrote = true;
                 Ok(done)
@@ -450,83 +470,44 @@ impl Visit<'_> {
     }
 }
 
-/// Creates the target, or replaces the very one that was read: uid and resourceVersion are in it, so a Secret that
-/// was changed, or deleted and made anew, in between is not overwritten. An apply would create it (seen on a real API
-/// server, even with a resourceVersion).
-async fn write(
+/// Creates or replaces the target.
+async fn write_target(
     object: &EdgeCredential,
     secret: &Secret,
     existing: Option<&Secret>,
     context: &Context,
 ) -> Result<(), Error> {
-    let secrets = secrets(context, object)?;
-    let namespace = object.metadata.namespace.as_deref().unwrap_or_default();
-    let params = PostParams {
-        field_manager: Some(FIELD_MANAGER.into()),
-        ..PostParams::default()
-    };
-    let name = object.target_name();
-    let verb = verb(existing);
-    let result = match verb {
-        Verb::Create => {
-            context
-                .write_in_time(secrets.create(&params, secret))
-                .await?
-        }
-        Verb::Update => {
-            context
-                .write_in_time(secrets.replace(name, &params, secret))
-                .await?
-        }
-    };
-    match &result {
-        Ok(_) => context.rights.proven(verb, namespace),
-        Err(error) if is_forbidden(error) => context.rights.doubt(verb, namespace),
-        Err(_) => {}
-    }
-    result.map(drop).map_err(|source| Error::WriteTarget {
-        secret: name.into(),
-        source,
-    })
+    let Context { calls, rights, .. } = context;
+    let secrets = Secrets::beside(object, calls).ok_or(Error::Unidentified)?;
+    secrets
+        .write(secret, Verb::to_replace(existing), rights)
+        .await?
+        .map_err(|source| Error::WriteTarget {
+            secret: object.target_name().into(),
+            source,
+        })
 }
 
-fn verb(existing: Option<&Secret>) -> Verb {
-    match existing {
-        None => Verb::Create,
-        Some(_) => Verb::Update,
-    }
+fn conditions_of(status: Option<&EdgeCredentialStatus>) -> &[Condition] {
+    status.map_or(&[], |status| &status.conditions)
 }
 
-/// Replaces the whole status of this very object. Unlike a merge or an apply, this also removes what somebody else
-/// may have put there.
-async fn write_status(
+/// Writes the status, and remembers it until the watch shows it.
+async fn publish_status(
     metadata: &ObjectMeta,
     status: &EdgeCredentialStatus,
     context: &Context,
 ) -> Result<(), Error> {
-    let (Some(namespace), Some(name)) = (&metadata.namespace, &metadata.name) else {
-        return Err(Error::Unidentified);
-    };
-    let api: Api<DeserializeGuard<EdgeCredential>> =
-        Api::namespaced(context.client.0.clone(), namespace);
-    let operations = serde_json::from_value(serde_json::json!([
-        {"op": "test", "path": "/metadata/uid", "value": metadata.uid},
-        {"op": "add", "path": "/status", "value": status},
-    ]))
-    .map_err(|error| Error::WriteStatus {
-        source: kube::Error::SerdeError(error),
-    })?;
-    let params = PatchParams {
-        field_manager: Some(FIELD_MANAGER.into()),
-        ..PatchParams::default()
-    };
-    let patch = Patch::<()>::Json(operations);
-    let written = context
-        .write_in_time(api.patch_status(name, &params, &patch))
+    let namespace = metadata.namespace.as_deref().ok_or(Error::Unidentified)?;
+    let objects: Api<DeserializeGuard<EdgeCredential>> =
+        Api::namespaced(context.calls.client(), namespace);
+    let written = write_status(&objects, metadata, status, &context.calls)
         .await?
         .map_err(|source| Error::WriteStatus { source })?;
-    if let DeserializeGuard(Ok(written)) = written {
-        context.written.remember(&written);
+    if let DeserializeGuard(Ok(written)) = written
+        && let Some(status) = &written.status
+    {
+        context.statuses.remember(&written.metadata, status);
     }
     Ok(())
 }

@@ -12,9 +12,9 @@ use kube::core::{
 };
 use serde_json::{Value, json};
 
-use super::{
+use super::rules::{
     credentials::Credentials,
-    parameters::parameters,
+    spec::parameters,
     target::{ProvenToken, render},
 };
 use crate::{

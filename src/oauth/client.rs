@@ -13,9 +13,10 @@ use reqwest::{
 use secrecy::{ExposeSecret, SecretString, zeroize::Zeroizing};
 
 use super::{
-    Reply, TokenError, TokenRequest, TokenSource, Unreachable,
+    error::{TokenError, Unreachable},
     limits::{http_date, limits},
     origin::AllowedOrigins,
+    request::{ClientCredentials, Reply, TokenRequest, TokenSource},
     response::{Answer, validate},
 };
 use crate::{
@@ -186,7 +187,7 @@ impl fmt::Debug for HttpTokenSource {
 }
 
 /// The value of `Authorization` for HTTP Basic: id and secret are form-encoded first (RFC 6749 section 2.3.1).
-fn basic(credentials: &super::ClientCredentials) -> HeaderValue {
+fn basic(credentials: &ClientCredentials) -> HeaderValue {
     let encode = |secret: &SecretString| -> Zeroizing<String> {
         Zeroizing::new(form_urlencoded::byte_serialize(secret.expose_secret().as_bytes()).collect())
     };

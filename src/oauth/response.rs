@@ -5,7 +5,13 @@ use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
 use serde_json::{Value, value::RawValue};
 
-use super::{Defect, RequestParameters, TOKEN_TYPE, Token, TokenError, jwt, limits::Quota};
+use super::{
+    error::{Defect, TokenError},
+    jwt,
+    limits::Quota,
+    request::RequestParameters,
+    token::{TOKEN_TYPE, Token},
+};
 use crate::api::token_request::TokenFormat;
 
 /// How far a token's `nbf` may lie ahead of the server's own clock: leeway for machines behind one load balancer.

@@ -15,7 +15,7 @@ use axum::{
 use prometheus_client::registry::Registry;
 
 use super::{
-    kind::Kind,
+    definition::CrdPresence,
     metrics::{openmetrics_text, prometheus_text},
 };
 
@@ -25,15 +25,15 @@ use super::{
 #[derive(Clone, Debug)]
 pub struct Readiness {
     unlisted: Arc<AtomicUsize>,
-    kind: Kind,
+    crd: CrdPresence,
 }
 
 impl Readiness {
     /// Not ready: nothing has been seen.
-    pub fn of(kind: Kind) -> Self {
+    pub fn of(crd: CrdPresence) -> Self {
         Self {
             unlisted: Arc::new(AtomicUsize::new(1)),
-            kind,
+            crd,
         }
     }
 
@@ -54,7 +54,7 @@ impl Readiness {
 
     /// What it is not ready for, if anything.
     fn lacks(&self) -> Option<&'static str> {
-        if self.kind.is_missing() {
+        if self.crd.is_missing() {
             Some("the CustomResourceDefinition of EdgeCredentials is missing\n")
         } else if self.unlisted.load(Ordering::Acquire) > 0 {
             Some("neither a leader nor the EdgeCredentials have been seen yet\n")

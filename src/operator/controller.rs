@@ -13,7 +13,7 @@ use futures::{
 use k8s_openapi::api::core::v1::Secret;
 use kube::{
     Api, Client, Resource, ResourceExt,
-    core::{DeserializeGuard, PartialObjectMeta},
+    core::PartialObjectMeta,
     runtime::{
         Controller,
         controller::{self, Action},
@@ -27,26 +27,28 @@ use tokio::sync::broadcast::error::RecvError;
 
 use super::{
     clock_jump::jumps,
+    definition::{self, CrdPresence},
     events::Events,
-    kind::{self, Kind},
     malformed::MalformedObjects,
     metrics::Metrics,
     panics::{Panicked, caught},
     references::SecretReferences,
+    watched::Watched,
 };
 use crate::{
     api::EdgeCredential,
+    cluster::{
+        errors::{is_conflict, is_forbidden, is_namespace_gone, is_refusal},
+        object_key::ObjectKey,
+        transition::Transition,
+    },
     edge_credential::{
         context::Context,
-        error::{Error, is_conflict, is_forbidden, is_namespace_gone, is_refusal},
         reconcile::{Report, reconcile, report_malformed, report_panic},
-        transition::Transition,
+        rules::error::Error,
     },
     oauth::TokenError,
 };
-
-/// What is watched: an object that does not fit its type is reported, and does not stop the others.
-pub type Watched = DeserializeGuard<EdgeCredential>;
 
 /// How long to wait after an error that could not even be written to the status: the API server is not there.
 const ERROR_WAIT: Duration = Duration::from_secs(5);
@@ -67,14 +69,14 @@ const HOPELESS_WAIT: Duration = Duration::from_mins(5);
 ///
 /// kube's default doubles from 0.8 s to a minute. The few errors that come of one restart of the API server (connections
 /// refused, roles not loaded yet, versions too old) left the operator deaf to all changes for more than a minute.
-struct WatchPause(Kind);
+struct WatchPause(CrdPresence);
 
 impl Iterator for WatchPause {
     type Item = Duration;
 
     fn next(&mut self) -> Option<Duration> {
         Some(if self.0.is_missing() {
-            kind::INTERVAL
+            definition::INTERVAL
         } else {
             Duration::from_secs(2)
         })
@@ -86,14 +88,13 @@ impl Backoff for WatchPause {
 }
 
 /// Everything that a visit to an object needs.
-#[derive(Debug)]
-pub struct Operator {
+pub struct ControllerContext {
     /// What the reconciliation itself needs.
-    pub context: Context,
+    pub edge_credentials: Context,
     /// Which objects a Secret concerns.
     pub references: SecretReferences,
     /// Whether there are EdgeCredentials at all.
-    pub kind: Kind,
+    pub crd: CrdPresence,
     /// Which objects that do not fit their type were told of.
     pub malformed: MalformedObjects,
     /// Where transitions are told.
@@ -119,40 +120,40 @@ pub struct Scope {
 pub fn controller(
     client: &Client,
     scope: &Scope,
-    operator: Arc<Operator>,
+    context: Arc<ControllerContext>,
     shutdown: impl Future<Output = ()> + Clone + Send + Sync + 'static,
 ) -> (Store<Watched>, BoxFuture<'static, ()>) {
     let objects: Api<Watched> = api(client, scope);
-    let kind = operator.kind.clone();
+    let crd = context.crd.clone();
     let mut config = watcher::Config::default();
     if let Some(selector) = &scope.selector {
         config = config.labels(selector);
     }
     let mut controller = Controller::new(objects.clone(), config)
         .with_config(controller::Config::default().concurrency(scope.in_progress))
-        .trigger_backoff(WatchPause(kind.clone()))
-        .reconcile_all_on(jumps(operator.context.clock.clone()))
-        .reconcile_on(turns(&operator, scope.namespace.clone()))
+        .trigger_backoff(WatchPause(crd.clone()))
+        .reconcile_all_on(jumps(context.edge_credentials.clock.clone()))
+        .reconcile_on(turns(&context, scope.namespace.clone()))
         .graceful_shutdown_on(shutdown.clone());
     if scope.watch_secrets {
         // Metadata only: no Secret's content is ever in a cache. Helm's release Secrets can be large and many.
         let secrets: Api<PartialObjectMeta<Secret>> = api(client, scope);
         let config = watcher::Config::default().fields("type!=helm.sh/release.v1");
-        let operator = operator.clone();
+        let context = context.clone();
         controller =
-            controller.watches(secrets, config, move |secret| concerned(&operator, &secret));
+            controller.watches(secrets, config, move |secret| concerned(&context, &secret));
     }
     let store = controller.store();
     let work = work(
-        controller.run(visit, error_policy, operator.clone()),
-        operator,
+        controller.run(visit, error_policy, context.clone()),
+        context,
     );
     let listed = store.clone();
     let work = async move {
         tokio::select! {
             () = work => {}
             () = stopped_before_the_first_list(&listed, shutdown) => {}
-            () = kind.look_for(objects) => {}
+            () = crd.look_for(objects) => {}
         }
     };
     (store, work.boxed())
@@ -180,54 +181,63 @@ where
 
 /// The objects whose turn it is at a token endpoint that turned them away before.
 fn turns(
-    operator: &Operator,
+    context: &ControllerContext,
     namespace: Option<String>,
 ) -> impl Stream<Item = ObjectRef<Watched>> + Send + 'static {
-    unfold(operator.context.tokens.turns(), async |mut turns| {
-        loop {
-            match turns.recv().await {
-                Ok(name) => return Some((name, turns)),
-                // Those that were missed come back by themselves, only later.
-                Err(RecvError::Lagged(_)) => {}
-                Err(RecvError::Closed) => return None,
+    unfold(
+        context.edge_credentials.tokens.turns(),
+        async |mut turns| {
+            loop {
+                match turns.recv().await {
+                    Ok(object) => return Some((object, turns)),
+                    // Those that were missed come back by themselves, only later.
+                    Err(RecvError::Lagged(_)) => {}
+                    Err(RecvError::Closed) => return None,
+                }
             }
-        }
+        },
+    )
+    .filter(move |object| {
+        let in_scope = namespace
+            .as_ref()
+            .is_none_or(|namespace| *namespace == object.namespace);
+        ready(in_scope)
     })
-    .filter(move |(of, _)| ready(namespace.as_ref().is_none_or(|namespace| namespace == of)))
-    .map(|(namespace, name)| ObjectRef::new(&name).within(&namespace))
+    .map(|object| ObjectRef::new(&object.name).within(&object.namespace))
 }
 
 /// The objects that name a Secret, as credentials or as target.
-fn concerned(operator: &Operator, secret: &PartialObjectMeta<Secret>) -> Vec<ObjectRef<Watched>> {
-    let namespace = secret.namespace().unwrap_or_default();
-    operator
+fn concerned(
+    context: &ControllerContext,
+    secret: &PartialObjectMeta<Secret>,
+) -> Vec<ObjectRef<Watched>> {
+    let secret = ObjectKey::of(secret);
+    context
         .references
-        .of_secret(&namespace, &secret.name_any())
+        .of_secret(&secret)
         .into_iter()
-        .map(|name| ObjectRef::new(&name).within(&namespace))
+        .map(|name| ObjectRef::new(&name).within(&secret.namespace))
         .collect()
 }
 
-async fn visit(object: Arc<Watched>, operator: Arc<Operator>) -> Result<Action, Error> {
-    if operator.kind.is_missing() {
+async fn visit(object: Arc<Watched>, context: Arc<ControllerContext>) -> Result<Action, Error> {
+    if context.crd.is_missing() {
         // The object is gone, though no watch has said so. Its target would be written and collected in turn.
-        return Ok(Action::requeue(kind::INTERVAL));
+        return Ok(Action::requeue(definition::INTERVAL));
     }
     let object = match &object.0 {
         Ok(object) => object,
-        Err(_) => return visit_malformed(&object, &operator).await,
+        Err(_) => return visit_malformed(&object, &context).await,
     };
-    operator
-        .malformed
-        .remove(&object.namespace().unwrap_or_default(), &object.name_any());
-    operator.references.enter(object);
+    context.malformed.remove(&ObjectKey::of(object));
+    context.references.enter(object);
     let started = Instant::now();
-    let result = match caught(reconcile(object, &operator.context)).await {
+    let result = match caught(reconcile(object, &context.edge_credentials)).await {
         Ok(result) => result,
         Err(Panicked) => {
-            operator.metrics.panicked();
+            context.metrics.panicked();
             // This is much of the same program: it may panic too.
-            let reported = caught(report_panic(object, &operator.context)).await;
+            let reported = caught(report_panic(object, &context.edge_credentials)).await;
             reported.unwrap_or(Err(Error::Panicked))
         }
     };
@@ -235,34 +245,34 @@ async fn visit(object: Arc<Watched>, operator: Arc<Operator>) -> Result<Action, 
         Ok(report) => report.trouble,
         Err(error) => Some(error.reason()),
     };
-    operator
+    context
         .metrics
         .reconciled(started.elapsed(), trouble.map(|reason| reason.as_str()));
     result.map(|report| {
-        tell(object, &report, &operator);
+        tell(object, &report, &context);
         Action::requeue(report.requeue_after)
     })
 }
 
 /// Tells about an object that does not fit its type, once for each version of it.
-async fn visit_malformed(object: &Watched, operator: &Operator) -> Result<Action, Error> {
-    if !operator.malformed.contains(object.meta()) {
-        let reported = caught(report_malformed(object.meta(), &operator.context)).await;
+async fn visit_malformed(object: &Watched, context: &ControllerContext) -> Result<Action, Error> {
+    if !context.malformed.contains(object) {
+        let reported = caught(report_malformed(object.meta(), &context.edge_credentials)).await;
         let transitions = reported.unwrap_or_else(|Panicked| {
-            operator.metrics.panicked();
+            context.metrics.panicked();
             Err(Error::Panicked)
         })?;
-        operator.malformed.enter(object.meta());
-        tell_transitions(object, &transitions, operator);
+        context.malformed.enter(object);
+        tell_transitions(object, &transitions, context);
     }
     Ok(Action::requeue(HOPELESS_WAIT))
 }
 
 /// Tells about a visit in the log, in Events and in metrics.
-fn tell(object: &EdgeCredential, report: &Report, operator: &Operator) {
+fn tell(object: &EdgeCredential, report: &Report, context: &ControllerContext) {
     let (namespace, name) = (&object.metadata.namespace, &object.metadata.name);
     if let Some(delay) = report.renewal_delay {
-        operator
+        context
             .metrics
             .renewal_began(Duration::try_from(delay).unwrap_or_default());
     }
@@ -278,13 +288,13 @@ fn tell(object: &EdgeCredential, report: &Report, operator: &Operator) {
             "token written"
         );
     }
-    tell_transitions(object, &report.transitions, operator);
+    tell_transitions(object, &report.transitions, context);
 }
 
 fn tell_transitions(
     object: &impl Resource<DynamicType = ()>,
     transitions: &[Transition],
-    operator: &Operator,
+    context: &ControllerContext,
 ) {
     let (namespace, name) = (&object.meta().namespace, &object.meta().name);
     for transition in transitions {
@@ -294,13 +304,13 @@ fn tell_transitions(
         } else {
             tracing::info!(namespace, name, reason, "{message}");
         }
-        operator
+        context
             .events
             .tell(object.object_ref(&()), transition.clone());
     }
 }
 
-fn error_policy(object: Arc<Watched>, error: &Error, _: Arc<Operator>) -> Action {
+fn error_policy(object: Arc<Watched>, error: &Error, _: Arc<ControllerContext>) -> Action {
     let (namespace, name) = (object.namespace(), object.name_any());
     match error {
         Error::WriteTarget { source, .. } | Error::WriteStatus { source }
@@ -344,19 +354,19 @@ fn error_policy(object: Arc<Watched>, error: &Error, _: Arc<Operator>) -> Action
 
 type Visited = Result<(ObjectRef<Watched>, Action), controller::Error<Error, watcher::Error>>;
 
-async fn work(visits: impl Stream<Item = Visited>, operator: Arc<Operator>) {
+async fn work(visits: impl Stream<Item = Visited>, context: Arc<ControllerContext>) {
     visits
         .for_each(|visited| {
             match visited {
                 Ok(_) | Err(controller::Error::ReconcilerFailed(..)) => {}
                 // The last word about an object that was deleted.
                 Err(controller::Error::ObjectNotFound(object)) => {
-                    let namespace = object.namespace.unwrap_or_default();
-                    operator.references.remove(&namespace, &object.name);
-                    operator.malformed.remove(&namespace, &object.name);
+                    let key = ObjectKey::new(object.namespace.unwrap_or_default(), object.name);
+                    context.references.remove(&key);
+                    context.malformed.remove(&key);
                 }
                 Err(controller::Error::QueueError(error)) if is_missing(&error) => {
-                    operator.kind.went_missing();
+                    context.crd.went_missing();
                 }
                 Err(controller::Error::QueueError(error)) => {
                     tracing::warn!("a watch failed and is begun again: {}", describe(&error));

@@ -12,9 +12,8 @@ use tokio::{
     time::{MissedTickBehavior, interval, timeout},
 };
 
-use crate::edge_credential::{
-    error::is_namespace_gone, leadership::Leadership, reconcile::FIELD_MANAGER,
-    transition::Transition,
+use crate::cluster::{
+    errors::is_namespace_gone, leadership::Leadership, transition::Transition, write::FIELD_MANAGER,
 };
 
 /// The least time between two Events: elsewhere, an Event per failed try took an API server down.

@@ -1,13 +1,8 @@
 //! Metrics: a registry, typed handles, and series per object that are read from the store at scrape time, so that
 //! none outlives its object.
 
-use std::{
-    fmt,
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{fmt, sync::Arc, time::Duration};
 
-use futures::{FutureExt, future::BoxFuture};
 use k8s_openapi::jiff::SignedDuration;
 use kube::runtime::reflector::Store;
 use prometheus_client::{
@@ -24,10 +19,11 @@ use prometheus_client::{
     registry::Registry,
 };
 
-use super::controller::Watched;
+use super::watched::Watched;
 use crate::{
     api::{ConditionType, EdgeCredential, conditions},
-    oauth::{Reply, TokenRequest, TokenSource, origin::Origin},
+    oauth::Reply,
+    traffic::measured::TokenRequestMetrics,
 };
 
 /// What is counted and timed.
@@ -189,57 +185,32 @@ impl Metrics {
     }
 }
 
-/// Counts and times the requests of another source.
-pub struct MeasuredTokenSource<S> {
-    source: S,
-    metrics: Metrics,
-}
-
-impl<S> MeasuredTokenSource<S> {
-    /// Counts the requests of `source` in `metrics`.
-    pub fn new(source: S, metrics: Metrics) -> Self {
-        Self { source, metrics }
-    }
-}
-
-impl<S: TokenSource> TokenSource for MeasuredTokenSource<S> {
-    fn request<'a>(&'a self, request: &'a TokenRequest) -> BoxFuture<'a, Reply> {
-        async move {
-            let origin = Origin::of(&request.parameters.token_url)
-                .map(|origin| origin.to_string())
-                .unwrap_or_default();
-            let started = Instant::now();
-            let reply = self.source.request(request).await;
-            let outcome = match &reply.result {
-                Ok(_) => SUCCESS,
-                Err(error) => error.reason().as_str(),
-            };
-            let of_origin = OriginLabels {
-                origin: origin.clone(),
-            };
-            self.metrics
-                .token_request_duration
+impl TokenRequestMetrics for Metrics {
+    fn requested(&self, origin: &str, took: Duration, reply: &Reply) {
+        let of_origin = OriginLabels {
+            origin: origin.into(),
+        };
+        self.token_request_duration
+            .get_or_create(&of_origin)
+            .observe(took.as_secs_f64());
+        if let Some(quota) = reply.limits.quota {
+            self.quota_remaining
                 .get_or_create(&of_origin)
-                .observe(started.elapsed().as_secs_f64());
-            if let Some(quota) = reply.limits.quota {
-                self.metrics
-                    .quota_remaining
-                    .get_or_create(&of_origin)
-                    .set(quota.remaining.into());
-            }
-            if let Some(skew) = reply.clock_skew {
-                self.metrics.clock_differs(&of_origin, skew);
-            }
-            self.metrics
-                .token_requests
-                .get_or_create(&RequestLabels {
-                    origin,
-                    outcome: outcome.into(),
-                })
-                .inc();
-            reply
+                .set(quota.remaining.into());
         }
-        .boxed()
+        if let Some(skew) = reply.clock_skew {
+            self.clock_differs(&of_origin, skew);
+        }
+        let outcome = match &reply.result {
+            Ok(_) => SUCCESS,
+            Err(error) => error.reason().as_str(),
+        };
+        self.token_requests
+            .get_or_create(&RequestLabels {
+                origin: origin.into(),
+                outcome: outcome.into(),
+            })
+            .inc();
     }
 }
 

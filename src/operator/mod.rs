@@ -4,8 +4,8 @@ pub mod admin;
 pub mod check;
 pub mod clock_jump;
 pub mod controller;
+pub mod definition;
 pub mod events;
-pub mod kind;
 pub mod lease;
 pub mod malformed;
 pub mod metrics;
@@ -13,6 +13,7 @@ pub mod panics;
 pub mod references;
 pub mod run;
 pub mod telemetry;
+pub mod watched;
 
 #[cfg(target_os = "linux")]
 mod process;

@@ -5,7 +5,7 @@ use std::{
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
-use crate::api::EdgeCredential;
+use crate::{api::EdgeCredential, cluster::object_key::ObjectKey};
 
 /// Maps a Secret to the EdgeCredentials that name it, as credentials or as target. An EdgeCredential is entered
 /// before its Secrets are read, so no change of theirs is missed.
@@ -14,51 +14,43 @@ pub struct SecretReferences(Mutex<Index>);
 
 #[derive(Debug, Default)]
 struct Index {
-    objects: HashMap<Key, BTreeSet<String>>,
-    secrets: HashMap<Key, BTreeSet<String>>,
+    objects: HashMap<ObjectKey, BTreeSet<String>>,
+    secrets: HashMap<ObjectKey, BTreeSet<String>>,
 }
-
-/// Namespace and name.
-type Key = (String, String);
 
 impl SecretReferences {
     /// Enters the Secrets of an EdgeCredential, in place of those entered earlier.
     pub fn enter(&self, object: &EdgeCredential) {
-        let (Some(namespace), Some(name)) = (&object.metadata.namespace, &object.metadata.name)
-        else {
-            return;
-        };
+        let key = ObjectKey::of(object);
         let secrets = BTreeSet::from([
             object.spec.credentials_secret_ref.name.clone(),
             object.target_name().to_owned(),
         ]);
         let mut index = self.lock();
-        if index.objects.get(&(namespace.clone(), name.clone())) == Some(&secrets) {
+        if index.objects.get(&key) == Some(&secrets) {
             return;
         }
-        index.remove(namespace, name);
+        index.remove(&key);
         for secret in &secrets {
             index
                 .secrets
-                .entry((namespace.clone(), secret.clone()))
+                .entry(ObjectKey::new(&key.namespace, secret))
                 .or_default()
-                .insert(name.clone());
+                .insert(key.name.clone());
         }
-        index
-            .objects
-            .insert((namespace.clone(), name.clone()), secrets);
+        index.objects.insert(key, secrets);
     }
 
     /// Forgets an EdgeCredential that is gone.
-    pub fn remove(&self, namespace: &str, name: &str) {
-        self.lock().remove(namespace, name);
+    pub fn remove(&self, object: &ObjectKey) {
+        self.lock().remove(object);
     }
 
     /// The names of the EdgeCredentials that name a Secret of their namespace.
-    pub fn of_secret(&self, namespace: &str, secret: &str) -> Vec<String> {
+    pub fn of_secret(&self, secret: &ObjectKey) -> Vec<String> {
         self.lock()
             .secrets
-            .get(&(namespace.to_owned(), secret.to_owned()))
+            .get(secret)
             .map(|names| names.iter().cloned().collect())
             .unwrap_or_default()
     }
@@ -69,14 +61,12 @@ impl SecretReferences {
 }
 
 impl Index {
-    fn remove(&mut self, namespace: &str, name: &str) {
-        let secrets = self
-            .objects
-            .remove(&(namespace.to_owned(), name.to_owned()));
+    fn remove(&mut self, object: &ObjectKey) {
+        let secrets = self.objects.remove(object);
         for secret in secrets.into_iter().flatten() {
-            let key = (namespace.to_owned(), secret);
+            let key = ObjectKey::new(&object.namespace, secret);
             if let Some(names) = self.secrets.get_mut(&key) {
-                names.remove(name);
+                names.remove(&object.name);
                 if names.is_empty() {
                     self.secrets.remove(&key);
                 }
@@ -104,9 +94,19 @@ mod tests {
         let references = SecretReferences::default();
         references.enter(&object("one", "client"));
         references.enter(&object("two", "client"));
-        assert_eq!(references.of_secret("shop", "client"), ["one", "two"]);
-        assert_eq!(references.of_secret("shop", "two"), ["two"]);
-        assert!(references.of_secret("other", "client").is_empty());
+        assert_eq!(
+            references.of_secret(&ObjectKey::new("shop", "client")),
+            ["one", "two"]
+        );
+        assert_eq!(
+            references.of_secret(&ObjectKey::new("shop", "two")),
+            ["two"]
+        );
+        assert!(
+            references
+                .of_secret(&ObjectKey::new("other", "client"))
+                .is_empty()
+        );
     }
 
     #[test]
@@ -114,8 +114,12 @@ mod tests {
         let references = SecretReferences::default();
         references.enter(&object("one", "client"));
         references.enter(&object("one", "other-client"));
-        assert!(references.of_secret("shop", "client").is_empty());
-        references.remove("shop", "one");
+        assert!(
+            references
+                .of_secret(&ObjectKey::new("shop", "client"))
+                .is_empty()
+        );
+        references.remove(&ObjectKey::new("shop", "one"));
         assert!(references.lock().secrets.is_empty() && references.lock().objects.is_empty());
     }
 }

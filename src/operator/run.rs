@@ -19,35 +19,37 @@ use tokio::{net::TcpListener, task::JoinSet, time::timeout};
 
 use super::{
     admin::{Readiness, routes},
-    controller::{Operator, Scope, Watched, controller},
+    controller::{ControllerContext, Scope, controller},
+    definition::CrdPresence,
     events::Events,
-    kind::Kind,
-    lease::candidate::{Candidate, LostLease},
+    lease::{
+        candidate::{Candidate, LostLease},
+        election::RENEW_DEADLINE,
+    },
     malformed::MalformedObjects,
-    metrics::{MeasuredTokenSource, Metrics, ObjectCollector},
+    metrics::{Metrics, ObjectCollector},
     references::SecretReferences,
+    watched::Watched,
 };
 use crate::{
     clock::Clock,
+    cluster::{calls::Calls, leadership::Leadership},
     config::Settings,
-    edge_credential::{
-        context::Context,
-        leadership::{LeadersTokenSource, Leadership},
-    },
+    edge_credential::context::Context,
     oauth::{
         TokenSource,
         client::{ClientError, Deadlines, HttpTokenSource},
         origin::AllowedOrigins,
-        share::SharedTokens,
     },
+    traffic,
 };
 
 /// The longest time without a look at an object. Nothing depends on it: it bounds what a wake-up that was lost for a
 /// reason nobody thought of could do.
-const LONGEST_WAIT: Duration = Duration::from_hours(4);
+const RESYNC_PERIOD: Duration = Duration::from_hours(4);
 
 /// The same where Secrets are not watched.
-const LONGEST_WAIT_UNWATCHED: Duration = Duration::from_mins(5);
+const RESYNC_PERIOD_UNWATCHED: Duration = Duration::from_mins(5);
 
 /// How many objects may be in progress for each that the API server may be asked about at a time. Most of them wait: for
 /// their turn, or for a token endpoint.
@@ -145,7 +147,6 @@ pub async fn serve(
 ) -> Result<(), RunError> {
     let mut registry = Registry::default();
     let metrics = Metrics::register(&mut registry);
-    let source = MeasuredTokenSource::new(source, metrics.clone());
     let shutdown = shutdown.boxed().shared();
     let (leadership, mut candidate) = election(&client, settings, &clock)?;
     let (events, publisher) = Events::new(client.clone(), leadership.clone());
@@ -161,7 +162,7 @@ pub async fn serve(
     if settings.per_object_metrics {
         registry.register_collector(Box::new(ObjectCollector(controllers.stores.clone())));
     }
-    let readiness = Readiness::of(controllers.kind.clone());
+    let readiness = Readiness::of(controllers.crd.clone());
     let routes = routes(Arc::new(registry), readiness.clone());
     let admin = tokio::spawn(axum::serve(listener, routes).into_future());
     let leads = async {
@@ -256,7 +257,7 @@ fn election(
             fs::read_to_string(path).map_err(error)?.trim().to_owned()
         }
     };
-    let leadership = Leadership::elected(clock.clone());
+    let leadership = Leadership::elected(clock.clone(), RENEW_DEADLINE);
     let candidate = Candidate::new(
         client.clone(),
         &namespace,
@@ -276,7 +277,7 @@ pub struct Controllers {
     /// Their work.
     pub work: Vec<BoxFuture<'static, ()>>,
     /// Whether there is anything to watch.
-    pub kind: Kind,
+    pub crd: CrdPresence,
 }
 
 /// What the process gives its controllers.
@@ -306,34 +307,42 @@ pub fn controllers(
         events,
         metrics,
     } = surroundings;
-    let source = LeadersTokenSource::new(source, leadership.clone());
-    let longest_wait = if settings.watch_secrets {
-        LONGEST_WAIT
+    let tokens = traffic::govern(
+        source,
+        metrics.clone(),
+        leadership.clone(),
+        clock.clone(),
+        settings.requests_per_origin.get(),
+    );
+    let resync_period = if settings.watch_secrets {
+        RESYNC_PERIOD
     } else {
-        LONGEST_WAIT_UNWATCHED
+        RESYNC_PERIOD_UNWATCHED
     };
-    let kind = Kind::default();
-    let operator = Arc::new(Operator {
-        context: Context::new(
-            client.clone(),
-            SharedTokens::new(source, clock.clone(), settings.requests_per_origin.get()),
+    let crd = CrdPresence::default();
+    let context = Arc::new(ControllerContext {
+        edge_credentials: Context::new(
+            Calls::new(
+                client.clone(),
+                leadership,
+                settings.concurrency.get().into(),
+            ),
+            tokens,
             settings.allowed_token_origins.iter().cloned().collect(),
             clock,
-            leadership,
-            longest_wait,
-            settings.concurrency.get().into(),
+            resync_period,
         ),
         references: SecretReferences::default(),
-        kind: kind.clone(),
+        crd: crd.clone(),
         malformed: MalformedObjects::default(),
         events,
         metrics,
     });
     let (stores, work) = scopes(settings)
         .iter()
-        .map(|scope| controller(&client, scope, operator.clone(), shutdown.clone()))
+        .map(|scope| controller(&client, scope, context.clone(), shutdown.clone()))
         .unzip();
-    Controllers { stores, work, kind }
+    Controllers { stores, work, crd }
 }
 
 fn scopes(settings: &Settings) -> Vec<Scope> {

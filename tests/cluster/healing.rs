@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use edge_credential_operator::api::target::{Source, TargetEntry};
-use edge_credential_operator::edge_credential::target::PROOF;
+use edge_credential_operator::edge_credential::rules::target::PROOF;
 use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::Secret;
 

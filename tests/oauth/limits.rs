@@ -5,10 +5,8 @@ use std::time::Duration;
 use edge_credential_operator::{
     api::Reason,
     clock::Clock,
-    oauth::{
-        TokenError, TokenRequest, TokenSource, client::Deadlines, limits::Quota,
-        share::SharedTokens,
-    },
+    oauth::{TokenError, TokenRequest, TokenSource, client::Deadlines, limits::Quota},
+    traffic::share::SharedTokens,
 };
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 use kit::sitecore::{RetryAfter, Scenario, Sitecore};

@@ -13,11 +13,13 @@ use std::{collections::BTreeMap, sync::LazyLock, time::Duration};
 use edge_credential_operator::{
     api::token_request::{ClientAuthentication, RequestFormat, TokenFormat},
     clock::Clock,
+    cluster::object_key::ObjectKey,
     oauth::{
-        Caller, ClientCredentials, RequestParameters, Token, TokenError, TokenRequest, TokenSource,
+        ClientCredentials, RequestParameters, Token, TokenError, TokenRequest, TokenSource,
         client::{Deadlines, HttpTokenSource},
         origin::{AllowedOrigins, Origin},
     },
+    traffic::Caller,
 };
 use kit::sitecore::{AUDIENCE, Scenario, Sitecore};
 
@@ -36,8 +38,7 @@ const SHORT: Deadlines = Deadlines {
 
 /// One that has no token yet.
 static ANYONE: LazyLock<Caller> = LazyLock::new(|| Caller {
-    namespace: "shop".into(),
-    name: "edge".into(),
+    object: ObjectKey::new("shop", "edge"),
     expires_at: None,
 });
 

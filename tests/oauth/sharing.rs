@@ -11,9 +11,8 @@ use std::{
 use edge_credential_operator::{
     api::token_request::{ClientAuthentication, RequestFormat, TokenFormat},
     clock::Clock,
-    oauth::{
-        Reply, Token, TokenError, TokenRequest, TokenSource, client::Deadlines, share::SharedTokens,
-    },
+    oauth::{Reply, Token, TokenError, TokenRequest, TokenSource, client::Deadlines},
+    traffic::share::SharedTokens,
 };
 use futures::{
     FutureExt,

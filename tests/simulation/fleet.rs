@@ -2,7 +2,7 @@
 
 use edge_credential_operator::{
     api::{ConditionType, EdgeCredential},
-    edge_credential::decide::renew_at,
+    edge_credential::rules::schedule::renew_at,
     oauth::Token,
 };
 use k8s_openapi::jiff::{SignedDuration, Timestamp};

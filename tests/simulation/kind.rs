@@ -32,11 +32,11 @@ async fn while_the_kind_is_missing_it_is_looked_for_a_few_times_a_minute_and_not
     world.add("edge", json!({}));
     world.start_operator();
     pass(seconds(5)).await;
-    assert!(!world.kind.is_missing());
+    assert!(!world.crd.is_missing());
 
     remove_kind(&world);
     pass(seconds(60)).await;
-    assert!(world.kind.is_missing());
+    assert!(world.crd.is_missing());
     let before = asked(&world);
     // Past the next renewal.
     pass(hours(20)).await;
@@ -47,7 +47,7 @@ async fn while_the_kind_is_missing_it_is_looked_for_a_few_times_a_minute_and_not
     world.api.no_faults();
     world.add("next", json!({}));
     pass(seconds(60)).await;
-    assert!(!world.kind.is_missing());
+    assert!(!world.crd.is_missing());
     for name in ["edge", "next"] {
         assert_eq!(world.condition(name, Ready), (true, "TokenValid".into()));
         assert!(world.clock.now() < world.object(name).status.unwrap().token.unwrap().renew_at.0);
@@ -61,7 +61,7 @@ async fn a_kind_that_is_missing_at_start_is_served_once_it_is_there() {
     remove_kind(&world);
     world.start_operator();
     pass(hours(1)).await;
-    assert!(world.kind.is_missing());
+    assert!(world.crd.is_missing());
     let ended = timeout(seconds(1), world.restart_operator()).await;
     assert!(ended.is_ok(), "there was nothing to be finished");
     pass(seconds(60)).await;
@@ -69,6 +69,6 @@ async fn a_kind_that_is_missing_at_start_is_served_once_it_is_there() {
     world.api.no_faults();
     world.add("edge", json!({}));
     pass(seconds(60)).await;
-    assert!(!world.kind.is_missing());
+    assert!(!world.crd.is_missing());
     assert_eq!(world.condition("edge", Ready), (true, "TokenValid".into()));
 }

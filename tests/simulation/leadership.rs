@@ -3,9 +3,10 @@
 use std::{cell::Cell, time::Duration};
 
 use edge_credential_operator::{
-    edge_credential::leadership::{Leadership, RENEW_DEADLINE},
+    cluster::leadership::Leadership,
     operator::lease::{
         candidate::{Candidate, LostLease},
+        election::RENEW_DEADLINE,
         election::{LEASE_DURATION, RETRY_PERIOD},
     },
 };
@@ -49,7 +50,7 @@ impl Replica {
 }
 
 fn candidate(world: &World, host: &str) -> (Leadership, Candidate) {
-    let leadership = Leadership::elected(world.clock.clone());
+    let leadership = Leadership::elected(world.clock.clone(), RENEW_DEADLINE);
     let (client, clock) = (world.api.client(), world.clock.clone());
     let candidate = Candidate::new(client, NAMESPACE, LEASE, host, leadership.clone(), clock);
     (leadership, candidate)
@@ -212,7 +213,7 @@ async fn after_a_suspension_a_leader_acts_again_only_when_the_lease_is_renewed()
 #[tokio::test(start_paused = true)]
 async fn a_process_that_stops_leading_requests_writes_and_tells_nothing() {
     let mut world = World::new();
-    let leadership = Leadership::elected(world.clock.clone());
+    let leadership = Leadership::elected(world.clock.clone(), RENEW_DEADLINE);
     world.leadership = leadership.clone();
     leadership.renew(world.clock.moment());
     world.start_operator();

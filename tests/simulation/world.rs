@@ -14,12 +14,12 @@ use clap::Parser;
 use edge_credential_operator::{
     api::{ConditionType, EdgeCredential, conditions},
     clock::Clock,
+    cluster::leadership::Leadership,
     config::{Cli, Command, Settings},
-    edge_credential::leadership::Leadership,
     oauth::{Reply, Token, TokenError, TokenRequest, TokenSource, Unreachable, limits::Limits},
     operator::{
+        definition::CrdPresence,
         events::Events,
-        kind::Kind,
         metrics::{Metrics, prometheus_text},
         run::{Controllers, Surroundings, controllers},
     },
@@ -53,8 +53,8 @@ pub struct World {
     pub api: FakeApi,
     pub endpoint: Endpoint,
     pub clock: Clock,
-    /// Whether the operator that was started last has its kind.
-    pub kind: Kind,
+    /// Whether the CustomResourceDefinition is there, as the operator that was started last knows.
+    pub crd: CrdPresence,
     /// The metrics of the operator that was started last.
     pub registry: Registry,
     /// Of the operators that are started from now on.
@@ -85,7 +85,7 @@ impl World {
             }),
             endpoint: Endpoint::new(clock.clone()),
             clock,
-            kind: Kind::default(),
+            crd: CrdPresence::default(),
             registry: Registry::default(),
             leadership: Leadership::always(),
             operator: None,
@@ -109,14 +109,14 @@ impl World {
             events,
             metrics: Metrics::register(&mut self.registry),
         };
-        let Controllers { work, kind, .. } = controllers(
+        let Controllers { work, crd, .. } = controllers(
             client,
             &settings(),
             self.endpoint.clone(),
             surroundings,
             stopped.map(drop).shared(),
         );
-        self.kind = kind;
+        self.crd = crd;
         let work = tokio::spawn(async move {
             tokio::join!(join_all(work), publisher);
         });

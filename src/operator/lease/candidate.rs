@@ -13,7 +13,7 @@ use tokio::time::{Instant, sleep, sleep_until, timeout, timeout_at};
 use super::election::{Election, Loss, RETRY_PERIOD, Step};
 use crate::{
     clock::Clock,
-    edge_credential::{leadership::Leadership, reconcile::FIELD_MANAGER},
+    cluster::{leadership::Leadership, write::FIELD_MANAGER},
 };
 
 /// How long one call may take. Two of them fit between a renewal and its deadline.

@@ -8,10 +8,12 @@ use k8s_openapi::{
     jiff::Timestamp,
 };
 
-use crate::edge_credential::leadership::RENEW_DEADLINE;
-
 /// How long the others wait for a sign of life of the holder.
 pub const LEASE_DURATION: Duration = Duration::from_secs(15);
+
+/// How long a leader may act after it began the renewal that last succeeded. Others wait longer than that, as in
+/// client-go: their 15 s begin when they see the renewal, which is after it began.
+pub const RENEW_DEADLINE: Duration = Duration::from_secs(10);
 
 /// How often the holder renews the lease, and the others look at it.
 pub const RETRY_PERIOD: Duration = Duration::from_secs(2);

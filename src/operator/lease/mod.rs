@@ -19,7 +19,7 @@
 //!
 //! [`election`] decides and [`candidate`] talks to the API server.
 //!
-//! [`RENEW_DEADLINE`]: crate::edge_credential::leadership::RENEW_DEADLINE
+//! [`RENEW_DEADLINE`]: election::RENEW_DEADLINE
 
 pub mod candidate;
 pub mod election;

@@ -5,17 +5,11 @@ use std::{
     time::Duration,
 };
 
-use futures::{FutureExt, future::BoxFuture};
+use crate::clock::{Clock, Moment};
 
-use super::error::Error;
-use crate::{
-    clock::{Clock, Moment},
-    oauth::{Reply, TokenError, TokenRequest, TokenSource},
-};
-
-/// How long a leader may act after it began the renewal that last succeeded. Others wait longer than that, as in
-/// client-go: their 15 s begin when they see the renewal, which is after it began.
-pub const RENEW_DEADLINE: Duration = Duration::from_secs(10);
+/// This process does not lead any longer: nothing may be requested, written or told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NotLeading;
 
 /// Tells whether this process leads. Asked right before each write and each token request.
 #[derive(Clone, Debug)]
@@ -24,6 +18,7 @@ pub struct Leadership(Option<Arc<Elected>>);
 #[derive(Debug)]
 struct Elected {
     clock: Clock,
+    renew_deadline: Duration,
     renewed: Mutex<Option<Moment>>,
 }
 
@@ -33,15 +28,16 @@ impl Leadership {
         Self(None)
     }
 
-    /// With election: this process leads once [`renew`](Self::renew) says so.
-    pub fn elected(clock: Clock) -> Self {
+    /// With election: this process leads once [`renew`](Self::renew) says so, for `renew_deadline` each time.
+    pub fn elected(clock: Clock, renew_deadline: Duration) -> Self {
         Self(Some(Arc::new(Elected {
             clock,
+            renew_deadline,
             renewed: Mutex::default(),
         })))
     }
 
-    /// Has this process lead for [`RENEW_DEADLINE`] from `began` on, when the request began that acquired or renewed the
+    /// Has this process lead for the renew deadline from `began` on, when the request began that acquired or renewed the
     /// lease.
     pub fn renew(&self, began: Moment) {
         self.set(Some(began));
@@ -65,44 +61,19 @@ impl Leadership {
             let now = elected.clock.moment();
             elected
                 .renewed()
-                .is_some_and(|renewed| renewed.elapsed(&now) < RENEW_DEADLINE)
+                .is_some_and(|renewed| renewed.elapsed(&now) < elected.renew_deadline)
         })
     }
 
-    /// [`may_act`](Self::may_act), as an error that ends a visit.
-    pub fn check(&self) -> Result<(), Error> {
-        self.may_act().then_some(()).ok_or(Error::NotLeading)
+    /// [`may_act`](Self::may_act), as an error that ends a reconciliation.
+    pub fn check(&self) -> Result<(), NotLeading> {
+        self.may_act().then_some(()).ok_or(NotLeading)
     }
 }
 
 impl Elected {
     fn renewed(&self) -> std::sync::MutexGuard<'_, Option<Moment>> {
         self.renewed.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// Requests tokens from another source, while this process leads.
-pub struct LeadersTokenSource<S> {
-    source: S,
-    leadership: Leadership,
-}
-
-impl<S> LeadersTokenSource<S> {
-    /// Asks `leadership` right before each request of `source`.
-    pub fn new(source: S, leadership: Leadership) -> Self {
-        Self { source, leadership }
-    }
-}
-
-impl<S: TokenSource> TokenSource for LeadersTokenSource<S> {
-    fn request<'a>(&'a self, request: &'a TokenRequest) -> BoxFuture<'a, Reply> {
-        async move {
-            if !self.leadership.may_act() {
-                return Err(TokenError::Interrupted).into();
-            }
-            self.source.request(request).await
-        }
-        .boxed()
     }
 }
 
@@ -115,6 +86,8 @@ mod tests {
 
     use super::*;
 
+    const RENEW_DEADLINE: Duration = Duration::from_secs(10);
+
     /// A leadership that was just renewed, and by how many seconds its wall clock is set forward.
     fn renewed() -> (Leadership, Arc<AtomicI64>) {
         let set = Arc::new(AtomicI64::new(0));
@@ -126,7 +99,7 @@ mod tests {
                 + elapsed
                 + SignedDuration::from_secs(forward.load(Ordering::Relaxed))
         });
-        let leadership = Leadership::elected(clock.clone());
+        let leadership = Leadership::elected(clock.clone(), RENEW_DEADLINE);
         assert!(!leadership.may_act(), "nothing is acquired yet");
         leadership.renew(clock.moment());
         (leadership, set)
@@ -139,7 +112,7 @@ mod tests {
         assert!(leadership.may_act());
         advance(Duration::from_millis(1)).await;
         assert!(!leadership.may_act());
-        assert!(matches!(leadership.check(), Err(Error::NotLeading)));
+        assert!(matches!(leadership.check(), Err(NotLeading)));
     }
 
     #[tokio::test(start_paused = true)]

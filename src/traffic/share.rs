@@ -19,12 +19,15 @@ use secrecy::ExposeSecret;
 use tokio::{sync::broadcast, task::JoinError};
 
 use super::{
-    Caller, Token, TokenError, TokenRequest, TokenSource,
-    breaker::Name,
-    gate::{Client, Gate, Ticket},
-    origin::Origin,
+    caller::Caller,
+    gate::{ClientHash, Gate, Ticket},
 };
-use crate::{api::token_request::TokenFormat, clock::Clock};
+use crate::{
+    api::token_request::TokenFormat,
+    clock::Clock,
+    cluster::object_key::ObjectKey,
+    oauth::{Token, TokenError, TokenRequest, TokenSource, origin::Origin},
+};
 
 /// Requests tokens, each only once.
 #[derive(Clone)]
@@ -90,14 +93,14 @@ impl SharedTokens {
     }
 
     /// Those who were turned away and should ask again now.
-    pub fn turns(&self) -> broadcast::Receiver<Name> {
+    pub fn turns(&self) -> broadcast::Receiver<ObjectKey> {
         self.0.gate.turns()
     }
 
     /// Whether the endpoint fails for everybody, so that it is not for the caller to say when it tries again.
     pub fn governs(&self, request: &TokenRequest, caller: &Caller) -> bool {
         Origin::of(&request.parameters.token_url)
-            .is_some_and(|origin| self.0.gate.governs(&origin, &caller.name()))
+            .is_some_and(|origin| self.0.gate.governs(&origin, &caller.object))
     }
 
     /// The valid token that an equal request brought earlier, if there is one. Costs nothing.
@@ -160,7 +163,7 @@ impl SharedTokens {
                 .gate
                 .held_back(&client)
                 .and_then(|hold| shared.clock.now().checked_add(hold).ok()),
-            governed: shared.gate.governs(&origin, &caller.name()),
+            governed: shared.gate.governs(&origin, &caller.object),
         })
     }
 }
@@ -176,7 +179,7 @@ impl Inner {
     fn join(
         self: &Arc<Self>,
         origin: &Origin,
-        client: Client,
+        client: ClientHash,
         request: TokenRequest,
         caller: &Caller,
         acceptable: impl FnOnce(&Token) -> bool,
@@ -218,7 +221,7 @@ impl Inner {
     }
 
     /// Whom the endpoint knows the client as, without saying it.
-    fn client(&self, origin: &Origin, request: &TokenRequest) -> Client {
+    fn client(&self, origin: &Origin, request: &TokenRequest) -> ClientHash {
         let id = request.credentials.client_id.expose_secret();
         self.hash(&[origin.as_str(), id])
     }

@@ -4,7 +4,10 @@ use std::time::Duration;
 
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 
-use super::{decide::renew_at, error::Trouble, status::Outcome};
+use super::{
+    outcome::{Outcome, Trouble},
+    schedule::renew_at,
+};
 use crate::api::{EdgeCredential, Reason};
 
 /// How long to wait where only a person or another object's change can help, which a watch reports sooner.
@@ -87,7 +90,7 @@ mod tests {
     use super::*;
     use crate::{
         edge_credential::{
-            error::Error,
+            rules::error::Error,
             testing::{at, failures, object, proven, token},
         },
         oauth::TokenError,

@@ -20,10 +20,12 @@ use tokio::{
 };
 
 use super::{
-    Caller, Reply, TokenError,
-    breaker::{Breaker, Moment, Name, Next},
-    limits::Quota,
-    origin::Origin,
+    breaker::{Breaker, Next, SinceStart},
+    caller::Caller,
+};
+use crate::{
+    cluster::object_key::ObjectKey,
+    oauth::{Reply, TokenError, limits::Quota, origin::Origin},
 };
 
 /// How many requests may wait for one origin here. More are called later: each that waits takes up a place among the
@@ -39,14 +41,14 @@ pub struct Gate {
     started: Instant,
     per_origin: usize,
     lines: Mutex<HashMap<Origin, Line>>,
-    holds: Mutex<HashMap<Client, Hold>>,
-    turns: broadcast::Sender<Name>,
+    holds: Mutex<HashMap<ClientHash, Hold>>,
+    turns: broadcast::Sender<ObjectKey>,
     /// Woken when a breaker may have to call somebody sooner than it was going to.
     changed: Notify,
 }
 
 /// What identifies a client at an origin: a keyed hash.
-pub type Client = [u8; 32];
+pub type ClientHash = [u8; 32];
 
 /// The line before one origin.
 #[derive(Default)]
@@ -57,7 +59,7 @@ struct Line {
     /// Counts those who came, so that equally urgent ones are served in their order.
     arrivals: u64,
     /// Those who are called when fewer wait.
-    queued: BTreeSet<(Urgency, Name)>,
+    queued: BTreeSet<(Urgency, ObjectKey)>,
     /// Whether a task calls those whose turn the breaker decides.
     calling: bool,
 }
@@ -68,7 +70,7 @@ type Urgency = Option<Timestamp>;
 /// Until when a client is held back, and what was left of its quota.
 #[derive(Clone, Copy, Debug)]
 struct Hold {
-    until: Moment,
+    until: SinceStart,
     quota: Option<Quota>,
 }
 
@@ -76,7 +78,7 @@ struct Hold {
 pub struct Ticket {
     gate: Arc<Gate>,
     origin: Origin,
-    client: Client,
+    client: ClientHash,
     caller: Caller,
     turn: Option<oneshot::Receiver<()>>,
 }
@@ -85,7 +87,7 @@ pub struct Ticket {
 pub struct Slot {
     gate: Arc<Gate>,
     origin: Origin,
-    client: Client,
+    client: ClientHash,
     caller: Caller,
 }
 
@@ -103,12 +105,12 @@ impl Gate {
     }
 
     /// Those whose turn has come after they were turned away.
-    pub fn turns(&self) -> broadcast::Receiver<Name> {
+    pub fn turns(&self) -> broadcast::Receiver<ObjectKey> {
         self.turns.subscribe()
     }
 
     /// Whether it is decided here when this caller's next attempt is made, because the origin fails for everybody.
-    pub fn governs(&self, origin: &Origin, caller: &Name) -> bool {
+    pub fn governs(&self, origin: &Origin, caller: &ObjectKey) -> bool {
         let lines = self.lines();
         lines
             .get(origin)
@@ -116,12 +118,12 @@ impl Gate {
     }
 
     /// How long a client is held back yet, if it is.
-    pub fn held_back(&self, client: &Client) -> Option<Duration> {
+    pub fn held_back(&self, client: &ClientHash) -> Option<Duration> {
         let hold = self.hold(client)?;
         Some(hold.until.saturating_sub(self.now()))
     }
 
-    fn hold(&self, client: &Client) -> Option<Hold> {
+    fn hold(&self, client: &ClientHash) -> Option<Hold> {
         let holds = self.holds();
         holds
             .get(client)
@@ -133,7 +135,7 @@ impl Gate {
     pub fn admit(
         self: &Arc<Self>,
         origin: &Origin,
-        client: Client,
+        client: ClientHash,
         caller: &Caller,
     ) -> Result<Ticket, TokenError> {
         self.check_hold(&client)?;
@@ -153,7 +155,8 @@ impl Gate {
                 .insert((caller.expires_at, line.arrivals), sender);
             Some(turn)
         } else {
-            line.queued.insert((caller.expires_at, caller.name()));
+            line.queued
+                .insert((caller.expires_at, caller.object.clone()));
             return Err(TokenError::Queued);
         };
         Ok(Ticket {
@@ -165,13 +168,13 @@ impl Gate {
         })
     }
 
-    fn check_hold(&self, client: &Client) -> Result<(), TokenError> {
+    fn check_hold(&self, client: &ClientHash) -> Result<(), TokenError> {
         self.hold(client).map_or(Ok(()), |hold| {
             Err(TokenError::HeldBack { quota: hold.quota })
         })
     }
 
-    fn hold_back(&self, client: Client, hold: Hold) {
+    fn hold_back(&self, client: ClientHash, hold: Hold) {
         let now = self.now();
         let mut holds = self.holds();
         holds.retain(|_, hold| now < hold.until);
@@ -199,7 +202,7 @@ impl Gate {
         }
     }
 
-    fn call(&self, name: Name) {
+    fn call(&self, name: ObjectKey) {
         // Fails where nobody listens, as when the operator stops.
         let _ = self.turns.send(name);
     }
@@ -223,7 +226,7 @@ impl Gate {
         next
     }
 
-    fn now(&self) -> Moment {
+    fn now(&self) -> SinceStart {
         self.started.elapsed()
     }
 
@@ -231,7 +234,7 @@ impl Gate {
         self.lines.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn holds(&self) -> MutexGuard<'_, HashMap<Client, Hold>> {
+    fn holds(&self) -> MutexGuard<'_, HashMap<ClientHash, Hold>> {
         self.holds.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -315,7 +318,7 @@ impl Slot {
         if outage {
             line.breaker.failed(&self.caller, now);
         } else {
-            line.breaker.answered(&self.caller.name(), now);
+            line.breaker.answered(&self.caller.object, now);
         }
         if line.breaker.calls() {
             if outage {

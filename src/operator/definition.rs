@@ -8,7 +8,7 @@ use tokio::{
     time::{sleep, timeout},
 };
 
-use super::controller::Watched;
+use super::watched::Watched;
 
 /// How often to look while it does not.
 pub const INTERVAL: Duration = Duration::from_secs(10);
@@ -18,15 +18,15 @@ const TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Whether the CustomResourceDefinition is missing, as far as is known. Clones are the same.
 #[derive(Clone, Debug)]
-pub struct Kind(Arc<watch::Sender<bool>>);
+pub struct CrdPresence(Arc<watch::Sender<bool>>);
 
-impl Default for Kind {
+impl Default for CrdPresence {
     fn default() -> Self {
         Self(Arc::new(watch::Sender::new(false)))
     }
 }
 
-impl Kind {
+impl CrdPresence {
     /// Whether it is missing.
     pub fn is_missing(&self) -> bool {
         *self.0.borrow()

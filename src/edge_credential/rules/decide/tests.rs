@@ -1,15 +1,20 @@
 //! What is decided in each situation, and what must hold in all of them.
 
+use k8s_openapi::jiff::SignedDuration;
 use proptest::{option, prelude::*};
 use serde_json::{Value, json};
 
 use super::*;
 use crate::{
     edge_credential::{
-        credentials::CredentialsProblem,
-        parameters::parameters,
-        status::{Outcome, status},
-        target::{TargetProblem, check_ownership, find_token},
+        rules::{
+            credentials::CredentialsProblem,
+            failures::{back_off, failed},
+            outcome::Outcome,
+            spec::parameters,
+            status::status,
+            target::{TargetProblem, check_ownership, find_token},
+        },
         testing::{
             CANARY, NOW, allowed, answer, ask_to_renew, at, credentials, failures, object,
             object_with, proven, rotated_credentials, sound_parameters, stored, target_with, token,

@@ -1,7 +1,9 @@
 //! What changed between two statuses, for those who watch: events and log lines are made of this, and so never repeat
 //! what was said already.
 
-use crate::api::{ConditionType, EdgeCredentialStatus, conditions};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+
+use crate::api::{ConditionType, conditions};
 
 /// A change that is worth telling.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -14,15 +16,11 @@ pub struct Transition {
     pub message: String,
 }
 
-/// What changed from one status to the next: `Ready` in status or reason, and the cause of trouble when another one
+/// What changed from one status's conditions to the next one's: `Ready` in status or reason, and the cause of trouble when another one
 /// appears. A retry that fails as the one before it is no change.
-pub fn transitions(
-    earlier: Option<&EdgeCredentialStatus>,
-    current: &EdgeCredentialStatus,
-) -> Vec<Transition> {
-    let earlier = earlier.map_or(&[][..], |status| &status.conditions);
+pub fn transitions(earlier: &[Condition], current: &[Condition]) -> Vec<Transition> {
     let told = |type_| {
-        let now = conditions::find(&current.conditions, type_)?;
+        let now = conditions::find(current, type_)?;
         let before = conditions::find(earlier, type_);
         let changed = before
             .is_none_or(|before| (&before.status, &before.reason) != (&now.status, &now.reason));
@@ -56,8 +54,8 @@ mod tests {
         edge_credential::testing::at,
     };
 
-    /// A status with these conditions that hold, or do not, for a reason.
-    fn status(conditions: &[(ConditionType, bool, Reason)]) -> EdgeCredentialStatus {
+    /// The conditions of a status that hold, or do not, for a reason.
+    fn status(conditions: &[(ConditionType, bool, Reason)]) -> Vec<Condition> {
         let current = conditions
             .iter()
             .map(|(type_, holds, reason)| ConditionStatus {
@@ -66,13 +64,10 @@ mod tests {
                 reason: *reason,
                 message: format!("{reason} of {}", type_.as_str()),
             });
-        EdgeCredentialStatus {
-            conditions: conditions::merge(&[], current, Some(1), at(0)),
-            ..EdgeCredentialStatus::default()
-        }
+        conditions::merge(&[], current, Some(1), at(0))
     }
 
-    fn healthy() -> EdgeCredentialStatus {
+    fn healthy() -> Vec<Condition> {
         status(&[
             (ConditionType::Ready, true, Reason::TokenValid),
             (ConditionType::Reconciling, false, Reason::TokenValid),
@@ -80,7 +75,7 @@ mod tests {
         ])
     }
 
-    fn troubled(ready: (bool, Reason), stalled: bool, cause: Reason) -> EdgeCredentialStatus {
+    fn troubled(ready: (bool, Reason), stalled: bool, cause: Reason) -> Vec<Condition> {
         status(&[
             (ConditionType::Ready, ready.0, ready.1),
             (ConditionType::Reconciling, !stalled, cause),
@@ -89,8 +84,8 @@ mod tests {
     }
 
     /// Warnings with their reasons, as `!Reason`, and the rest.
-    fn told(earlier: Option<&EdgeCredentialStatus>, current: &EdgeCredentialStatus) -> Vec<String> {
-        transitions(earlier, current)
+    fn told(earlier: Option<&[Condition]>, current: &[Condition]) -> Vec<String> {
+        transitions(earlier.unwrap_or_default(), current)
             .into_iter()
             .map(|told| format!("{}{}", if told.warning { "!" } else { "" }, told.reason))
             .collect()
@@ -147,7 +142,7 @@ mod tests {
             ),
         ] {
             assert_eq!(
-                told(earlier.as_ref(), &current),
+                told(earlier.as_deref(), &current),
                 expected,
                 "{earlier:?}\n{current:?}"
             );
@@ -156,7 +151,7 @@ mod tests {
 
     #[test]
     fn the_message_is_that_of_the_condition() {
-        let told = transitions(None, &healthy());
+        let told = transitions(&[], &healthy());
         assert_eq!(told[0].message, "TokenValid of Ready");
     }
 }

@@ -2,25 +2,24 @@ use proptest::prelude::*;
 
 use super::*;
 
-fn at(seconds: f64) -> Moment {
-    Moment::from_secs_f64(seconds)
+fn at(seconds: f64) -> SinceStart {
+    SinceStart::from_secs_f64(seconds)
 }
 
 /// A caller whose token expires in so many seconds since 1970, or who has none.
 fn caller(name: &str, expires_at: Option<i64>) -> Caller {
     Caller {
-        namespace: "shop".into(),
-        name: name.into(),
+        object: ObjectKey::new("shop", name),
         expires_at: expires_at.map(|second| Timestamp::from_second(second).unwrap()),
     }
 }
 
 fn call(name: &str) -> Next {
-    Next::Call(caller(name, None).name())
+    Next::Call(caller(name, None).object)
 }
 
 /// A breaker that five failures of "a" have opened at this moment.
-fn opened(moment: Moment) -> Breaker {
+fn opened(moment: SinceStart) -> Breaker {
     let mut breaker = Breaker::default();
     for _ in 0..FAILURES {
         assert!(breaker.admit(&caller("a", None), moment));
@@ -37,7 +36,7 @@ fn it_takes_five_failures_in_a_row_to_open_the_circuit() {
     for round in 0..20 {
         assert!(breaker.admit(&a, at(0.0)), "round {round}");
         if round % 5 == 4 {
-            breaker.answered(&a.name(), at(0.0));
+            breaker.answered(&a.object.clone(), at(0.0));
         } else {
             breaker.failed(&a, at(0.0));
         }
@@ -61,7 +60,7 @@ fn while_it_is_open_one_probe_is_sent_after_2_4_8_and_then_each_10_seconds() {
         assert!(!breaker.admit(&caller("b", None), now), "one at a time");
         assert!(breaker.admit(&caller("a", None), now));
         breaker.failed(&caller("a", None), now);
-        breaker.parked.retain(|name, _| name.1 == "a");
+        breaker.parked.retain(|name, _| name.name == "a");
     }
     assert_eq!(pauses, [2, 4, 8, 10, 10, 10]);
 }
@@ -80,7 +79,7 @@ fn one_that_fails_for_its_own_reasons_does_not_keep_the_others_from_trying() {
     assert!(!breaker.admit(&caller("b", Some(500)), at(1.0)));
     assert_eq!(breaker.next(at(2.0)), call("b"));
     assert!(breaker.admit(&caller("b", Some(500)), at(2.0)));
-    breaker.answered(&caller("b", None).name(), at(2.1));
+    breaker.answered(&caller("b", None).object, at(2.1));
     assert_eq!(breaker.next(at(2.1)), call("a"));
 }
 
@@ -111,7 +110,7 @@ fn after_an_outage_all_are_let_through_one_by_one_and_the_most_urgent_first() {
     }
     assert_eq!(breaker.next(at(2.0)), call("b"));
     assert!(breaker.admit(&caller("b", None), at(2.0)));
-    breaker.answered(&caller("b", None).name(), at(3.0));
+    breaker.answered(&caller("b", None).object, at(3.0));
 
     assert_eq!(breaker.next(at(3.0)), call("c"));
     assert_eq!(breaker.next(at(3.0)), Next::At(at(3.05)));
@@ -120,8 +119,8 @@ fn after_an_outage_all_are_let_through_one_by_one_and_the_most_urgent_first() {
         "not its turn"
     );
     assert!(breaker.admit(&caller("c", None), at(3.0)));
-    assert!(!breaker.governs(&caller("c", None).name()));
-    assert!(breaker.governs(&caller("d", None).name()));
+    assert!(!breaker.governs(&caller("c", None).object));
+    assert!(breaker.governs(&caller("d", None).object));
     assert_eq!(breaker.next(at(3.05)), call("new"));
     assert_eq!(breaker.next(at(3.10)), call("d"));
     assert_eq!(breaker.next(at(3.15)), call("a"), "it has had its try");
@@ -135,10 +134,10 @@ fn one_that_was_let_through_and_failed_waits_by_its_own_back_off() {
     assert!(!breaker.admit(&caller("b", None), at(0.0)));
     assert!(!breaker.admit(&caller("c", Some(1)), at(0.0)));
     assert_eq!(breaker.next(at(2.0)), call("b"));
-    breaker.answered(&caller("b", None).name(), at(2.0));
+    breaker.answered(&caller("b", None).object, at(2.0));
     assert_eq!(breaker.next(at(2.0)), call("c"));
     breaker.failed(&caller("c", Some(1)), at(2.0));
-    assert!(!breaker.governs(&caller("c", None).name()));
+    assert!(!breaker.governs(&caller("c", None).object));
     assert!(breaker.admit(&caller("c", Some(1)), at(9.0)), "it may");
     assert_eq!(breaker.next(at(9.0)), call("a"), "and is not called again");
 }
@@ -150,7 +149,7 @@ fn five_failures_while_it_recovers_open_it_again() {
     for name in ["b", "c", "d", "e", "f", "g"] {
         assert!(!breaker.admit(&caller(name, None), at(2.0)));
     }
-    breaker.answered(&caller("a", None).name(), at(2.0));
+    breaker.answered(&caller("a", None).object, at(2.0));
     for name in ["b", "c", "d", "e", "f"] {
         breaker.failed(&caller(name, None), at(2.0));
     }
@@ -180,21 +179,21 @@ proptest! {
         let mut now = at(0.0);
         let mut waiting = BTreeSet::new();
         let mut sent = 0_u32;
-        let ask = |breaker: &mut Breaker, number: u8, now, down, sent: &mut u32, waiting: &mut BTreeSet<Name>| {
+        let ask = |breaker: &mut Breaker, number: u8, now, down, sent: &mut u32, waiting: &mut BTreeSet<ObjectKey>| {
             let caller = caller(&number.to_string(), None);
             if !breaker.admit(&caller, now) {
-                waiting.insert(caller.name());
+                waiting.insert(caller.object.clone());
                 return;
             }
-            waiting.remove(&caller.name());
+            waiting.remove(&caller.object);
             *sent += 1;
             if down {
                 breaker.failed(&caller, now);
                 if breaker.calls() {
-                    waiting.insert(caller.name());
+                    waiting.insert(caller.object.clone());
                 }
             } else {
-                breaker.answered(&caller.name(), now);
+                breaker.answered(&caller.object, now);
             }
         };
         for step in steps {
@@ -203,7 +202,7 @@ proptest! {
                 Step::Pass(milliseconds) => now += Duration::from_millis(milliseconds),
             }
             while let Next::Call(name) = breaker.next(now) {
-                ask(&mut breaker, name.1.parse().unwrap(), now, true, &mut sent, &mut waiting);
+                ask(&mut breaker, name.name.parse().unwrap(), now, true, &mut sent, &mut waiting);
             }
         }
         let probes = u32::try_from(now.as_secs() / 10).unwrap() + 4;
@@ -214,7 +213,7 @@ proptest! {
         while now < until {
             match breaker.next(now) {
                 Next::Call(name) => {
-                    ask(&mut breaker, name.1.parse().unwrap(), now, false, &mut sent, &mut waiting);
+                    ask(&mut breaker, name.name.parse().unwrap(), now, false, &mut sent, &mut waiting);
                 }
                 Next::At(then) => now = then,
                 Next::Nobody => break,

@@ -10,7 +10,8 @@ use std::{
 
 use k8s_openapi::jiff::Timestamp;
 
-use super::Caller;
+use super::caller::Caller;
+use crate::cluster::object_key::ObjectKey;
 
 /// How many failures in a row open the circuit.
 const FAILURES: u32 = 5;
@@ -29,14 +30,14 @@ const PACE: Duration = Duration::from_millis(50);
 const NO_SHOW: Duration = Duration::from_secs(15);
 
 /// A moment on a monotonic clock: how long after its start.
-pub type Moment = Duration;
+pub type SinceStart = Duration;
 
 /// The state of one endpoint, and who waits for it.
 #[derive(Debug, Default)]
 pub struct Breaker {
     state: State,
     failures: u32,
-    parked: BTreeMap<Name, Parked>,
+    parked: BTreeMap<ObjectKey, Parked>,
 }
 
 #[derive(Debug, Default)]
@@ -47,20 +48,17 @@ enum State {
     /// Only probes are sent.
     Open {
         pause: Duration,
-        probe_at: Moment,
+        probe_at: SinceStart,
         /// Who has been called to be the probe, and when.
-        probe: Option<(Name, Moment)>,
+        probe: Option<(ObjectKey, SinceStart)>,
     },
     /// A probe was answered: those that wait are let through one by one.
     Recovering {
-        next_at: Moment,
+        next_at: SinceStart,
         /// Who has been let through.
-        released: BTreeSet<Name>,
+        released: BTreeSet<ObjectKey>,
     },
 }
-
-/// Namespace and name of a caller.
-pub type Name = (String, String);
 
 /// A caller that was turned away.
 #[derive(Clone, Copy, Debug)]
@@ -76,17 +74,17 @@ struct Parked {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Next {
     /// It is this one's turn.
-    Call(Name),
+    Call(ObjectKey),
     /// Ask again then.
-    At(Moment),
+    At(SinceStart),
     /// Nobody waits.
     Nobody,
 }
 
 impl Breaker {
     /// Whether a caller's request may be sent now. One that is turned away will be called.
-    pub fn admit(&mut self, caller: &Caller, now: Moment) -> bool {
-        let name = caller.name();
+    pub fn admit(&mut self, caller: &Caller, now: SinceStart) -> bool {
+        let name = caller.object.clone();
         let admitted = match &mut self.state {
             State::Closed => true,
             State::Recovering { released, .. } => released.contains(&name),
@@ -123,7 +121,7 @@ impl Breaker {
     }
 
     /// Whether a caller's turn is decided here and not by how often it failed itself.
-    pub fn governs(&self, caller: &Name) -> bool {
+    pub fn governs(&self, caller: &ObjectKey) -> bool {
         match &self.state {
             State::Closed => false,
             State::Open { .. } => true,
@@ -132,7 +130,7 @@ impl Breaker {
     }
 
     /// Takes note that the endpoint answered a request, be it with a refusal.
-    pub fn answered(&mut self, caller: &Name, now: Moment) {
+    pub fn answered(&mut self, caller: &ObjectKey, now: SinceStart) {
         self.failures = 0;
         self.parked.remove(caller);
         if matches!(self.state, State::Open { .. }) {
@@ -145,7 +143,7 @@ impl Breaker {
     }
 
     /// Takes note that the endpoint could not be reached, or answered that it is broken.
-    pub fn failed(&mut self, caller: &Caller, now: Moment) {
+    pub fn failed(&mut self, caller: &Caller, now: SinceStart) {
         self.failures = self.failures.saturating_add(1);
         if let State::Open {
             pause,
@@ -153,7 +151,7 @@ impl Breaker {
             probe,
         } = &mut self.state
         {
-            let name = caller.name();
+            let name = caller.object.clone();
             if probe.as_ref().is_some_and(|(probe, _)| *probe == name) {
                 *pause = (*pause * 2).min(LONGEST_PAUSE);
                 *probe_at = now + *pause;
@@ -175,7 +173,7 @@ impl Breaker {
     }
 
     /// Says whose turn it is. To be asked again at once after a call.
-    pub fn next(&mut self, now: Moment) -> Next {
+    pub fn next(&mut self, now: SinceStart) -> Next {
         match &mut self.state {
             State::Closed => Next::Nobody,
             State::Open {
@@ -219,7 +217,7 @@ impl Breaker {
 
     /// Parks a caller that has sent so many probes, unless it is parked already.
     fn park_after(&mut self, caller: &Caller, probes: u32) {
-        let parked = self.parked.entry(caller.name()).or_insert(Parked {
+        let parked = self.parked.entry(caller.object.clone()).or_insert(Parked {
             probes,
             expires_at: None,
         });
@@ -234,7 +232,7 @@ impl Breaker {
 }
 
 /// Who has probed least, then who has no token yet, then whose token expires soonest.
-fn foremost(parked: &BTreeMap<Name, Parked>) -> Option<Name> {
+fn foremost(parked: &BTreeMap<ObjectKey, Parked>) -> Option<ObjectKey> {
     let first = parked
         .iter()
         .min_by_key(|(_, parked)| (parked.probes, parked.expires_at));

@@ -12,7 +12,7 @@ use k8s_openapi::api::authorization::v1::{
 use kube::{Api, api::PostParams};
 use tokio::{sync::Mutex as AsyncMutex, time::Instant};
 
-use super::{context::Context, error::Verb};
+use super::calls::Calls;
 
 /// How long a right that was there is taken to be there still. A write that is refused says so earlier.
 const GRANTED_FOR: Duration = Duration::from_mins(10);
@@ -20,20 +20,47 @@ const GRANTED_FOR: Duration = Duration::from_mins(10);
 /// How long any other answer holds, for all objects of the namespace together: shorter than the wait of each of them.
 const DOUBTED_FOR: Duration = Duration::from_secs(5);
 
+/// How a Secret is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Verb {
+    /// It is not there yet.
+    Create,
+    /// It is.
+    Update,
+}
+
+impl Verb {
+    /// How a Secret is written in place of `existing`.
+    pub fn to_replace<T>(existing: Option<&T>) -> Self {
+        match existing {
+            None => Self::Create,
+            Some(_) => Self::Update,
+        }
+    }
+
+    /// The verb as it stands in a role.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Create => "create",
+            Self::Update => "update",
+        }
+    }
+}
+
 /// Remembers the rights to write Secrets, by namespace and verb, so that many objects cost one question.
 #[derive(Debug, Default)]
-pub struct Rights(Mutex<HashMap<Key, Arc<AsyncMutex<Answer>>>>);
+pub struct Rights(Mutex<HashMap<Key, Arc<AsyncMutex<Right>>>>);
 
 type Key = (String, Verb);
 
 /// What was found out, and until when it holds.
 #[derive(Clone, Copy, Debug)]
-struct Answer {
+struct Right {
     granted: bool,
     until: Instant,
 }
 
-impl Answer {
+impl Right {
     fn granted() -> Self {
         Self {
             granted: true,
@@ -57,14 +84,14 @@ impl Answer {
 impl Rights {
     /// Whether Secrets of a namespace may be written so. Where the API server does not say, they may: then the write
     /// shows.
-    pub async fn may(&self, verb: Verb, namespace: &str, context: &Context) -> bool {
+    pub async fn may(&self, verb: Verb, namespace: &str, calls: &Calls) -> bool {
         let entry = self.entry(verb, namespace);
         // Those who ask at the same time wait for one answer.
         let mut answer = entry.lock().await;
         if !answer.holds() {
-            *answer = match ask(verb, namespace, context).await {
-                Some(true) => Answer::granted(),
-                other => Answer {
+            *answer = match ask(verb, namespace, calls).await {
+                Some(true) => Right::granted(),
+                other => Right {
                     granted: other.is_none(),
                     until: Instant::now() + DOUBTED_FOR,
                 },
@@ -75,34 +102,34 @@ impl Rights {
 
     /// A Secret of the namespace was written so: no proof is better.
     pub fn proven(&self, verb: Verb, namespace: &str) {
-        self.put(verb, namespace, Answer::granted());
+        self.put(verb, namespace, Right::granted());
     }
 
     /// A Secret of the namespace could not be written so for lack of a right, or for another reason that looks the same.
     pub fn doubt(&self, verb: Verb, namespace: &str) {
-        self.put(verb, namespace, Answer::unknown());
+        self.put(verb, namespace, Right::unknown());
     }
 
-    fn put(&self, verb: Verb, namespace: &str, answer: Answer) {
+    fn put(&self, verb: Verb, namespace: &str, answer: Right) {
         let answer = Arc::new(AsyncMutex::new(answer));
         self.lock().insert((namespace.to_owned(), verb), answer);
     }
 
-    fn entry(&self, verb: Verb, namespace: &str) -> Arc<AsyncMutex<Answer>> {
+    fn entry(&self, verb: Verb, namespace: &str) -> Arc<AsyncMutex<Right>> {
         self.lock()
             .entry((namespace.to_owned(), verb))
-            .or_insert_with(|| Arc::new(AsyncMutex::new(Answer::unknown())))
+            .or_insert_with(|| Arc::new(AsyncMutex::new(Right::unknown())))
             .clone()
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<Key, Arc<AsyncMutex<Answer>>>> {
+    fn lock(&self) -> MutexGuard<'_, HashMap<Key, Arc<AsyncMutex<Right>>>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 /// Asks the API server; `None` where it does not say. Every authenticated user may ask, by Kubernetes' own
 /// ClusterRole `system:basic-user`.
-async fn ask(verb: Verb, namespace: &str, context: &Context) -> Option<bool> {
+async fn ask(verb: Verb, namespace: &str, calls: &Calls) -> Option<bool> {
     let question = SelfSubjectAccessReview {
         spec: SelfSubjectAccessReviewSpec {
             resource_attributes: Some(ResourceAttributes {
@@ -116,8 +143,8 @@ async fn ask(verb: Verb, namespace: &str, context: &Context) -> Option<bool> {
         },
         ..SelfSubjectAccessReview::default()
     };
-    let reviews: Api<SelfSubjectAccessReview> = Api::all(context.client.0.clone());
+    let reviews: Api<SelfSubjectAccessReview> = Api::all(calls.client());
     let params = PostParams::default();
-    let answer = context.in_time(reviews.create(&params, &question)).await;
+    let answer = calls.read(reviews.create(&params, &question)).await;
     Some(answer.ok()?.status?.allowed)
 }

@@ -4,9 +4,10 @@ use k8s_openapi::{apimachinery::pkg::apis::meta::v1::Time, jiff::Timestamp};
 use secrecy::ExposeSecret;
 
 use super::{
-    decide::{renew_at, standing_condition, standing_reason},
-    error::{Class, Error, Trouble},
-    target::ProvenToken,
+    error::Error,
+    failures::{Class, standing_condition, standing_reason},
+    outcome::{Outcome, Trouble},
+    schedule::renew_at,
 };
 use crate::{
     api::{
@@ -15,17 +16,6 @@ use crate::{
     },
     oauth::{TOKEN_TYPE, Token, TokenError, jwt},
 };
-
-/// What became of a reconciliation, after everything that could be done was done.
-#[derive(Debug)]
-pub struct Outcome {
-    /// The valid token that the target holds now.
-    pub token: Option<ProvenToken>,
-    /// What keeps the object from being all right.
-    pub trouble: Trouble,
-    /// Whether a renew request was acted on, if there is one.
-    pub attempted: bool,
-}
 
 /// The status that follows. Equal to the earlier one where nothing changed: it has no time in it that moves by itself.
 pub fn status(object: &EdgeCredential, outcome: &Outcome, now: Timestamp) -> EdgeCredentialStatus {
@@ -270,9 +260,11 @@ mod tests {
     use super::*;
     use crate::{
         edge_credential::{
-            credentials::{CredentialsProblem, Flaw},
-            parameters::SpecProblem,
-            target::TargetProblem,
+            rules::{
+                credentials::{CredentialsProblem, Flaw},
+                spec::SpecProblem,
+                target::TargetProblem,
+            },
             testing::{
                 CANARY, answer, ask_to_renew, at, credentials, failures, object, object_with,
                 proven, token,

@@ -1,0 +1,69 @@
+//! Calls of the Kubernetes API: each within a deadline, few at a time, and changes only while this process leads.
+
+use std::time::Duration;
+
+use kube::Client;
+use tokio::{sync::Semaphore, time::timeout};
+
+use super::leadership::{Leadership, NotLeading};
+
+/// How long one call of the Kubernetes API may take, repetitions by the client included. The client itself sets no
+/// limit to how long an answer may take, and an API server that is stopped half-way would hold up an object for ever.
+const CALL_TIMEOUT: Duration = Duration::from_secs(15);
+
+/// The way to the Kubernetes API.
+pub struct Calls {
+    client: Client,
+    leadership: Leadership,
+    /// Limits calls rather than objects: one that waits for a token endpoint must not keep others waiting.
+    places: Semaphore,
+}
+
+impl Calls {
+    /// Calls through `client`, at most `concurrency` at a time.
+    pub fn new(client: Client, leadership: Leadership, concurrency: usize) -> Self {
+        Self {
+            client,
+            leadership,
+            places: Semaphore::new(concurrency),
+        }
+    }
+
+    /// The client, for an `Api` whose calls are then made by [`read`](Self::read) and [`write`](Self::write).
+    pub fn client(&self) -> Client {
+        self.client.clone()
+    }
+
+    /// Fails where this process does not lead, so that nothing may be requested, written or told.
+    pub fn check_leadership(&self) -> Result<(), NotLeading> {
+        self.leadership.check()
+    }
+
+    /// Waits for a call, within its deadline, once it is among the few that are made at a time.
+    pub async fn read<T>(
+        &self,
+        call: impl Future<Output = Result<T, kube::Error>>,
+    ) -> Result<T, kube::Error> {
+        // The semaphore is never closed.
+        let _place = self.places.acquire().await;
+        within_deadline(call).await
+    }
+
+    /// As [`read`](Self::read), for a call that changes something: made only if this process leads right then.
+    pub async fn write<T>(
+        &self,
+        call: impl Future<Output = Result<T, kube::Error>>,
+    ) -> Result<Result<T, kube::Error>, NotLeading> {
+        let _place = self.places.acquire().await;
+        self.leadership.check()?;
+        Ok(within_deadline(call).await)
+    }
+}
+
+async fn within_deadline<T>(
+    call: impl Future<Output = Result<T, kube::Error>>,
+) -> Result<T, kube::Error> {
+    timeout(CALL_TIMEOUT, call)
+        .await
+        .unwrap_or_else(|elapsed| Err(kube::Error::Service(elapsed.into())))
+}

@@ -1,0 +1,77 @@
+//! The statuses that this process wrote last, of any kind.
+
+use std::{
+    collections::HashMap,
+    sync::{Mutex, MutexGuard, PoisonError},
+};
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+
+/// Remembers each status from its write until the watch shows it, also where the write failed. A reconciliation in
+/// between would see the earlier status, with one failed attempt less, and make a request too many.
+#[derive(Debug)]
+pub struct WrittenStatuses<S>(Mutex<HashMap<String, Written<S>>>);
+
+#[derive(Debug)]
+struct Written<S> {
+    version: u64,
+    status: S,
+    /// Whether the API server does not have it.
+    unwritten: bool,
+}
+
+impl<S> Default for WrittenStatuses<S> {
+    fn default() -> Self {
+        Self(Mutex::default())
+    }
+}
+
+impl<S: Clone> WrittenStatuses<S> {
+    /// Keeps the status of an object as the API server returned it after the write.
+    pub fn remember(&self, metadata: &ObjectMeta, status: &S) {
+        if let (Some(uid), Some(version)) = (&metadata.uid, version(metadata)) {
+            let written = Written {
+                version,
+                status: status.clone(),
+                unwritten: false,
+            };
+            self.lock().insert(uid.clone(), written);
+        }
+    }
+
+    /// Keeps a status that could not be written, until the object changes: what failed is not tried anew only because
+    /// it could not be told.
+    pub fn remember_unwritten(&self, metadata: &ObjectMeta, status: &S) {
+        if let (Some(uid), Some(version)) = (&metadata.uid, version(metadata)) {
+            let written = Written {
+                version: version.saturating_add(1),
+                status: status.clone(),
+                unwritten: true,
+            };
+            self.lock().insert(uid.clone(), written);
+        }
+    }
+
+    /// The status that is newer than the one of the object, if that was read before our last write; and whether that write
+    /// failed.
+    pub fn newer_than(&self, metadata: &ObjectMeta) -> Option<(S, bool)> {
+        let uid = metadata.uid.as_ref()?;
+        let mut statuses = self.lock();
+        let written = statuses.get(uid)?;
+        if version(metadata).is_some_and(|version| version < written.version) {
+            return Some((written.status.clone(), written.unwritten));
+        }
+        statuses.remove(uid);
+        None
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<String, Written<S>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The resourceVersion as a number. It is one on every API server there is, and may be compared since Kubernetes 1.35
+/// (KEP-5504); where it were none, statuses would just not be remembered.
+fn version(metadata: &ObjectMeta) -> Option<u64> {
+    metadata.resource_version.as_ref()?.parse().ok()
+}

@@ -1,0 +1,106 @@
+//! What is remembered of an EdgeCredential from one reconciliation to the next, beside its status.
+
+use std::{
+    collections::HashMap,
+    sync::{Mutex, MutexGuard, PoisonError},
+};
+
+use aws_lc_rs::hmac;
+use secrecy::ExposeSecret;
+
+use super::rules::credentials::Credentials;
+use crate::{api::EdgeCredential, traffic::share::random_key};
+
+/// Remembers which credentials failed, for as long as the status counts failures. A Secret that is only touched (a label,
+/// the same content applied again) has another resourceVersion, but what failed with it would fail again.
+#[derive(Debug)]
+pub struct FailedCredentials {
+    /// Random for each process, so that a fingerprint says nothing of the credentials.
+    key: hmac::Key,
+    /// By the object's uid.
+    fingerprints: Mutex<HashMap<String, [u8; 32]>>,
+}
+
+impl Default for FailedCredentials {
+    fn default() -> Self {
+        Self {
+            key: random_key(),
+            fingerprints: Mutex::default(),
+        }
+    }
+}
+
+impl FailedCredentials {
+    /// The credentials, under the resourceVersion in which they failed if they are the ones that did.
+    pub fn recognize(&self, object: &EdgeCredential, mut credentials: Credentials) -> Credentials {
+        let Some(uid) = &object.metadata.uid else {
+            return credentials;
+        };
+        let status = object.status.as_ref();
+        let failures = status.and_then(|status| status.failures.as_ref());
+        let mut fingerprints = self.lock();
+        let Some(failures) = failures else {
+            fingerprints.remove(uid);
+            return credentials;
+        };
+        let fingerprint = self.fingerprint(&credentials);
+        if failures.credentials_resource_version == credentials.resource_version {
+            fingerprints.insert(uid.clone(), fingerprint);
+        } else if fingerprints.get(uid) == Some(&fingerprint) {
+            credentials
+                .resource_version
+                .clone_from(&failures.credentials_resource_version);
+        }
+        credentials
+    }
+
+    fn fingerprint(&self, credentials: &Credentials) -> [u8; 32] {
+        let text = credentials.client.fingerprint();
+        let mut fingerprint = [0; 32];
+        fingerprint
+            .copy_from_slice(hmac::sign(&self.key, text.expose_secret().as_bytes()).as_ref());
+        fingerprint
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<String, [u8; 32]>> {
+        self.fingerprints
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Remembers for which renew request a token is in memory, from the request until the target is written. While the API
+/// server is away nothing else knows of it, and each attempt to write would request another token.
+#[derive(Debug, Default)]
+pub struct HandledRenewals(Mutex<HashMap<String, String>>);
+
+impl HandledRenewals {
+    /// The object's renew request has its token.
+    pub fn remember(&self, object: &EdgeCredential) {
+        if let (Some(uid), Some(request)) = (&object.metadata.uid, object.renew_request()) {
+            self.lock().insert(uid.clone(), request.into());
+        }
+    }
+
+    /// The token is stored, and tells of the request itself.
+    pub fn forget(&self, object: &EdgeCredential) {
+        if let Some(uid) = &object.metadata.uid {
+            self.lock().remove(uid);
+        }
+    }
+
+    /// Whether the object's present renew request has its token.
+    pub fn contains(&self, object: &EdgeCredential) -> bool {
+        let answers = self.lock();
+        let answered = object
+            .metadata
+            .uid
+            .as_ref()
+            .and_then(|uid| answers.get(uid));
+        answered.is_some() && answered.map(String::as_str) == object.renew_request()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<String, String>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,13 @@
+//! All that is pure: no file here talks to a cluster or an endpoint, and none asks for the time.
+
+pub mod credentials;
+pub mod decide;
+pub mod error;
+pub mod failures;
+pub mod judge;
+pub mod outcome;
+pub mod revisit;
+pub mod schedule;
+pub mod spec;
+pub mod status;
+pub mod target;

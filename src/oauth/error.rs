@@ -1,0 +1,232 @@
+//! Why a request brought no token.
+
+use std::fmt;
+
+use super::limits::Quota;
+use crate::api::Reason;
+
+/// Why no token was had. Holds nothing that a server sent but what is in a fixed list.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum TokenError {
+    /// The endpoint's origin is not in the administrator's list. Nothing was sent.
+    OriginNotAllowed,
+    /// No answer came.
+    Unreachable(Unreachable),
+    /// The endpoint answered with an error.
+    Refused {
+        /// The HTTP status.
+        status: u16,
+        /// The OAuth 2.0 error, if it is a known one.
+        error: Option<&'static str>,
+    },
+    /// The endpoint answered that it was asked too often (HTTP 429).
+    RateLimited {
+        /// What is left, if the endpoint told.
+        quota: Option<Quota>,
+    },
+    /// The endpoint asked this client to wait, so nothing was sent.
+    HeldBack {
+        /// What was left, if the endpoint told.
+        quota: Option<Quota>,
+    },
+    /// The endpoint fails for everybody and it is another one's turn to try, so nothing was sent.
+    CircuitOpen,
+    /// Many others wait for the endpoint already, so nothing was sent.
+    Queued,
+    /// The endpoint answered with a redirect, which was not followed.
+    Redirected {
+        /// The HTTP status.
+        status: u16,
+    },
+    /// The answer is longer than is read.
+    TooLarge,
+    /// The answer is not a token answer.
+    Malformed {
+        /// The HTTP status.
+        status: u16,
+        /// The kind of content, out of a fixed list.
+        content: &'static str,
+    },
+    /// A token was issued, but it cannot be used.
+    Unusable(Defect),
+    /// The request was stopped half-way, because the process is ending.
+    Interrupted,
+    /// The program panicked while it made the request or judged the answer.
+    Panicked,
+}
+
+/// Why no answer came.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unreachable {
+    /// No connection: refused, DNS, TLS.
+    Connect,
+    /// Not in time.
+    Timeout,
+    /// The connection broke.
+    Broken,
+}
+
+/// What is wrong with an issued token.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Defect {
+    /// `token_type` is not `Bearer`.
+    UnsupportedTokenType,
+    /// Characters that RFC 6750 does not allow, or too many of them.
+    InvalidTokenBytes,
+    /// Not a JSON Web Token.
+    NotAJwt,
+    /// Nothing says how long it is valid.
+    UnknownLifetime,
+    /// What says so is not a usable number.
+    InvalidLifetime,
+    /// Expired, or to expire within 10 seconds, or not valid yet.
+    ExpiredOnArrival,
+    /// For another audience.
+    WrongAudience,
+}
+
+impl TokenError {
+    /// Whether a request was sent, or begun.
+    pub fn was_sent(&self) -> bool {
+        !matches!(
+            self,
+            Self::OriginNotAllowed | Self::HeldBack { .. } | Self::CircuitOpen | Self::Queued
+        )
+    }
+
+    /// Whether the endpoint failed, rather than refuse this one request.
+    pub fn is_outage(&self) -> bool {
+        match self {
+            Self::Unreachable(_) => true,
+            Self::Refused { status, .. } => matches!(status, 408 | 500..),
+            _ => false,
+        }
+    }
+
+    /// The reason that conditions, events and metrics show.
+    pub fn reason(&self) -> Reason {
+        match self {
+            Self::OriginNotAllowed => Reason::TokenOriginNotAllowed,
+            Self::Unreachable(_) | Self::Interrupted | Self::CircuitOpen | Self::Queued => {
+                Reason::TokenEndpointUnavailable
+            }
+            Self::RateLimited { .. } | Self::HeldBack { .. } => Reason::RateLimited,
+            Self::Refused { status, error } => match (status, error) {
+                (408 | 500.., _) => Reason::TokenEndpointUnavailable,
+                (401, _) | (_, Some("invalid_client")) => Reason::CredentialsRejected,
+                (403, _) | (_, Some("unauthorized_client" | "access_denied")) => {
+                    Reason::ClientNotAllowed
+                }
+                _ => Reason::RequestRefused,
+            },
+            Self::Panicked => Reason::InternalError,
+            Self::Redirected { .. } => Reason::RedirectRefused,
+            Self::TooLarge => Reason::ResponseTooLarge,
+            Self::Malformed { .. } => Reason::InvalidResponse,
+            Self::Unusable(defect) => match defect {
+                Defect::UnsupportedTokenType => Reason::UnsupportedTokenType,
+                Defect::InvalidTokenBytes => Reason::InvalidTokenBytes,
+                Defect::NotAJwt => Reason::NotAJWT,
+                Defect::UnknownLifetime => Reason::UnknownLifetime,
+                Defect::InvalidLifetime => Reason::InvalidLifetime,
+                Defect::ExpiredOnArrival => Reason::ExpiredOnArrival,
+                Defect::WrongAudience => Reason::WrongAudience,
+            },
+        }
+    }
+}
+
+impl fmt::Display for TokenError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::OriginNotAllowed => {
+                f.write_str("the token endpoint's origin is not allowed by the operator")
+            }
+            Self::Unreachable(Unreachable::Connect) => {
+                f.write_str("the token endpoint could not be connected to")
+            }
+            Self::Unreachable(Unreachable::Timeout) => {
+                f.write_str("the token endpoint did not answer in time")
+            }
+            Self::Unreachable(Unreachable::Broken) => {
+                f.write_str("the connection to the token endpoint broke")
+            }
+            Self::Refused {
+                status,
+                error: None,
+            } => write!(f, "the token endpoint answered HTTP {status}"),
+            Self::Refused {
+                status,
+                error: Some(error),
+            } => {
+                write!(f, "the token endpoint answered HTTP {status} ({error})")
+            }
+            Self::RateLimited { quota } => {
+                write!(
+                    f,
+                    "the token endpoint was asked too often (HTTP 429){}",
+                    Left(*quota)
+                )
+            }
+            Self::HeldBack { quota } => {
+                write!(
+                    f,
+                    "the token endpoint asked this client to wait, so nothing is sent until then{}",
+                    Left(*quota)
+                )
+            }
+            Self::CircuitOpen => f.write_str(
+                "the token endpoint fails for all EdgeCredentials that use it: one of them tries at least every 10 \
+                 seconds, and the others follow when it succeeds",
+            ),
+            Self::Queued => f.write_str("many other requests wait for the token endpoint"),
+            Self::Redirected { status } => {
+                write!(
+                    f,
+                    "the token endpoint answered with a redirect (HTTP {status}), which is not followed"
+                )
+            }
+            Self::TooLarge => f.write_str("the token endpoint's answer is larger than 64 KiB"),
+            Self::Malformed { status, content } => {
+                write!(
+                    f,
+                    "the token endpoint's answer (HTTP {status}, {content}) is not a token answer"
+                )
+            }
+            Self::Unusable(defect) => f.write_str(match defect {
+                Defect::UnsupportedTokenType => {
+                    "the token endpoint issued a token whose type is not Bearer"
+                }
+                Defect::InvalidTokenBytes => {
+                    "the token endpoint issued a token that cannot stand in an HTTP header"
+                }
+                Defect::NotAJwt => "the token endpoint issued a token that is not a JWT",
+                Defect::UnknownLifetime => "the token endpoint issued a token without a lifetime",
+                Defect::InvalidLifetime => {
+                    "the token endpoint issued a token whose lifetime is not a usable number"
+                }
+                Defect::ExpiredOnArrival => {
+                    "the token endpoint issued a token that is all but expired, or not valid yet"
+                }
+                Defect::WrongAudience => "the token endpoint issued a token for another audience",
+            }),
+            Self::Interrupted => f.write_str("the request was interrupted"),
+            Self::Panicked => {
+                f.write_str("the operator itself failed on the request: its log names the place")
+            }
+        }
+    }
+}
+
+impl std::error::Error for TokenError {}
+
+/// What is left of a quota, as the end of a message.
+struct Left(Option<Quota>);
+
+impl fmt::Display for Left {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.map_or(Ok(()), |Quota { limit, remaining }| {
+            write!(f, ": {remaining} of {limit} requests are left")
+        })
+    }
+}

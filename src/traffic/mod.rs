@@ -1,0 +1,38 @@
+//! Who may ask a token endpoint when.
+//!
+//! [`share`] sees to it that equal requests cost one, and [`gate`], with a [`breaker`] for each endpoint, that none is
+//! sent while it would be in vain. Around the source that sends them, [`leaders`] lets none out of a process that does not
+//! lead, and [`measured`] counts and times them.
+
+pub mod breaker;
+pub mod caller;
+pub mod gate;
+pub mod leaders;
+pub mod measured;
+pub mod share;
+
+pub use caller::Caller;
+
+use self::{
+    leaders::LeadersTokenSource,
+    measured::{MeasuredTokenSource, TokenRequestMetrics},
+    share::SharedTokens,
+};
+use crate::{clock::Clock, cluster::leadership::Leadership, oauth::TokenSource};
+
+/// Everything that stands between those who want tokens and `source`, which sends the requests: equal ones are shared, at
+/// most `per_origin` are in flight to one origin, none leaves a process that does not lead, and each is counted.
+pub fn govern(
+    source: impl TokenSource,
+    metrics: impl TokenRequestMetrics,
+    leadership: Leadership,
+    clock: Clock,
+    per_origin: usize,
+) -> SharedTokens {
+    let measured = MeasuredTokenSource::new(source, metrics);
+    SharedTokens::new(
+        LeadersTokenSource::new(measured, leadership),
+        clock,
+        per_origin,
+    )
+}

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use edge_credential_operator::{
     api::credentials::CredentialsSecretRef,
-    edge_credential::rules::credentials::{CredentialsProblem, Flaw, credentials},
+    edge_credential::rules::credentials::{CredentialsProblem, Flaw, extract_credentials},
 };
 use k8s_openapi::{ByteString, api::core::v1::Secret};
 use secrecy::ExposeSecret;
@@ -39,7 +39,7 @@ pub fn check(input: &[u8]) {
         ..Secret::default()
     };
     let keys = [&names.client_id_key, &names.client_secret_key];
-    match credentials(Some(&secret), &names) {
+    match extract_credentials(Some(&secret), &names) {
         Ok(read) => {
             let values = [&read.client.client_id, &read.client.client_secret];
             for (key, value) in keys.into_iter().zip(values) {
@@ -49,7 +49,7 @@ pub fn check(input: &[u8]) {
                 assert!(!value.chars().any(char::is_control));
             }
             // Whatever the values are, the same is shown.
-            let other = credentials(Some(&with_values(keys, "x")), &names).expect("sound");
+            let other = extract_credentials(Some(&with_values(keys, "x")), &names).expect("sound");
             assert_eq!(format!("{read:?}"), format!("{other:?}"));
         }
         Err(problem) => {

@@ -1,6 +1,6 @@
 //! Rate limits and quotas: whatever the headers say, a wait is bounded, and what asks for none is not waited for.
 
-use edge_credential_operator::oauth::limits::limits;
+use edge_credential_operator::oauth::limits::read_limits;
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 
 use super::answer::Answer;
@@ -12,7 +12,7 @@ pub fn check(input: &[u8]) {
     let Some(answer) = Answer::read(input) else {
         return;
     };
-    let read = |status| limits(status, &answer.headers, answer.date(), NOW);
+    let read = |status| read_limits(status, &answer.headers, answer.date(), NOW);
     let limits = read(answer.status);
     if let Some(hold) = limits.hold {
         let quotas = answer

@@ -22,7 +22,7 @@ use edge_credential_operator::{
     edge_credential::{context::Context, reconcile::reconcile},
     oauth::{
         Reply, RequestParameters, TokenRequest, TokenSource,
-        limits::limits,
+        limits::read_limits,
         origin::{AllowedOrigins, SITECORE_ORIGINS},
         response::{Answer, validate},
     },
@@ -381,7 +381,7 @@ impl TokenSource for Endpoint {
                 body: body.to_string(),
             }
         });
-        let limits = limits(said.status, &said.headers(), None, NOW);
+        let limits = read_limits(said.status, &said.headers(), None, NOW);
         let answer = Answer {
             status: said.status,
             content_type: Some("application/json"),

@@ -6,7 +6,7 @@ use edge_credential_operator::{
     api::token_request::{ClientAuthentication, DEFAULT_AUDIENCE, RequestFormat, TokenFormat},
     oauth::{
         Defect, RequestParameters, Token, TokenError, jwt,
-        limits::limits,
+        limits::read_limits,
         response::{self, MAX_SECOND, is_bearer_token, is_scope, validate},
     },
 };
@@ -37,7 +37,7 @@ pub fn check(input: &[u8]) {
         (Ok(_), Err(error)) => panic!("refused only where any token will do: {error}"),
     }
     if let Ok(token) = &jwt_only {
-        let claims = jwt::claims(token.access_token.expose_secret()).expect("a JWT");
+        let claims = jwt::decode_claims(token.access_token.expose_secret()).expect("a JWT");
         assert!(claims.is_for(DEFAULT_AUDIENCE));
     }
 }
@@ -57,7 +57,7 @@ fn judge(answer: &Answer, token_format: TokenFormat) -> Result<Token, TokenError
             status: answer.status,
             content_type: answer.header(CONTENT_TYPE),
             date: answer.date(),
-            quota: limits(answer.status, &answer.headers, answer.date(), REQUESTED_AT).quota,
+            quota: read_limits(answer.status, &answer.headers, answer.date(), REQUESTED_AT).quota,
             body: &answer.body,
         },
         &parameters,
@@ -94,7 +94,7 @@ fn accepted(answer: &Answer, token: &Token) {
     // A member that is ignored may be what `Value` does not take.
     let body: Value = serde_json::from_slice(&answer.body).unwrap_or_default();
     let mut limits = vec![body["expires_in"].as_i64()];
-    let claims = jwt::claims(bytes);
+    let claims = jwt::decode_claims(bytes);
     let number = |claim: &Option<Box<serde_json::value::RawValue>>| {
         claim.as_ref()?.get().parse::<i64>().ok()
     };

@@ -18,7 +18,7 @@ pub struct Transition {
 
 /// What changed from one status's conditions to the next one's: `Ready` in status or reason, and the cause of trouble when another one
 /// appears. A retry that fails as the one before it is no change.
-pub fn transitions(earlier: &[Condition], current: &[Condition]) -> Vec<Transition> {
+pub fn find_transitions(earlier: &[Condition], current: &[Condition]) -> Vec<Transition> {
     let told = |type_| {
         let now = conditions::find(current, type_)?;
         let before = conditions::find(earlier, type_);
@@ -85,7 +85,7 @@ mod tests {
 
     /// Warnings with their reasons, as `!Reason`, and the rest.
     fn told(earlier: Option<&[Condition]>, current: &[Condition]) -> Vec<String> {
-        transitions(earlier.unwrap_or_default(), current)
+        find_transitions(earlier.unwrap_or_default(), current)
             .into_iter()
             .map(|told| format!("{}{}", if told.warning { "!" } else { "" }, told.reason))
             .collect()
@@ -151,7 +151,7 @@ mod tests {
 
     #[test]
     fn the_message_is_that_of_the_condition() {
-        let told = transitions(&[], &healthy());
+        let told = find_transitions(&[], &healthy());
         assert_eq!(told[0].message, "TokenValid of Ready");
     }
 }

@@ -5,9 +5,9 @@ use k8s_openapi::jiff::Timestamp;
 use super::{
     context::Context,
     rules::{
-        credentials::credentials,
+        credentials::extract_credentials,
         error::Error,
-        judge::{Observed, Target},
+        judge::{Observed, ObservedTarget},
         spec::{check_names, parameters},
         target::{ProvenToken, check_ownership, find_token},
     },
@@ -43,7 +43,7 @@ pub async fn observe<'a>(
     let (credentials_secret, target_secret) = (credentials_secret?, target_secret?);
 
     let parameters = parameters(object, &context.allowed_origins).map_err(Error::Spec);
-    let credentials = credentials(credentials_secret.as_ref(), names)
+    let credentials = extract_credentials(credentials_secret.as_ref(), names)
         .map(|credentials| context.failed_credentials.recognize(object, credentials))
         .map_err(|problem| Error::Credentials {
             secret: names.name.clone(),
@@ -59,7 +59,7 @@ pub async fn observe<'a>(
                 .as_ref()
                 .ok()
                 .and_then(|parameters| find_token(&secret, parameters));
-            Ok(Target { secret, stored })
+            Ok(ObservedTarget { secret, stored })
         })
         .transpose();
     let request = match (&parameters, &credentials) {
@@ -74,8 +74,8 @@ pub async fn observe<'a>(
     let stored = target
         .as_ref()
         .ok()
-        .and_then(|target: &Option<Target>| target.as_ref()?.stored.as_ref());
-    let caller = caller(object, stored, now);
+        .and_then(|target: &Option<ObservedTarget>| target.as_ref()?.stored.as_ref());
+    let caller = caller_of(object, stored, now);
     let held = request.and_then(|request| at_hand(context, object, request, stored, now));
     Ok(Observed {
         object,
@@ -84,7 +84,7 @@ pub async fn observe<'a>(
         target,
         held,
         answered: context.handled_renewals.contains(object),
-        governed: request.is_some_and(|request| context.tokens.governs(request, &caller)),
+        circuit_open: request.is_some_and(|request| context.tokens.circuit_open(request, &caller)),
     })
 }
 
@@ -100,16 +100,16 @@ fn at_hand(
     let stored =
         stored.filter(|stored| stored.token.is_valid(now) && stored.is_of(&request.credentials));
     if let Some(stored) = stored {
-        context.tokens.keep(request, uid, &stored.token);
+        context.tokens.cache_for(request, uid, &stored.token);
     }
     context
         .tokens
-        .held(request, now)
-        .or_else(|| context.tokens.kept(request, uid, now))
+        .cached(request, now)
+        .or_else(|| context.tokens.cached_for(request, uid, now))
 }
 
 /// On whose behalf a token is requested: an object, with what is left of the token it has.
-pub fn caller(object: &EdgeCredential, stored: Option<&ProvenToken>, now: Timestamp) -> Caller {
+pub fn caller_of(object: &EdgeCredential, stored: Option<&ProvenToken>, now: Timestamp) -> Caller {
     Caller {
         object: ObjectKey::of(object),
         expires_at: stored

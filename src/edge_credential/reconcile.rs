@@ -15,17 +15,17 @@ use kube::{
 
 use super::{
     context::Context,
-    observe::{caller, observe},
+    observe::{caller_of, observe},
     rules::{
         credentials::Credentials,
         decide::{Action, Decision, Rendered, decide},
         error::Error,
-        failures::{Class, failed, standing_failures, standing_reason},
-        judge::Target,
-        outcome::{Outcome, Trouble},
+        failures::{Class, counted_failures, failed, standing_reason},
+        judge::ObservedTarget,
+        outcome::{Outcome, Problem},
         revisit::{BLOCKED_WAIT, revisit},
         schedule::renew_at,
-        status::{malformed, status},
+        status::{describe_malformed, describe_status},
         target::{ProvenToken, TargetProblem, render},
     },
 };
@@ -36,7 +36,7 @@ use crate::{
         object_key::ObjectKey,
         rights::Verb,
         secrets::Secrets,
-        transition::{Transition, transitions},
+        transition::{Transition, find_transitions},
         write::write_status,
     },
     oauth::{Token, TokenError, TokenRequest},
@@ -90,12 +90,12 @@ struct Done {
     requested: bool,
     wrote: bool,
     /// Whether to look again soon for what no count of failures tells of.
-    look_again: bool,
+    requeue_soon: bool,
     renewal_delay: Option<SignedDuration>,
 }
 
 impl Done {
-    fn without_action(token: Option<ProvenToken>, trouble: Trouble) -> Self {
+    fn without_action(token: Option<ProvenToken>, trouble: Problem) -> Self {
         Self {
             outcome: Outcome {
                 token,
@@ -104,7 +104,7 @@ impl Done {
             },
             requested: false,
             wrote: false,
-            look_again: false,
+            requeue_soon: false,
             renewal_delay: None,
         }
     }
@@ -134,7 +134,7 @@ pub async fn reconcile(object: &EdgeCredential, context: &Context) -> Result<Rep
 
 /// Tells on the object that the program panicked when it reconciled it.
 pub async fn report_panic(object: &EdgeCredential, context: &Context) -> Result<Report, Error> {
-    let done = Done::without_action(None, Trouble::Found(Error::Panicked));
+    let done = Done::without_action(None, Problem::Found(Error::Panicked));
     report(latest(object, context), &done, context).await
 }
 
@@ -159,7 +159,7 @@ pub async fn report_malformed(
         .data
         .get("status")
         .and_then(|status| serde_json::from_value(status.clone()).ok());
-    let status = malformed(
+    let status = describe_malformed(
         earlier.clone().unwrap_or_default(),
         metadata.generation,
         context.clock.now(),
@@ -170,7 +170,7 @@ pub async fn report_malformed(
             result => result?,
         }
     }
-    Ok(transitions(
+    Ok(find_transitions(
         conditions_of(earlier.as_ref()),
         &status.conditions,
     ))
@@ -180,8 +180,8 @@ pub async fn report_malformed(
 async fn report(latest: Latest<'_>, done: &Done, context: &Context) -> Result<Report, Error> {
     let Latest { object, unwritten } = latest;
     let now = context.clock.now();
-    let status = status(&object, &done.outcome, now);
-    let transitions = transitions(conditions_of(object.status.as_ref()), &status.conditions);
+    let status = describe_status(&object, &done.outcome, now);
+    let transitions = find_transitions(conditions_of(object.status.as_ref()), &status.conditions);
     if unwritten || object.status.as_ref() != Some(&status) {
         let written = publish_status(&object.metadata, &status, context).await;
         written.inspect_err(|_| {
@@ -192,13 +192,13 @@ async fn report(latest: Latest<'_>, done: &Done, context: &Context) -> Result<Re
     }
     let token = done.outcome.token.as_ref();
     let trouble = match &done.outcome.trouble {
-        Trouble::None | Trouble::Suspended => None,
-        Trouble::Found(error) | Trouble::Failed(error, _) => Some(error.reason()),
-        Trouble::Standing(_) => Some(standing_reason(&object)),
+        Problem::None | Problem::Suspended => None,
+        Problem::Found(error) | Problem::Failed(error, _) => Some(error.reason()),
+        Problem::BackingOff(_) => Some(standing_reason(&object)),
     };
     Ok(Report {
         trouble,
-        requeue_after: revisit(&object, &done.outcome, done.look_again, now)
+        requeue_after: revisit(&object, &done.outcome, done.requeue_soon, now)
             .min(context.resync_period),
         transitions,
         written: token.filter(|_| done.wrote).map(|proven| Written {
@@ -244,7 +244,7 @@ async fn visit(object: &EdgeCredential, context: &Context) -> Result<Done, Error
     let observed = match observe(context, object).await {
         Ok(observed) => observed,
         Err(error) if Class::of(error.reason()) == Class::Blocked => {
-            return Ok(Done::without_action(None, Trouble::Found(error)));
+            return Ok(Done::without_action(None, Problem::Found(error)));
         }
         Err(error) => return Err(error),
     };
@@ -273,7 +273,7 @@ struct Visit<'a> {
     object: &'a EdgeCredential,
     context: &'a Context,
     credentials: Option<Credentials>,
-    target: Option<Target>,
+    target: Option<ObservedTarget>,
     /// Whether no other object is about to create the target.
     may_create: bool,
     started: Timestamp,
@@ -281,11 +281,11 @@ struct Visit<'a> {
 
 impl Visit<'_> {
     /// Writes a token that is at hand. What was in the way of more still is, and says more than a failed write.
-    async fn reuse(&self, rendered: Rendered, trouble: Trouble) -> Result<Done, Error> {
+    async fn reuse(&self, rendered: Rendered, trouble: Problem) -> Result<Done, Error> {
         let mut done = self.put(&rendered.secret, rendered.proven).await?;
-        if !matches!(trouble, Trouble::None) {
+        if !matches!(trouble, Problem::None) {
             done.outcome.trouble = trouble;
-            done.look_again = !done.wrote;
+            done.requeue_soon = !done.wrote;
         }
         Ok(done)
     }
@@ -303,14 +303,14 @@ impl Visit<'_> {
                 secret: object.target_name().into(),
                 problem: TargetProblem::OwnedByAnother,
             };
-            let mut done = Done::without_action(None, Trouble::Found(error));
+            let mut done = Done::without_action(None, Problem::Found(error));
             // The other one may not get a token either, and then no watch tells that the name is free.
-            done.look_again = true;
+            done.requeue_soon = true;
             return Ok(done);
         }
         self.check_latest().await?;
         if let Some(error) = self.missing_right().await {
-            let trouble = Trouble::Found(error);
+            let trouble = Problem::Found(error);
             return Ok(Done::without_action(self.still_valid(), trouble));
         }
         let parameters = request.parameters.clone();
@@ -320,7 +320,7 @@ impl Visit<'_> {
             .target
             .as_ref()
             .and_then(|target| target.stored.as_ref());
-        let caller = caller(object, stored, self.started);
+        let caller = caller_of(object, stored, self.started);
         let tokens = &self.context.tokens;
         self.context.calls.check_leadership()?;
         let mut done = match tokens.request(request, &caller, fresh).await {
@@ -342,12 +342,12 @@ impl Visit<'_> {
                 let error = Error::RequestToken(failure.error);
                 // Told once: while one tries for all, the others have nothing new to say.
                 let told = failures
-                    .filter(|_| failure.governed && standing_reason(object) == error.reason());
+                    .filter(|_| failure.circuit_open && standing_reason(object) == error.reason());
                 let trouble = match told {
-                    Some(failures) => Trouble::Standing(failures.clone()),
+                    Some(failures) => Problem::BackingOff(failures.clone()),
                     None => {
                         let failures = self.count(failures, &error, failure.not_before);
-                        Trouble::Failed(error, failures)
+                        Problem::Failed(error, failures)
                     }
                 };
                 Done::without_action(self.still_valid(), trouble)
@@ -362,7 +362,7 @@ impl Visit<'_> {
     /// Makes sure, before a token is requested in place of one that does not prove itself for the spec, that this is the
     /// spec as it is now. A list that lags behind shows an earlier one, and the token may be for what came after it.
     async fn check_latest(&self) -> Result<(), Error> {
-        let proves_itself = |target: &Target| target.stored.is_some();
+        let proves_itself = |target: &ObservedTarget| target.stored.is_some();
         if self.target.as_ref().is_none_or(proves_itself) {
             return Ok(());
         }
@@ -404,7 +404,7 @@ impl Visit<'_> {
         match write_target(self.object, secret, self.existing(), self.context).await {
             Ok(()) => {
                 self.context.handled_renewals.forget(self.object);
-                let mut done = Done::without_action(Some(proven), Trouble::None);
+                let mut done = Done::without_action(Some(proven), Problem::None);
                 done.wrote = true;
                 Ok(done)
             }
@@ -418,11 +418,11 @@ impl Visit<'_> {
                 let earlier = self
                     .credentials
                     .as_ref()
-                    .and_then(|credentials| standing_failures(self.object, credentials, false));
+                    .and_then(|credentials| counted_failures(self.object, credentials, false));
                 let failures = self.count(earlier.as_ref(), &error, None);
                 Ok(Done::without_action(
                     self.still_valid(),
-                    Trouble::Failed(error, failures),
+                    Problem::Failed(error, failures),
                 ))
             }
         }

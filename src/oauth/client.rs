@@ -14,7 +14,7 @@ use secrecy::{ExposeSecret, SecretString, zeroize::Zeroizing};
 
 use super::{
     error::{TokenError, Unreachable},
-    limits::{http_date, limits},
+    limits::{parse_http_date, read_limits},
     origin::AllowedOrigins,
     request::{ClientCredentials, Reply, TokenRequest, TokenSource},
     response::{Answer, validate},
@@ -109,8 +109,8 @@ impl HttpTokenSource {
     ) -> Reply {
         let now = self.clock.now();
         let status = response.status();
-        let date = header(response.headers(), DATE).and_then(http_date);
-        let limits = limits(status.as_u16(), response.headers(), date, now);
+        let date = header(response.headers(), DATE).and_then(parse_http_date);
+        let limits = read_limits(status.as_u16(), response.headers(), date, now);
         let result = match read(&mut response).await {
             Err(error) if status == StatusCode::OK => Err(error),
             // A refusal is one by its status, whatever becomes of its body.

@@ -34,7 +34,7 @@ pub struct Claims {
 
 /// Reads the claims of a token; `None` where it is not three non-empty parts of base64url, the first two of them
 /// JSON objects.
-pub fn claims(token: &str) -> Option<Claims> {
+pub fn decode_claims(token: &str) -> Option<Claims> {
     if token.len() > MAX_LENGTH {
         return None;
     }
@@ -112,7 +112,7 @@ mod tests {
             r#"{"aud":["a","b"],"exp":1.5e3,"scope":"x y","https://auth.sitecorecloud.io/claims/tenant_id":"t-1"}"#,
             "signature",
         );
-        let claims = claims(&token).unwrap();
+        let claims = decode_claims(&token).unwrap();
         assert!(claims.is_for("b") && !claims.is_for("c"));
         assert_eq!(claims.exp.as_ref().unwrap().get(), "1.5e3");
         assert_eq!(claims.scope(), Some("x y"));
@@ -140,7 +140,7 @@ mod tests {
                 "s",
             ),
         ] {
-            assert!(claims(&token).is_none(), "{token:.80}");
+            assert!(decode_claims(&token).is_none(), "{token:.80}");
         }
     }
 
@@ -149,7 +149,7 @@ mod tests {
         for id in ["", "a b", "a\\nb", "<script>", &"x".repeat(129)] {
             let payload = format!(r#"{{"https://auth.sitecorecloud.io/claims/org_id":"{id}"}}"#);
             assert_eq!(
-                claims(&token("{}", &payload, "s"))
+                decode_claims(&token("{}", &payload, "s"))
                     .unwrap()
                     .organization_id(),
                 None

@@ -48,7 +48,12 @@ pub struct Quota {
 ///
 /// A wait follows from status 429 or 503 with `Retry-After`, from status 429 with a reset of the rate limit, and, with
 /// any status, from a limit or a quota that has nothing left. What is past or unreadable asks for nothing.
-pub fn limits(status: u16, headers: &HeaderMap, date: Option<Timestamp>, now: Timestamp) -> Limits {
+pub fn read_limits(
+    status: u16,
+    headers: &HeaderMap,
+    date: Option<Timestamp>,
+    now: Timestamp,
+) -> Limits {
     let server_now = date.unwrap_or(now);
     let rate = rate_limit(headers, server_now);
     let buckets: Vec<Bucket> = QUOTAS
@@ -128,12 +133,12 @@ fn retry_after(value: &HeaderValue, server_now: Timestamp) -> Option<SignedDurat
         let seconds = text.parse().unwrap_or(i64::MAX);
         return Some(SignedDuration::from_secs(seconds));
     }
-    let wait = http_date(text)?.duration_since(server_now);
+    let wait = parse_http_date(text)?.duration_since(server_now);
     Some(wait).filter(|wait| wait.is_positive())
 }
 
 /// A date as HTTP writes it (RFC 9110 section 5.6.7): RFC 2822 with the zone `GMT`.
-pub fn http_date(text: &str) -> Option<Timestamp> {
+pub fn parse_http_date(text: &str) -> Option<Timestamp> {
     rfc2822::DateTimeParser::new().parse_timestamp(text).ok()
 }
 
@@ -157,7 +162,7 @@ mod tests {
 
     fn hold(status: u16, pairs: &[(&'static str, &str)]) -> Option<i64> {
         let now = NOW.parse().unwrap();
-        let limits = limits(status, &headers(pairs), Some(now), now);
+        let limits = read_limits(status, &headers(pairs), Some(now), now);
         limits.hold.map(|hold| hold.as_secs())
     }
 
@@ -192,7 +197,7 @@ mod tests {
     fn a_date_is_relative_to_the_servers_clock() {
         let headers = headers(&[("retry-after", "Tue, 24 Nov 2026 12:00:30 GMT")]);
         let ours = "2026-11-24T09:00:00Z".parse().unwrap();
-        let of = |date| limits(429, &headers, date, ours).hold;
+        let of = |date| read_limits(429, &headers, date, ours).hold;
         let server = NOW.parse().unwrap();
         assert_eq!(of(Some(server)), Some(SignedDuration::from_secs(30)));
         assert_eq!(of(None), Some(SignedDuration::from_hours(1)), "capped");
@@ -244,7 +249,8 @@ mod tests {
     #[test]
     fn the_tightest_quota_is_told_and_else_the_rate_limit() {
         let now: Timestamp = NOW.parse().unwrap();
-        let of = |pairs: &[(&'static str, &str)]| limits(200, &headers(pairs), None, now).quota;
+        let of =
+            |pairs: &[(&'static str, &str)]| read_limits(200, &headers(pairs), None, now).quota;
         let rate = [
             ("x-ratelimit-limit", "100"),
             ("x-ratelimit-remaining", "99"),
@@ -273,7 +279,7 @@ mod tests {
                 headers.append(names[name].clone(), HeaderValue::from_str(&value).unwrap());
             }
             let date = server.map(|second| Timestamp::from_second(second).unwrap());
-            let limits = limits(status, &headers, date, NOW.parse().unwrap());
+            let limits = read_limits(status, &headers, date, NOW.parse().unwrap());
             if let Some(hold) = limits.hold {
                 prop_assert!((LEAST_HOLD..=LONGEST_QUOTA_HOLD).contains(&hold), "{hold}");
             }

@@ -115,7 +115,7 @@ fn judge(
     if !is_bearer_token(access_token.expose_secret()) {
         return Err(Defect::InvalidTokenBytes);
     }
-    let claims = jwt::claims(access_token.expose_secret());
+    let claims = jwt::decode_claims(access_token.expose_secret());
     if claims.is_none() && parameters.token_format == TokenFormat::Jwt {
         return Err(Defect::NotAJwt);
     }

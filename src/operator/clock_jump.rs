@@ -22,7 +22,7 @@ const TOLERANCE: SignedDuration = SignedDuration::from_secs(5);
 ///
 /// A task of its own compares the clocks until the stream is dropped, so that whoever waits for the stream is not woken
 /// by each comparison.
-pub fn jumps(clock: Clock) -> impl Stream<Item = ()> + Send + Sync {
+pub fn watch_jumps(clock: Clock) -> impl Stream<Item = ()> + Send + Sync {
     let (sender, receiver) = mpsc::channel(1);
     tokio::spawn(compare(clock, sender));
     unfold(receiver, async |mut receiver| {

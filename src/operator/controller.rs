@@ -26,7 +26,7 @@ use kube::{
 use tokio::sync::broadcast::error::RecvError;
 
 use super::{
-    clock_jump::jumps,
+    clock_jump::watch_jumps,
     definition::{self, CrdPresence},
     events::Events,
     malformed::MalformedObjects,
@@ -99,7 +99,7 @@ pub struct ControllerContext {
     pub malformed: MalformedObjects,
     /// Where transitions are told.
     pub events: Events,
-    /// Where visits are counted.
+    /// Where reconciliations are counted.
     pub metrics: Metrics,
 }
 
@@ -132,20 +132,21 @@ pub fn controller(
     let mut controller = Controller::new(objects.clone(), config)
         .with_config(controller::Config::default().concurrency(scope.in_progress))
         .trigger_backoff(WatchPause(crd.clone()))
-        .reconcile_all_on(jumps(context.edge_credentials.clock.clone()))
-        .reconcile_on(turns(&context, scope.namespace.clone()))
+        .reconcile_all_on(watch_jumps(context.edge_credentials.clock.clone()))
+        .reconcile_on(wakeups(&context, scope.namespace.clone()))
         .graceful_shutdown_on(shutdown.clone());
     if scope.watch_secrets {
         // Metadata only: no Secret's content is ever in a cache. Helm's release Secrets can be large and many.
         let secrets: Api<PartialObjectMeta<Secret>> = api(client, scope);
         let config = watcher::Config::default().fields("type!=helm.sh/release.v1");
         let context = context.clone();
-        controller =
-            controller.watches(secrets, config, move |secret| concerned(&context, &secret));
+        controller = controller.watches(secrets, config, move |secret| {
+            find_concerned(&context, &secret)
+        });
     }
     let store = controller.store();
-    let work = work(
-        controller.run(visit, error_policy, context.clone()),
+    let work = follow(
+        controller.run(reconcile_once, error_policy, context.clone()),
         context,
     );
     let listed = store.clone();
@@ -180,16 +181,16 @@ where
 }
 
 /// The objects whose turn it is at a token endpoint that turned them away before.
-fn turns(
+fn wakeups(
     context: &ControllerContext,
     namespace: Option<String>,
 ) -> impl Stream<Item = ObjectRef<Watched>> + Send + 'static {
     unfold(
-        context.edge_credentials.tokens.turns(),
-        async |mut turns| {
+        context.edge_credentials.tokens.wakeups(),
+        async |mut wakeups| {
             loop {
-                match turns.recv().await {
-                    Ok(object) => return Some((object, turns)),
+                match wakeups.recv().await {
+                    Ok(object) => return Some((object, wakeups)),
                     // Those that were missed come back by themselves, only later.
                     Err(RecvError::Lagged(_)) => {}
                     Err(RecvError::Closed) => return None,
@@ -207,7 +208,7 @@ fn turns(
 }
 
 /// The objects that name a Secret, as credentials or as target.
-fn concerned(
+fn find_concerned(
     context: &ControllerContext,
     secret: &PartialObjectMeta<Secret>,
 ) -> Vec<ObjectRef<Watched>> {
@@ -220,14 +221,17 @@ fn concerned(
         .collect()
 }
 
-async fn visit(object: Arc<Watched>, context: Arc<ControllerContext>) -> Result<Action, Error> {
+async fn reconcile_once(
+    object: Arc<Watched>,
+    context: Arc<ControllerContext>,
+) -> Result<Action, Error> {
     if context.crd.is_missing() {
         // The object is gone, though no watch has said so. Its target would be written and collected in turn.
         return Ok(Action::requeue(definition::INTERVAL));
     }
     let object = match &object.0 {
         Ok(object) => object,
-        Err(_) => return visit_malformed(&object, &context).await,
+        Err(_) => return reconcile_malformed(&object, &context).await,
     };
     context.malformed.remove(&ObjectKey::of(object));
     context.references.enter(object);
@@ -249,13 +253,16 @@ async fn visit(object: Arc<Watched>, context: Arc<ControllerContext>) -> Result<
         .metrics
         .reconciled(started.elapsed(), trouble.map(|reason| reason.as_str()));
     result.map(|report| {
-        tell(object, &report, &context);
+        publish_report(object, &report, &context);
         Action::requeue(report.requeue_after)
     })
 }
 
 /// Tells about an object that does not fit its type, once for each version of it.
-async fn visit_malformed(object: &Watched, context: &ControllerContext) -> Result<Action, Error> {
+async fn reconcile_malformed(
+    object: &Watched,
+    context: &ControllerContext,
+) -> Result<Action, Error> {
     if !context.malformed.contains(object) {
         let reported = caught(report_malformed(object.meta(), &context.edge_credentials)).await;
         let transitions = reported.unwrap_or_else(|Panicked| {
@@ -263,13 +270,13 @@ async fn visit_malformed(object: &Watched, context: &ControllerContext) -> Resul
             Err(Error::Panicked)
         })?;
         context.malformed.enter(object);
-        tell_transitions(object, &transitions, context);
+        publish_transitions(object, &transitions, context);
     }
     Ok(Action::requeue(HOPELESS_WAIT))
 }
 
 /// Tells about a visit in the log, in Events and in metrics.
-fn tell(object: &EdgeCredential, report: &Report, context: &ControllerContext) {
+fn publish_report(object: &EdgeCredential, report: &Report, context: &ControllerContext) {
     let (namespace, name) = (&object.metadata.namespace, &object.metadata.name);
     if let Some(delay) = report.renewal_delay {
         context
@@ -288,10 +295,10 @@ fn tell(object: &EdgeCredential, report: &Report, context: &ControllerContext) {
             "token written"
         );
     }
-    tell_transitions(object, &report.transitions, context);
+    publish_transitions(object, &report.transitions, context);
 }
 
-fn tell_transitions(
+fn publish_transitions(
     object: &impl Resource<DynamicType = ()>,
     transitions: &[Transition],
     context: &ControllerContext,
@@ -306,7 +313,7 @@ fn tell_transitions(
         }
         context
             .events
-            .tell(object.object_ref(&()), transition.clone());
+            .publish(object.object_ref(&()), transition.clone());
     }
 }
 
@@ -352,12 +359,12 @@ fn error_policy(object: Arc<Watched>, error: &Error, _: Arc<ControllerContext>) 
     }
 }
 
-type Visited = Result<(ObjectRef<Watched>, Action), controller::Error<Error, watcher::Error>>;
+type Reconciled = Result<(ObjectRef<Watched>, Action), controller::Error<Error, watcher::Error>>;
 
-async fn work(visits: impl Stream<Item = Visited>, context: Arc<ControllerContext>) {
-    visits
-        .for_each(|visited| {
-            match visited {
+async fn follow(reconciliations: impl Stream<Item = Reconciled>, context: Arc<ControllerContext>) {
+    reconciliations
+        .for_each(|reconciled| {
+            match reconciled {
                 Ok(_) | Err(controller::Error::ReconcilerFailed(..)) => {}
                 // The last word about an object that was deleted.
                 Err(controller::Error::ObjectNotFound(object)) => {
@@ -369,7 +376,10 @@ async fn work(visits: impl Stream<Item = Visited>, context: Arc<ControllerContex
                     context.crd.went_missing();
                 }
                 Err(controller::Error::QueueError(error)) => {
-                    tracing::warn!("a watch failed and is begun again: {}", describe(&error));
+                    tracing::warn!(
+                        "a watch failed and is begun again: {}",
+                        describe_watch_error(&error)
+                    );
                 }
                 Err(_) => tracing::debug!("the queue was stopped"),
             }
@@ -391,7 +401,7 @@ fn is_missing(error: &watcher::Error) -> bool {
 }
 
 /// A watch's error without what the API server said.
-fn describe(error: &watcher::Error) -> String {
+fn describe_watch_error(error: &watcher::Error) -> String {
     let (action, source) = match error {
         watcher::Error::InitialListFailed(source) => ("the first list", Some(source)),
         watcher::Error::WatchStartFailed(source) => ("the start of the watch", Some(source)),

@@ -36,18 +36,18 @@ impl Events {
     /// A queue, and the work of emptying it, which ends when every queue handle is gone.
     pub fn new(client: Client, leadership: Leadership) -> (Self, impl Future<Output = ()> + Send) {
         let (sender, receiver) = mpsc::channel(WAITING);
-        (Self(sender), publish(client, leadership, receiver))
+        (Self(sender), publish_all(client, leadership, receiver))
     }
 
     /// Has an Event published about an object. Never waits.
-    pub fn tell(&self, regarding: ObjectReference, transition: Transition) {
+    pub fn publish(&self, regarding: ObjectReference, transition: Transition) {
         if self.0.try_send((regarding, transition)).is_err() {
             tracing::debug!("too many events are waiting: one is dropped");
         }
     }
 }
 
-async fn publish(
+async fn publish_all(
     client: Client,
     leadership: Leadership,
     mut transitions: Receiver<(ObjectReference, Transition)>,

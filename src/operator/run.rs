@@ -157,7 +157,7 @@ pub async fn serve(
         events,
         metrics: metrics.clone(),
     };
-    let controllers = controllers(client, settings, source, surroundings, shutdown.clone());
+    let controllers = build_controllers(client, settings, source, surroundings, shutdown.clone());
 
     if settings.per_object_metrics {
         registry.register_collector(Box::new(ObjectCollector(controllers.stores.clone())));
@@ -181,7 +181,7 @@ pub async fn serve(
                     None => pending().await,
                 }
             };
-            work(controllers, &readiness, shutdown, lost).await
+            run_controllers(controllers, &readiness, shutdown, lost).await
         }
     };
     // What is still in the queue would take a second each.
@@ -195,7 +195,7 @@ pub async fn serve(
 
 /// Runs the controllers until `shutdown`, and lets them finish what they have begun; or until the lease is lost, and
 /// then nothing is finished.
-async fn work(
+async fn run_controllers(
     controllers: Controllers,
     readiness: &Readiness,
     shutdown: impl Future<Output = ()>,
@@ -294,7 +294,7 @@ pub struct Surroundings {
 
 /// Makes a controller for each watched namespace, or one for all. A namespaced watch needs rights in that namespace
 /// only.
-pub fn controllers(
+pub fn build_controllers(
     client: Client,
     settings: &Settings,
     source: impl TokenSource,

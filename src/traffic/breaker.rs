@@ -74,7 +74,7 @@ struct Parked {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Next {
     /// It is this one's turn.
-    Call(ObjectKey),
+    Wake(ObjectKey),
     /// Ask again then.
     At(SinceStart),
     /// Nobody waits.
@@ -110,18 +110,18 @@ impl Breaker {
 
     /// Remembers a caller that is not let through, to be called when it is its turn.
     pub fn park(&mut self, caller: &Caller) {
-        if self.calls() {
+        if self.is_open() {
             self.park_after(caller, 0);
         }
     }
 
     /// Whether the circuit is not closed, so that callers wait to be called.
-    pub fn calls(&self) -> bool {
+    pub fn is_open(&self) -> bool {
         !matches!(self.state, State::Closed)
     }
 
     /// Whether a caller's turn is decided here and not by how often it failed itself.
-    pub fn governs(&self, caller: &ObjectKey) -> bool {
+    pub fn circuit_open(&self, caller: &ObjectKey) -> bool {
         match &self.state {
             State::Closed => false,
             State::Open { .. } => true,
@@ -197,7 +197,7 @@ impl Breaker {
                     parked.probes = parked.probes.saturating_add(1);
                 }
                 *probe = Some((name.clone(), now));
-                Next::Call(name)
+                Next::Wake(name)
             }
             State::Recovering { next_at, released } => {
                 if now < *next_at {
@@ -210,7 +210,7 @@ impl Breaker {
                 self.parked.remove(&name);
                 released.insert(name.clone());
                 *next_at = now + PACE;
-                Next::Call(name)
+                Next::Wake(name)
             }
         }
     }

@@ -4,7 +4,7 @@
 //! - While an origin fails, its [`breaker`](super::breaker) lets one probe through at a time.
 //! - A client that was asked to wait (`Retry-After`, a rate limit, a quota) is held back at that origin.
 //!
-//! Whoever is turned away does not wait here: it is called when its turn has come, see [`Gate::turns`].
+//! Whoever is turned away does not wait here: it is called when its turn has come, see [`Gate::wakeups`].
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
@@ -33,7 +33,7 @@ use crate::{
 const WAITING: usize = 32;
 
 /// How many calls may be on their way to those who listen.
-const TURNS: usize = 1024;
+const WAKEUPS: usize = 1024;
 
 /// The way to all token endpoints.
 pub struct Gate {
@@ -42,7 +42,7 @@ pub struct Gate {
     per_origin: usize,
     lines: Mutex<HashMap<Origin, Line>>,
     holds: Mutex<HashMap<ClientHash, Hold>>,
-    turns: broadcast::Sender<ObjectKey>,
+    wakeups: broadcast::Sender<ObjectKey>,
     /// Woken when a breaker may have to call somebody sooner than it was going to.
     changed: Notify,
 }
@@ -61,7 +61,7 @@ struct Line {
     /// Those who are called when fewer wait.
     queued: BTreeSet<(Urgency, ObjectKey)>,
     /// Whether a task calls those whose turn the breaker decides.
-    calling: bool,
+    waking: bool,
 }
 
 /// When the caller's token expires. `None`, which comes first, where it has none.
@@ -99,22 +99,22 @@ impl Gate {
             per_origin,
             lines: Mutex::default(),
             holds: Mutex::default(),
-            turns: broadcast::Sender::new(TURNS),
+            wakeups: broadcast::Sender::new(WAKEUPS),
             changed: Notify::new(),
         }
     }
 
     /// Those whose turn has come after they were turned away.
-    pub fn turns(&self) -> broadcast::Receiver<ObjectKey> {
-        self.turns.subscribe()
+    pub fn wakeups(&self) -> broadcast::Receiver<ObjectKey> {
+        self.wakeups.subscribe()
     }
 
     /// Whether it is decided here when this caller's next attempt is made, because the origin fails for everybody.
-    pub fn governs(&self, origin: &Origin, caller: &ObjectKey) -> bool {
+    pub fn circuit_open(&self, origin: &Origin, caller: &ObjectKey) -> bool {
         let lines = self.lines();
         lines
             .get(origin)
-            .is_some_and(|line| line.breaker.governs(caller))
+            .is_some_and(|line| line.breaker.circuit_open(caller))
     }
 
     /// How long a client is held back yet, if it is.
@@ -142,7 +142,7 @@ impl Gate {
         let mut lines = self.lines();
         let line = lines.entry(origin.clone()).or_default();
         if !line.breaker.admit(caller, self.now()) {
-            self.call_those_parked(origin, line);
+            self.wake_those_parked(origin, line);
             return Err(TokenError::CircuitOpen);
         }
         let turn = if line.in_flight < self.per_origin {
@@ -198,21 +198,21 @@ impl Gate {
         if line.waiting.len() < WAITING / 2
             && let Some((_, name)) = line.queued.pop_first()
         {
-            self.call(name);
+            self.wake(name);
         }
     }
 
-    fn call(&self, name: ObjectKey) {
+    fn wake(&self, name: ObjectKey) {
         // Fails where nobody listens, as when the operator stops.
-        let _ = self.turns.send(name);
+        let _ = self.wakeups.send(name);
     }
 
     /// Starts the task that calls those whose turn the breaker decides, unless it runs.
-    fn call_those_parked(self: &Arc<Self>, origin: &Origin, line: &mut Line) {
-        if std::mem::replace(&mut line.calling, true) {
+    fn wake_those_parked(self: &Arc<Self>, origin: &Origin, line: &mut Line) {
+        if std::mem::replace(&mut line.waking, true) {
             self.changed.notify_waiters();
         } else {
-            tokio::spawn(call_in_turn(Arc::downgrade(self), origin.clone()));
+            tokio::spawn(wake_in_turn(Arc::downgrade(self), origin.clone()));
         }
     }
 
@@ -222,7 +222,7 @@ impl Gate {
             return Next::Nobody;
         };
         let next = line.breaker.next(self.now());
-        line.calling = next != Next::Nobody;
+        line.waking = next != Next::Nobody;
         next
     }
 
@@ -245,7 +245,7 @@ impl fmt::Debug for Gate {
     }
 }
 
-async fn call_in_turn(gate: Weak<Gate>, origin: Origin) {
+async fn wake_in_turn(gate: Weak<Gate>, origin: Origin) {
     loop {
         let Some(gate) = gate.upgrade() else { return };
         let changed = gate.changed.notified();
@@ -253,7 +253,7 @@ async fn call_in_turn(gate: Weak<Gate>, origin: Origin) {
         // From here on a change is noticed.
         changed.as_mut().enable();
         match gate.next(&origin) {
-            Next::Call(name) => gate.call(name),
+            Next::Wake(name) => gate.wake(name),
             Next::At(then) => {
                 tokio::select! {
                     () = sleep_until(gate.started + then) => {}
@@ -283,7 +283,7 @@ impl Ticket {
             let mut lines = gate.lines();
             let line = lines.entry(origin.clone()).or_default();
             line.breaker.park(&caller);
-            gate.call_those_parked(&origin, line);
+            gate.wake_those_parked(&origin, line);
             return Err(TokenError::CircuitOpen);
         }
         let slot = Slot {
@@ -320,15 +320,15 @@ impl Slot {
         } else {
             line.breaker.answered(&self.caller.object, now);
         }
-        if line.breaker.calls() {
+        if line.breaker.is_open() {
             if outage {
                 // They learn of it where they wait, and so do those who were to be called when fewer wait.
                 line.waiting.clear();
                 for (_, name) in std::mem::take(&mut line.queued) {
-                    self.gate.call(name);
+                    self.gate.wake(name);
                 }
             }
-            self.gate.call_those_parked(&self.origin, line);
+            self.gate.wake_those_parked(&self.origin, line);
         }
     }
 }

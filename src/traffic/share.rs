@@ -45,18 +45,18 @@ struct Inner {
 #[derive(Default)]
 struct State {
     in_flight: HashMap<Inputs, InFlight>,
-    held: HashMap<Inputs, Token>,
+    cached: HashMap<Inputs, Token>,
     /// How many tokens may be held before the expired ones are swept out.
     sweep_at: usize,
 }
 
 impl State {
-    fn hold(&mut self, inputs: Inputs, token: &Token, now: Timestamp) {
-        if self.held.len() >= self.sweep_at.max(SWEEP_MINIMUM) {
-            self.held.retain(|_, token| token.is_valid(now));
-            self.sweep_at = self.held.len() * 2;
+    fn cache(&mut self, inputs: Inputs, token: &Token, now: Timestamp) {
+        if self.cached.len() >= self.sweep_at.max(SWEEP_MINIMUM) {
+            self.cached.retain(|_, token| token.is_valid(now));
+            self.sweep_at = self.cached.len() * 2;
         }
-        self.held.insert(inputs, token.clone());
+        self.cached.insert(inputs, token.clone());
     }
 }
 
@@ -72,7 +72,7 @@ pub struct Failure {
     pub not_before: Option<Timestamp>,
     /// Whether the endpoint fails for everybody, so that the caller is called when it may try again, whatever it had
     /// planned itself.
-    pub governed: bool,
+    pub circuit_open: bool,
 }
 
 type InFlight = Shared<BoxFuture<'static, Result<Token, TokenError>>>;
@@ -93,18 +93,18 @@ impl SharedTokens {
     }
 
     /// Those who were turned away and should ask again now.
-    pub fn turns(&self) -> broadcast::Receiver<ObjectKey> {
-        self.0.gate.turns()
+    pub fn wakeups(&self) -> broadcast::Receiver<ObjectKey> {
+        self.0.gate.wakeups()
     }
 
     /// Whether the endpoint fails for everybody, so that it is not for the caller to say when it tries again.
-    pub fn governs(&self, request: &TokenRequest, caller: &Caller) -> bool {
+    pub fn circuit_open(&self, request: &TokenRequest, caller: &Caller) -> bool {
         Origin::of(&request.parameters.token_url)
-            .is_some_and(|origin| self.0.gate.governs(&origin, &caller.object))
+            .is_some_and(|origin| self.0.gate.circuit_open(&origin, &caller.object))
     }
 
     /// The valid token that an equal request brought earlier, if there is one. Costs nothing.
-    pub fn held(&self, request: &TokenRequest, now: Timestamp) -> Option<Token> {
+    pub fn cached(&self, request: &TokenRequest, now: Timestamp) -> Option<Token> {
         let inputs = self.0.inputs(request);
         self.0.valid(&inputs, now)
     }
@@ -112,24 +112,24 @@ impl SharedTokens {
     /// Keeps a token that `owner` has proved to have, until it expires: the operator that requested it may have been
     /// another one. Nobody else gets it, since whoever can write to the owner's target could have put it there. Where an
     /// equal request brought a token, that one will do.
-    pub fn keep(&self, request: &TokenRequest, owner: &str, token: &Token) {
+    pub fn cache_for(&self, request: &TokenRequest, owner: &str, token: &Token) {
         let now = self.0.clock.now();
-        if self.held(request, now).is_some() {
+        if self.cached(request, now).is_some() {
             return;
         }
         let inputs = self.0.inputs_of(request, Some(owner));
         let mut state = self.0.state();
         let is_new = state
-            .held
+            .cached
             .get(&inputs)
             .is_none_or(|kept| kept.expires_at != token.expires_at);
         if is_new {
-            state.hold(inputs, token, now);
+            state.cache(inputs, token, now);
         }
     }
 
     /// The valid token that was kept for `owner` and this request, if there is one.
-    pub fn kept(&self, request: &TokenRequest, owner: &str, now: Timestamp) -> Option<Token> {
+    pub fn cached_for(&self, request: &TokenRequest, owner: &str, now: Timestamp) -> Option<Token> {
         let inputs = self.0.inputs_of(request, Some(owner));
         self.0.valid(&inputs, now)
     }
@@ -148,12 +148,12 @@ impl SharedTokens {
             return Err(Failure {
                 error: TokenError::OriginNotAllowed,
                 not_before: None,
-                governed: false,
+                circuit_open: false,
             });
         };
         let client = shared.client(&origin, &request);
         let answer = match shared.join(&origin, client, request, caller, acceptable) {
-            Ok(Found::Held(token)) => Ok(token),
+            Ok(Found::Cached(token)) => Ok(token),
             Ok(Found::InFlight(answer)) => answer.await,
             Err(error) => Err(error),
         };
@@ -163,14 +163,14 @@ impl SharedTokens {
                 .gate
                 .held_back(&client)
                 .and_then(|hold| shared.clock.now().checked_add(hold).ok()),
-            governed: shared.gate.governs(&origin, &caller.object),
+            circuit_open: shared.gate.circuit_open(&origin, &caller.object),
         })
     }
 }
 
 /// What there is for a request.
 enum Found {
-    Held(Token),
+    Cached(Token),
     InFlight(InFlight),
 }
 
@@ -186,8 +186,8 @@ impl Inner {
     ) -> Result<Found, TokenError> {
         let inputs = self.inputs(&request);
         let mut state = self.state();
-        if let Some(token) = state.held.get(&inputs).filter(|token| acceptable(token)) {
-            return Ok(Found::Held(token.clone()));
+        if let Some(token) = state.cached.get(&inputs).filter(|token| acceptable(token)) {
+            return Ok(Found::Cached(token.clone()));
         }
         if let Some(in_flight) = state.in_flight.get(&inputs) {
             return Ok(Found::InFlight(in_flight.clone()));
@@ -216,7 +216,7 @@ impl Inner {
         let slot = ticket.slot().await?;
         let reply = self.source.request(&request).await;
         slot.report(&reply);
-        landing.hold(&reply.result);
+        landing.cache(&reply.result);
         reply.result
     }
 
@@ -240,7 +240,7 @@ impl Inner {
 
     fn valid(&self, inputs: &Inputs, now: Timestamp) -> Option<Token> {
         let state = self.state();
-        let token = state.held.get(inputs);
+        let token = state.cached.get(inputs);
         token.filter(|token| token.is_valid(now)).cloned()
     }
 
@@ -274,10 +274,10 @@ struct Landing<'a> {
 }
 
 impl Landing<'_> {
-    fn hold(&self, answer: &Result<Token, TokenError>) {
+    fn cache(&self, answer: &Result<Token, TokenError>) {
         let Ok(token) = answer else { return };
         let now = self.shared.clock.now();
-        self.shared.state().hold(self.inputs, token, now);
+        self.shared.state().cache(self.inputs, token, now);
     }
 }
 

@@ -138,7 +138,7 @@ async fn an_opaque_token_that_one_accepts_is_not_given_to_another_that_wants_a_j
     let mut any = usual(&sitecore);
     any.parameters.token_format = TokenFormat::Any;
     shared.request(any, &ANYONE, |_| true).await.unwrap();
-    assert!(shared.held(&usual(&sitecore), Timestamp::now()).is_none());
+    assert!(shared.cached(&usual(&sitecore), Timestamp::now()).is_none());
     shared
         .request(usual(&sitecore), &ANYONE, |_| true)
         .await
@@ -162,7 +162,7 @@ async fn an_error_is_shared_by_those_who_wait_and_not_held() {
         );
     }
     assert_eq!(sitecore.requests(ID), 1);
-    assert!(shared.held(&request, Timestamp::now()).is_none());
+    assert!(shared.cached(&request, Timestamp::now()).is_none());
 
     shared
         .request(request, &ANYONE, |_| true)
@@ -193,7 +193,7 @@ async fn a_token_that_is_held_is_used_again_only_where_it_is_acceptable() {
         .unwrap();
     assert_ne!(text(&first), text(&other));
     assert_eq!(sitecore.requests(ID), 2);
-    let held = shared.held(&usual(&sitecore), Timestamp::now()).unwrap();
+    let held = shared.cached(&usual(&sitecore), Timestamp::now()).unwrap();
     assert_eq!(text(&held), text(&other));
 }
 
@@ -207,22 +207,26 @@ async fn a_token_that_one_has_is_kept_for_that_one_alone() {
     // As after a restart.
     let shared = shared(&[&sitecore]);
     let request = usual(&sitecore);
-    shared.keep(&request, "owner", &token);
+    shared.cache_for(&request, "owner", &token);
     let now = Timestamp::now();
-    assert!(shared.kept(&request, "owner", now).is_some());
-    assert!(shared.kept(&request, "other", now).is_none());
-    assert!(shared.held(&request, now).is_none());
+    assert!(shared.cached_for(&request, "owner", now).is_some());
+    assert!(shared.cached_for(&request, "other", now).is_none());
+    assert!(shared.cached(&request, now).is_none());
     let mut other_scope = request.clone();
     other_scope.parameters.scopes.push("other".to_owned());
-    assert!(shared.kept(&other_scope, "owner", now).is_none());
-    assert!(shared.kept(&request, "owner", token.expires_at).is_none());
+    assert!(shared.cached_for(&other_scope, "owner", now).is_none());
+    assert!(
+        shared
+            .cached_for(&request, "owner", token.expires_at)
+            .is_none()
+    );
 
     // What the endpoint gave is for all.
     shared
         .request(usual(&sitecore), &ANYONE, |_| true)
         .await
         .unwrap();
-    assert!(shared.held(&request, now).is_some());
+    assert!(shared.cached(&request, now).is_some());
     assert_eq!(sitecore.requests(ID), 2);
 }
 
@@ -237,10 +241,10 @@ async fn a_token_is_held_until_it_expires() {
     let second = SignedDuration::from_secs(1);
     assert!(
         shared
-            .held(&usual(&sitecore), token.expires_at - second)
+            .cached(&usual(&sitecore), token.expires_at - second)
             .is_some()
     );
-    assert!(shared.held(&usual(&sitecore), token.expires_at).is_none());
+    assert!(shared.cached(&usual(&sitecore), token.expires_at).is_none());
 }
 
 #[tokio::test]
@@ -262,7 +266,7 @@ async fn what_is_swept_out_of_many_tokens_are_those_that_expired() {
         shared.request(request, &ANYONE, |_| true).await.unwrap();
     }
     let now = Timestamp::now() + SignedDuration::from_secs(120);
-    let held = |number: &usize| shared.held(&numbered(&sitecore, *number), now).is_some();
+    let held = |number: &usize| shared.cached(&numbered(&sitecore, *number), now).is_some();
     assert_eq!((0..200).filter(held).count(), 100);
     assert!((100..200).all(|number| held(&number)));
 }
@@ -276,7 +280,7 @@ async fn a_request_goes_on_when_nobody_waits_for_it_and_its_token_is_held() {
         .await
         .expect_err("it takes longer");
     eventually("the token is held", || {
-        shared.held(&usual(&sitecore), Timestamp::now()).is_some()
+        shared.cached(&usual(&sitecore), Timestamp::now()).is_some()
     })
     .await;
     shared

@@ -21,7 +21,7 @@ use edge_credential_operator::{
         definition::CrdPresence,
         events::Events,
         metrics::{Metrics, prometheus_text},
-        run::{Controllers, Surroundings, controllers},
+        run::{Controllers, Surroundings, build_controllers},
     },
 };
 use futures::{
@@ -109,7 +109,7 @@ impl World {
             events,
             metrics: Metrics::register(&mut self.registry),
         };
-        let Controllers { work, crd, .. } = controllers(
+        let Controllers { work, crd, .. } = build_controllers(
             client,
             &settings(),
             self.endpoint.clone(),

@@ -81,7 +81,7 @@ impl fmt::Display for CredentialsProblem {
 
 /// Reads the two keys. Anything that could not have been meant so is refused here, before it is sent anywhere: the
 /// endpoint would answer 401, which looks like a wrong secret.
-pub fn credentials(
+pub fn extract_credentials(
     secret: Option<&Secret>,
     names: &CredentialsSecretRef,
 ) -> Result<Credentials, CredentialsProblem> {
@@ -146,7 +146,7 @@ mod tests {
     #[test]
     fn the_two_named_keys_are_read() {
         let secret = secret(&[("id", b"me"), ("secret", b"s3cr3t with space")]);
-        let read = credentials(Some(&secret), &names()).unwrap();
+        let read = extract_credentials(Some(&secret), &names()).unwrap();
         assert_eq!(read.client.client_id.expose_secret(), "me");
         assert_eq!(
             read.client.client_secret.expose_secret(),
@@ -157,7 +157,7 @@ mod tests {
     #[test]
     fn a_missing_secret_is_waited_for() {
         assert_eq!(
-            credentials(None, &names()).unwrap_err(),
+            extract_credentials(None, &names()).unwrap_err(),
             CredentialsProblem::NotFound
         );
     }
@@ -177,7 +177,7 @@ mod tests {
         ] {
             let mut pairs = vec![("id", &b"me"[..])];
             pairs.extend(value.map(|value| ("secret", value)));
-            let problem = credentials(Some(&secret(&pairs)), &names()).unwrap_err();
+            let problem = extract_credentials(Some(&secret(&pairs)), &names()).unwrap_err();
             let message = problem.to_string();
             assert!(
                 message.contains("\"secret\"") && !message.contains("CAN"),

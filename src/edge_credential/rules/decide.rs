@@ -8,9 +8,9 @@ use secrecy::ExposeSecret;
 use super::{
     credentials::Credentials,
     error::Error,
-    failures::{Class, standing_failures, standing_reason},
-    judge::{Observed, Target, renew_requested},
-    outcome::Trouble,
+    failures::{Class, counted_failures, standing_reason},
+    judge::{Observed, ObservedTarget, renew_requested},
+    outcome::Problem,
     schedule::renew_at,
     target::{ProvenToken, TargetProblem, render},
 };
@@ -25,7 +25,7 @@ pub struct Decision {
     /// What is to be done now.
     pub action: Action,
     /// What keeps the object from being all right.
-    pub trouble: Trouble,
+    pub trouble: Problem,
 }
 
 /// What is to be done.
@@ -71,7 +71,7 @@ pub fn decide(observed: Observed<'_>, now: Timestamp) -> Decision {
         target,
         held,
         answered,
-        governed,
+        circuit_open,
     } = observed;
     let nothing = |trouble| Decision {
         action: Action::Leave(None),
@@ -79,7 +79,7 @@ pub fn decide(observed: Observed<'_>, now: Timestamp) -> Decision {
     };
     let target = match target {
         Ok(target) => target,
-        Err(error) if !object.spec.suspend => return nothing(Trouble::Found(error)),
+        Err(error) if !object.spec.suspend => return nothing(Problem::Found(error)),
         Err(_) => None,
     };
     let stored = target
@@ -89,15 +89,15 @@ pub fn decide(observed: Observed<'_>, now: Timestamp) -> Decision {
     if object.spec.suspend {
         return Decision {
             action: Action::Leave(stored),
-            trouble: Trouble::Suspended,
+            trouble: Problem::Suspended,
         };
     }
-    let is_immutable = |target: &Target| target.secret.immutable == Some(true);
+    let is_immutable = |target: &ObservedTarget| target.secret.immutable == Some(true);
     if target.as_ref().is_some_and(is_immutable) {
         // What it holds is good for as long as it is valid.
         return Decision {
             action: Action::Leave(stored),
-            trouble: Trouble::Found(Error::Target {
+            trouble: Problem::Found(Error::Target {
                 secret: object.target_name().into(),
                 problem: TargetProblem::Immutable,
             }),
@@ -105,7 +105,7 @@ pub fn decide(observed: Observed<'_>, now: Timestamp) -> Decision {
     }
     let parameters = match parameters {
         Ok(parameters) => parameters,
-        Err(error) => return nothing(Trouble::Found(error)),
+        Err(error) => return nothing(Problem::Found(error)),
     };
     let scene = Scene {
         object,
@@ -117,7 +117,7 @@ pub fn decide(observed: Observed<'_>, now: Timestamp) -> Decision {
         Err(error) => {
             return Decision {
                 action: scene.keep(stored),
-                trouble: Trouble::Found(error),
+                trouble: Problem::Found(error),
             };
         }
     };
@@ -128,7 +128,7 @@ pub fn decide(observed: Observed<'_>, now: Timestamp) -> Decision {
         stored,
         held,
         answered,
-        governed,
+        circuit_open,
     };
     renewal.decide(now)
 }
@@ -170,7 +170,7 @@ struct Renewal<'a> {
     stored: Option<ProvenToken>,
     held: Option<Token>,
     answered: bool,
-    governed: bool,
+    circuit_open: bool,
 }
 
 impl Renewal<'_> {
@@ -181,25 +181,25 @@ impl Renewal<'_> {
             stored,
             held,
             answered,
-            governed,
+            circuit_open,
         } = self;
         let object = scene.object;
         let at_hand = |token| ProvenToken::new(token, &credentials.client, object.renew_request());
         let asked = renew_requested(object, stored.as_ref());
         let requested = asked && !(answered && held.is_some());
-        let failures = standing_failures(object, &credentials, requested);
+        let failures = counted_failures(object, &credentials, requested);
         let outdated = stored.as_ref().is_none_or(|stored| {
             now >= renew_at(object, &stored.token) || !stored.is_of(&credentials.client)
         });
         if !asked && failures.is_none() && !outdated {
             return Decision {
                 action: scene.keep(stored),
-                trouble: Trouble::None,
+                trouble: Problem::None,
             };
         }
 
         let write_failed = failures.is_some() && Class::of(standing_reason(object)) == Class::Write;
-        let in_turn = governed && standing_reason(object) == Reason::TokenEndpointUnavailable;
+        let in_turn = circuit_open && standing_reason(object) == Reason::TokenEndpointUnavailable;
         let waiting = failures
             .clone()
             .filter(|failures| now < failures.next_attempt_at.0 && !in_turn);
@@ -216,7 +216,7 @@ impl Renewal<'_> {
         if let Some(token) = fresh {
             return Decision {
                 action: scene.write(at_hand(token)),
-                trouble: Trouble::None,
+                trouble: Problem::None,
             };
         }
         if write_failed && may_write && !outdated {
@@ -225,20 +225,20 @@ impl Renewal<'_> {
             if matches!(repair, Action::Write(_)) {
                 return Decision {
                     action: repair,
-                    trouble: Trouble::None,
+                    trouble: Problem::None,
                 };
             }
         }
         match waiting {
             Some(waiting) if write_failed => Decision {
                 action: Action::Leave(stored),
-                trouble: Trouble::Standing(waiting),
+                trouble: Problem::BackingOff(waiting),
             },
             Some(waiting) => {
                 // A token that is due but valid is still worth having.
                 Decision {
                     action: scene.keep(stored.or(held.map(at_hand))),
-                    trouble: Trouble::Standing(waiting),
+                    trouble: Problem::BackingOff(waiting),
                 }
             }
             None => Decision {
@@ -251,7 +251,7 @@ impl Renewal<'_> {
                     forced: requested || (failures.is_some() && !write_failed && !outdated),
                     failures,
                 },
-                trouble: Trouble::None,
+                trouble: Problem::None,
             },
         }
     }

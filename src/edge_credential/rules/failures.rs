@@ -83,7 +83,7 @@ impl Class {
 }
 
 /// The failures that still count: a new generation, changed credentials or a renew request begin anew.
-pub fn standing_failures(
+pub fn counted_failures(
     object: &EdgeCredential,
     credentials: &Credentials,
     requested: bool,

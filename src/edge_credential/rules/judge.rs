@@ -18,19 +18,19 @@ pub struct Observed<'a> {
     /// Who asks, or what is wrong with the credentials Secret.
     pub credentials: Result<Credentials, Error>,
     /// The target Secret if it is there, or why it must not be written.
-    pub target: Result<Option<Target>, Error>,
+    pub target: Result<Option<ObservedTarget>, Error>,
     /// A valid token in memory that an equal request brought.
     pub held: Option<Token>,
     /// Whether that token was requested because of the renew request that the object has now.
     pub answered: bool,
     /// Whether the token endpoint fails for everybody: then it is not this object's back-off that says when it may try
     /// again, but whose turn it is.
-    pub governed: bool,
+    pub circuit_open: bool,
 }
 
 /// A target Secret that is ours.
 #[derive(Clone)]
-pub struct Target {
+pub struct ObservedTarget {
     /// The Secret as it is.
     pub secret: Secret,
     /// The token in it, if it proves itself.
@@ -38,9 +38,9 @@ pub struct Target {
 }
 
 /// Leaves the Secret out: its own `Debug` prints the bytes.
-impl std::fmt::Debug for Target {
+impl std::fmt::Debug for ObservedTarget {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Target")
+        f.debug_struct("ObservedTarget")
             .field("stored", &self.stored)
             .finish_non_exhaustive()
     }

@@ -9,14 +9,14 @@ pub struct Outcome {
     /// The valid token that the target holds now.
     pub token: Option<ProvenToken>,
     /// What keeps the object from being all right.
-    pub trouble: Trouble,
+    pub trouble: Problem,
     /// Whether a renew request was acted on, if there is one.
     pub attempted: bool,
 }
 
 /// What keeps an EdgeCredential from being all right.
 #[derive(Debug)]
-pub enum Trouble {
+pub enum Problem {
     /// Nothing.
     None,
     /// `spec.suspend`.
@@ -26,5 +26,5 @@ pub enum Trouble {
     /// An attempt failed just now.
     Failed(Error, Failures),
     /// The last attempt failed, and the next one is not due: what the status says of it still holds.
-    Standing(Failures),
+    BackingOff(Failures),
 }

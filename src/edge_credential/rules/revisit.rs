@@ -5,7 +5,7 @@ use std::time::Duration;
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 
 use super::{
-    outcome::{Outcome, Trouble},
+    outcome::{Outcome, Problem},
     schedule::renew_at,
 };
 use crate::api::{EdgeCredential, Reason};
@@ -24,12 +24,12 @@ const LOOK_WAIT: SignedDuration = SignedDuration::from_secs(10);
 /// How long to wait where something is due already.
 const AT_ONCE: SignedDuration = SignedDuration::from_millis(100);
 
-/// How long to wait before the next visit, after one that came to `outcome`. `look_again` asks for a visit soon that no
+/// How long to wait before the next visit, after one that came to `outcome`. `requeue_soon` asks for a visit soon that no
 /// count of failures tells of.
 pub fn revisit(
     object: &EdgeCredential,
     outcome: &Outcome,
-    look_again: bool,
+    requeue_soon: bool,
     now: Timestamp,
 ) -> Duration {
     let wait = if has_fallen_due(object, outcome, now) {
@@ -38,14 +38,14 @@ pub fn revisit(
         let token = outcome.token.as_ref().map(|proven| &proven.token);
         let missing_right = matches!(
             &outcome.trouble,
-            Trouble::Found(error) if error.reason() == Reason::RBACMissing
+            Problem::Found(error) if error.reason() == Reason::RBACMissing
         );
         [
             token.map(|token| renew_at(object, token).duration_since(now)),
             token.map(|token| token.expires_at.duration_since(now)),
             next_attempt(&outcome.trouble).map(|time| time.duration_since(now)),
             missing_right.then_some(RIGHTS_WAIT),
-            look_again.then_some(LOOK_WAIT),
+            requeue_soon.then_some(LOOK_WAIT),
         ]
         .into_iter()
         .flatten()
@@ -64,22 +64,22 @@ fn has_fallen_due(object: &EdgeCredential, outcome: &Outcome, now: Timestamp) ->
     let is_past = |time: Timestamp| time <= now;
     token.is_some_and(|token| is_past(token.expires_at))
         || match &outcome.trouble {
-            Trouble::None => token.is_some_and(|token| is_past(renew_at(object, token))),
-            Trouble::Failed(_, failures) => is_past(failures.next_attempt_at.0),
+            Problem::None => token.is_some_and(|token| is_past(renew_at(object, token))),
+            Problem::Failed(_, failures) => is_past(failures.next_attempt_at.0),
             // After an attempt it's somebody who was turned away, and who is called when the turn comes.
-            Trouble::Standing(failures) => {
+            Problem::BackingOff(failures) => {
                 !outcome.attempted && is_past(failures.next_attempt_at.0)
             }
-            Trouble::Suspended | Trouble::Found(_) => false,
+            Problem::Suspended | Problem::Found(_) => false,
         }
 }
 
-fn next_attempt(trouble: &Trouble) -> Option<Timestamp> {
+fn next_attempt(trouble: &Problem) -> Option<Timestamp> {
     match trouble {
-        Trouble::Failed(_, failures) | Trouble::Standing(failures) => {
+        Problem::Failed(_, failures) | Problem::BackingOff(failures) => {
             Some(failures.next_attempt_at.0)
         }
-        Trouble::None | Trouble::Suspended | Trouble::Found(_) => None,
+        Problem::None | Problem::Suspended | Problem::Found(_) => None,
     }
 }
 
@@ -97,7 +97,7 @@ mod tests {
     };
 
     /// A token of a day that is issued at [`NOW`](crate::edge_credential::testing::NOW), if any, and what is in the way.
-    fn outcome(has_token: bool, trouble: Trouble, attempted: bool) -> Outcome {
+    fn outcome(has_token: bool, trouble: Problem, attempted: bool) -> Outcome {
         Outcome {
             token: has_token.then(|| proven(token(0, 86_400))),
             trouble,
@@ -105,8 +105,8 @@ mod tests {
         }
     }
 
-    fn failed(next: i64) -> Trouble {
-        Trouble::Failed(
+    fn failed(next: i64) -> Problem {
+        Problem::Failed(
             Error::RequestToken(TokenError::CircuitOpen),
             failures(1, next),
         )
@@ -121,7 +121,7 @@ mod tests {
         let due = renew_at(&object(), &token(0, 86_400));
         let wait = revisit(
             &object(),
-            &outcome(true, Trouble::None, false),
+            &outcome(true, Problem::None, false),
             false,
             at(0),
         );
@@ -131,7 +131,7 @@ mod tests {
     #[test]
     fn after_a_failure_the_next_attempt_comes_when_the_status_says() {
         assert_eq!(wait(&outcome(true, failed(60), true), 0), 60);
-        let standing = Trouble::Standing(failures(1, 60));
+        let standing = Problem::BackingOff(failures(1, 60));
         assert_eq!(wait(&outcome(false, standing, false), 20), 40);
     }
 
@@ -140,7 +140,7 @@ mod tests {
     #[test]
     fn an_attempt_that_falls_due_while_an_object_is_visited_is_not_forgotten() {
         for has_token in [true, false] {
-            let standing = Trouble::Standing(failures(1, 60));
+            let standing = Problem::BackingOff(failures(1, 60));
             assert_eq!(wait(&outcome(has_token, standing, false), 60), 0);
             assert_eq!(wait(&outcome(has_token, failed(60), true), 61), 0);
         }
@@ -148,7 +148,7 @@ mod tests {
 
     #[test]
     fn who_was_turned_away_and_will_be_called_does_not_ask_all_the_time() {
-        let standing = || Trouble::Standing(failures(1, 60));
+        let standing = || Problem::BackingOff(failures(1, 60));
         assert_eq!(wait(&outcome(false, standing(), true), 61), 300);
         // When its token expires there is something to tell, though.
         assert_eq!(wait(&outcome(true, standing(), true), 86_390), 10);
@@ -157,10 +157,10 @@ mod tests {
     #[test]
     fn a_token_that_expires_while_it_is_visited_is_told_of_at_once() {
         for trouble in [
-            Trouble::None,
-            Trouble::Suspended,
+            Problem::None,
+            Problem::Suspended,
             failed(90_000),
-            Trouble::Standing(failures(1, 90_000)),
+            Problem::BackingOff(failures(1, 90_000)),
         ] {
             assert_eq!(wait(&outcome(true, trouble, false), 86_400), 0);
         }
@@ -169,10 +169,10 @@ mod tests {
     #[test]
     fn what_only_others_can_help_with_is_looked_at_again_all_the_same() {
         let error = Error::RequestToken(TokenError::OriginNotAllowed);
-        assert_eq!(wait(&outcome(false, Trouble::Found(error), false), 0), 300);
+        assert_eq!(wait(&outcome(false, Problem::Found(error), false), 0), 300);
         let soon = revisit(
             &object(),
-            &outcome(false, Trouble::Suspended, false),
+            &outcome(false, Problem::Suspended, false),
             true,
             at(0),
         );
@@ -190,9 +190,9 @@ mod tests {
             took in 0_i64..100_000,
         ) {
             let trouble = match kind {
-                0 => Trouble::None,
+                0 => Problem::None,
                 1 => failed(next),
-                _ => Trouble::Standing(failures(1, next)),
+                _ => Problem::BackingOff(failures(1, next)),
             };
             let mut times = Vec::new();
             if has_token {

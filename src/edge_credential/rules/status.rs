@@ -6,7 +6,7 @@ use secrecy::ExposeSecret;
 use super::{
     error::Error,
     failures::{Class, standing_condition, standing_reason},
-    outcome::{Outcome, Trouble},
+    outcome::{Outcome, Problem},
     schedule::renew_at,
 };
 use crate::{
@@ -18,7 +18,11 @@ use crate::{
 };
 
 /// The status that follows. Equal to the earlier one where nothing changed: it has no time in it that moves by itself.
-pub fn status(object: &EdgeCredential, outcome: &Outcome, now: Timestamp) -> EdgeCredentialStatus {
+pub fn describe_status(
+    object: &EdgeCredential,
+    outcome: &Outcome,
+    now: Timestamp,
+) -> EdgeCredentialStatus {
     let earlier = object.status.clone().unwrap_or_default();
     let token = outcome.token.as_ref();
     let lapsed = earlier
@@ -43,27 +47,27 @@ pub fn status(object: &EdgeCredential, outcome: &Outcome, now: Timestamp) -> Edg
         conditions: conditions::merge(&earlier.conditions, current, generation, now),
         // An expired token stays in the target, so what is known of it stays in the status.
         token: token
-            .map(|token| describe(object, &token.token))
+            .map(|token| describe_token(object, &token.token))
             .or(unseen.cloned())
             .or(lapsed.cloned()),
         target: (token.is_some() || earlier.target.is_some()).then(|| TargetStatus {
             name: object.target_name().into(),
         }),
         failures: match &outcome.trouble {
-            Trouble::Failed(_, failures) | Trouble::Standing(failures) => Some(failures.clone()),
+            Problem::Failed(_, failures) | Problem::BackingOff(failures) => Some(failures.clone()),
             // A right that is missing for a moment is no reason to try anew what was refused.
-            Trouble::Found(_) => earlier
+            Problem::Found(_) => earlier
                 .failures
                 .filter(|failures| failures.reason.is_some())
                 .filter(|_| earlier.observed_generation == generation),
-            Trouble::None | Trouble::Suspended => None,
+            Problem::None | Problem::Suspended => None,
         },
         last_handled_renew_request: handled.or(earlier.last_handled_renew_request),
     }
 }
 
 /// The status of an object that does not fit its type, so that nothing is known of what it asks for.
-pub fn malformed(
+pub fn describe_malformed(
     earlier: EdgeCredentialStatus,
     generation: Option<i64>,
     now: Timestamp,
@@ -90,7 +94,7 @@ fn unseen<'a>(
 ) -> Option<&'a TokenStatus> {
     let unreadable = matches!(
         outcome.trouble,
-        Trouble::Found(Error::ReadSecret { .. } | Error::Panicked)
+        Problem::Found(Error::ReadSecret { .. } | Error::Panicked)
     );
     let same_spec = earlier.observed_generation == object.metadata.generation;
     earlier
@@ -99,8 +103,8 @@ fn unseen<'a>(
         .filter(|token| unreadable && same_spec && now < token.expires_at.0)
 }
 
-fn describe(object: &EdgeCredential, token: &Token) -> TokenStatus {
-    let claims = jwt::claims(token.access_token.expose_secret());
+fn describe_token(object: &EdgeCredential, token: &Token) -> TokenStatus {
+    let claims = jwt::decode_claims(token.access_token.expose_secret());
     let claim =
         |claim: fn(&jwt::Claims) -> Option<&str>| claims.as_ref().and_then(claim).map(Into::into);
     TokenStatus {
@@ -130,25 +134,25 @@ fn current(
         )
     });
     let (reason, cause, stalled) = match &outcome.trouble {
-        Trouble::None => {
+        Problem::None => {
             let message = valid.unwrap_or_else(|| "There is no token yet.".into());
             return conditions(outcome.token.is_some(), Reason::TokenValid, message, None);
         }
-        Trouble::Suspended => {
+        Problem::Suspended => {
             let suspended = "Suspended by spec.suspend: nothing is requested or written.";
             let message = valid.map_or(suspended.into(), |valid| format!("{suspended} {valid}"));
             return conditions(outcome.token.is_some(), Reason::Suspended, message, None);
         }
-        Trouble::Found(error) => {
+        Problem::Found(error) => {
             let reason = error.reason();
             (reason, sentence(error), Class::of(reason).is_stalled(0))
         }
-        Trouble::Failed(error, failures) => {
+        Problem::Failed(error, failures) => {
             let reason = error.reason();
             let cause = format!("{}{}", sentence(error), outlook(error, failures));
             (reason, cause, Class::of(reason).is_stalled(failures.count))
         }
-        Trouble::Standing(failures) => {
+        Problem::BackingOff(failures) => {
             let reason = standing_reason(object);
             let stalled = Class::of(reason).is_stalled(failures.count);
             (reason, standing_message(object, failures), stalled)
@@ -280,18 +284,18 @@ mod tests {
         error: Some("access_denied"),
     };
 
-    fn failed(error: TokenError, count: i32) -> Trouble {
-        Trouble::Failed(Error::RequestToken(error), failures(count, 60))
+    fn failed(error: TokenError, count: i32) -> Problem {
+        Problem::Failed(Error::RequestToken(error), failures(count, 60))
     }
 
-    fn target(problem: TargetProblem) -> Trouble {
-        Trouble::Found(Error::Target {
+    fn target(problem: TargetProblem) -> Problem {
+        Problem::Found(Error::Target {
             secret: "edge".into(),
             problem,
         })
     }
 
-    fn outcome(token: Option<Token>, trouble: Trouble) -> Outcome {
+    fn outcome(token: Option<Token>, trouble: Problem) -> Outcome {
         Outcome {
             token: token.map(proven),
             trouble,
@@ -351,33 +355,33 @@ mod tests {
         };
         let unusable = |defect| TokenError::Unusable(defect);
         for (token, trouble, ready, reason, expected) in [
-            (valid(), Trouble::None, true, "TokenValid", "Current"),
-            (valid(), Trouble::Suspended, true, "Suspended", "Current"),
-            (None, Trouble::Suspended, false, "Suspended", "InProgress"),
+            (valid(), Problem::None, true, "TokenValid", "Current"),
+            (valid(), Problem::Suspended, true, "Suspended", "Current"),
+            (None, Problem::Suspended, false, "Suspended", "InProgress"),
             (
                 None,
-                Trouble::Found(missing(CredentialsProblem::NotFound)),
+                Problem::Found(missing(CredentialsProblem::NotFound)),
                 false,
                 "CredentialsNotFound",
                 "InProgress",
             ),
             (
                 None,
-                Trouble::Found(missing(malformed)),
+                Problem::Found(missing(malformed)),
                 false,
                 "CredentialsMalformed",
                 "Failed",
             ),
             (
                 valid(),
-                Trouble::Found(missing(CredentialsProblem::NotFound)),
+                Problem::Found(missing(CredentialsProblem::NotFound)),
                 true,
                 "TokenValid",
                 "InProgress",
             ),
             (
                 None,
-                Trouble::Found(spec("spec.audience")),
+                Problem::Found(spec("spec.audience")),
                 false,
                 "InvalidSpec",
                 "Failed",
@@ -398,7 +402,7 @@ mod tests {
             ),
             (
                 None,
-                Trouble::Found(read(403)),
+                Problem::Found(read(403)),
                 false,
                 "RBACMissing",
                 "Failed",
@@ -449,7 +453,7 @@ mod tests {
             ),
             (
                 None,
-                Trouble::Failed(written(403), failures(9, 60)),
+                Problem::Failed(written(403), failures(9, 60)),
                 false,
                 "TargetWriteForbidden",
                 "InProgress",
@@ -457,7 +461,7 @@ mod tests {
         ] {
             let mut object = object();
             let outcome = outcome(token, trouble);
-            let status = status(&object, &outcome, at(0));
+            let status = describe_status(&object, &outcome, at(0));
             let row = format!("{outcome:?}\n{status:#?}");
             assert_eq!(status.conditions.len(), 3);
             let (is_ready, of_ready, _) = find(&status, ConditionType::Ready);
@@ -473,8 +477,8 @@ mod tests {
     #[test]
     fn an_object_that_does_not_fit_its_schema_is_told_of_and_keeps_what_was_known_of_it() {
         let object = object();
-        let earlier = status(&object, &outcome(valid(), Trouble::None), at(0));
-        let told = malformed(earlier.clone(), Some(7), at(60));
+        let earlier = describe_status(&object, &outcome(valid(), Problem::None), at(0));
+        let told = describe_malformed(earlier.clone(), Some(7), at(60));
         assert_eq!(told.observed_generation, Some(7));
         assert_eq!(
             (told.token.clone(), told.target.clone()),
@@ -490,12 +494,16 @@ mod tests {
             assert_eq!((found, reason), (holds, "InvalidSpec"), "{type_:?}");
             assert!(message.starts_with(cause), "{message}");
         }
-        assert_eq!(malformed(told.clone(), Some(7), at(120)), told, "said once");
+        assert_eq!(
+            describe_malformed(told.clone(), Some(7), at(120)),
+            told,
+            "said once"
+        );
     }
 
     /// An error that says nothing of the token in the target.
-    fn unreadable() -> Trouble {
-        Trouble::Found(Error::ReadSecret {
+    fn unreadable() -> Problem {
+        Problem::Found(Error::ReadSecret {
             secret: "edge".into(),
             source: answer(403, None),
         })
@@ -505,12 +513,16 @@ mod tests {
     fn a_token_that_cannot_be_read_counts_until_it_expires_and_only_for_the_spec_it_was_seen_for() {
         let mut object = object();
         // From -1000 to 9000.
-        object.status = Some(status(&object, &outcome(valid(), Trouble::None), at(0)));
+        object.status = Some(describe_status(
+            &object,
+            &outcome(valid(), Problem::None),
+            at(0),
+        ));
         let ready = |object: &EdgeCredential, trouble, now| {
-            let told = status(object, &outcome(None, trouble), at(now));
+            let told = describe_status(object, &outcome(None, trouble), at(now));
             (find(&told, ConditionType::Ready).0, told.token.is_some())
         };
-        for trouble in [unreadable, || Trouble::Found(Error::Panicked)] {
+        for trouble in [unreadable, || Problem::Found(Error::Panicked)] {
             assert_eq!(ready(&object, trouble(), 60), (true, true));
             assert_eq!(ready(&object, trouble(), 8999), (true, true));
             // What is known of it stays, but it is not valid.
@@ -530,9 +542,10 @@ mod tests {
         let mut object = object();
         let mut counted = failures(2, 60);
         counted.reason = Some("CredentialsRejected".into());
-        let refused = Trouble::Failed(Error::RequestToken(REJECTED), counted.clone());
-        object.status = Some(status(&object, &outcome(None, refused), at(0)));
-        let told = |object: &EdgeCredential| status(object, &outcome(None, unreadable()), at(1));
+        let refused = Problem::Failed(Error::RequestToken(REJECTED), counted.clone());
+        object.status = Some(describe_status(&object, &outcome(None, refused), at(0)));
+        let told =
+            |object: &EdgeCredential| describe_status(object, &outcome(None, unreadable()), at(1));
         assert_eq!(told(&object).failures, Some(counted));
         object.metadata.generation = Some(2);
         assert_eq!(told(&object).failures, None);
@@ -541,8 +554,8 @@ mod tests {
     #[test]
     fn only_an_attempt_is_told_as_one() {
         let end = |error| {
-            let trouble = Trouble::Failed(Error::RequestToken(error), failures(3, 60));
-            let told = status(&object(), &outcome(None, trouble), at(0));
+            let trouble = Problem::Failed(Error::RequestToken(error), failures(3, 60));
+            let told = describe_status(&object(), &outcome(None, trouble), at(0));
             find(&told, ConditionType::Reconciling).2.to_owned()
         };
         let attempt = "Attempt 3 failed; the next one is at 2027-01-15T08:01:00Z.";
@@ -566,7 +579,7 @@ mod tests {
         let token = valid().unwrap();
         let access_token = token.access_token.expose_secret().to_owned();
         let object = object_with(json!({"target": {"name": "token"}}));
-        let status = status(&object, &outcome(Some(token), Trouble::None), at(0));
+        let status = describe_status(&object, &outcome(Some(token), Problem::None), at(0));
         let text = serde_json::to_string(&status).unwrap();
         for part in access_token.split('.') {
             assert!(!text.contains(part));
@@ -587,7 +600,7 @@ mod tests {
     #[test]
     fn messages_are_sentences_that_say_what_comes_next() {
         let object = object();
-        let status = status(&object, &outcome(valid(), failed(REJECTED, 2)), at(0));
+        let status = describe_status(&object, &outcome(valid(), failed(REJECTED, 2)), at(0));
         let cause = "The token endpoint answered HTTP 401 (access_denied). Attempt 2 failed; the next one is at \
                      2027-01-15T08:01:00Z.";
         assert_eq!(
@@ -604,8 +617,12 @@ mod tests {
     #[test]
     fn a_token_that_expired_is_told_with_the_cause_of_its_not_being_renewed() {
         let mut object = object();
-        object.status = Some(status(&object, &outcome(valid(), failed(DOWN, 1)), at(0)));
-        let later = status(&object, &outcome(None, failed(DOWN, 2)), at(9000));
+        object.status = Some(describe_status(
+            &object,
+            &outcome(valid(), failed(DOWN, 1)),
+            at(0),
+        ));
+        let later = describe_status(&object, &outcome(None, failed(DOWN, 2)), at(9000));
         let (ready, reason, message) = find(&later, ConditionType::Ready);
         assert!(!ready);
         assert_eq!(reason, "TokenExpired");
@@ -624,7 +641,7 @@ mod tests {
 
         object.status = Some(later);
         let renewed = Some(token(9001, 19_000));
-        let healed = status(&object, &outcome(renewed, Trouble::None), at(9001));
+        let healed = describe_status(&object, &outcome(renewed, Problem::None), at(9001));
         assert_eq!(find(&healed, ConditionType::Ready).1, "TokenValid");
         assert_eq!(healed.failures, None);
     }
@@ -638,18 +655,18 @@ mod tests {
             (None, REJECTED, 9),
         ] {
             let mut object = object();
-            let first = status(
+            let first = describe_status(
                 &object,
                 &outcome(token.clone(), failed(error, count)),
                 at(0),
             );
             object.status = Some(first.clone());
-            let standing = Trouble::Standing(failures(count, 60));
-            let second = status(&object, &outcome(token, standing), at(30));
+            let standing = Problem::BackingOff(failures(count, 60));
+            let second = describe_status(&object, &outcome(token, standing), at(30));
             assert_eq!(first, second);
         }
-        let standing = outcome(None, Trouble::Standing(failures(3, 60)));
-        let lost = status(&object(), &standing, at(0));
+        let standing = outcome(None, Problem::BackingOff(failures(3, 60)));
+        let lost = describe_status(&object(), &standing, at(0));
         assert_eq!(
             find(&lost, ConditionType::Ready),
             (
@@ -663,15 +680,15 @@ mod tests {
 
     #[test]
     fn the_same_outcome_makes_the_same_status_whenever_it_is_told() {
-        let troubles: [fn() -> Trouble; 7] = [
-            || Trouble::None,
-            || Trouble::Suspended,
+        let troubles: [fn() -> Problem; 7] = [
+            || Problem::None,
+            || Problem::Suspended,
             || target(TargetProblem::Immutable),
             || failed(DOWN, 1),
             || failed(REJECTED, 4),
             || failed(TokenError::Unusable(Defect::WrongAudience), 3),
             || {
-                Trouble::Found(Error::ReadSecret {
+                Problem::Found(Error::ReadSecret {
                     secret: "edge".into(),
                     source: answer(403, Some(CANARY)),
                 })
@@ -682,10 +699,14 @@ mod tests {
                 for token in [None, valid()] {
                     let mut object = object();
                     ask_to_renew(&mut object, "now");
-                    object.status = Some(status(&object, &outcome(valid(), earlier()), at(-500)));
-                    let first = status(&object, &outcome(token.clone(), trouble()), at(0));
+                    object.status = Some(describe_status(
+                        &object,
+                        &outcome(valid(), earlier()),
+                        at(-500),
+                    ));
+                    let first = describe_status(&object, &outcome(token.clone(), trouble()), at(0));
                     object.status = Some(first.clone());
-                    let second = status(&object, &outcome(token, trouble()), at(5000));
+                    let second = describe_status(&object, &outcome(token, trouble()), at(5000));
                     assert_eq!(first, second);
                     let text = serde_json::to_string(&second).unwrap();
                     assert!(!text.contains(CANARY), "{text}");
@@ -701,20 +722,20 @@ mod tests {
         ask_to_renew(&mut object, "now");
         let mut attempt = outcome(valid(), failed(DOWN, 1));
         let handled = |object: &EdgeCredential, outcome: &Outcome| {
-            status(object, outcome, at(0)).last_handled_renew_request
+            describe_status(object, outcome, at(0)).last_handled_renew_request
         };
         assert_eq!(handled(&object, &attempt), None);
         attempt.attempted = true;
         assert_eq!(handled(&object, &attempt).as_deref(), Some("now"));
 
-        let mut answered = outcome(valid(), Trouble::None);
+        let mut answered = outcome(valid(), Problem::None);
         answered.token.as_mut().unwrap().renew_request = Some("now".into());
         assert_eq!(handled(&object, &answered).as_deref(), Some("now"));
         answered.token.as_mut().unwrap().renew_request = Some("earlier".into());
         assert_eq!(handled(&object, &answered), None);
 
         // Remembered when the annotation goes.
-        object.status = Some(status(&object, &attempt, at(0)));
+        object.status = Some(describe_status(&object, &attempt, at(0)));
         object.metadata.annotations = None;
         assert_eq!(handled(&object, &answered).as_deref(), Some("now"));
     }

@@ -187,7 +187,7 @@ pub fn find_token(secret: &Secret, parameters: &RequestParameters) -> Option<Pro
         .find(|token| {
             proof.request == request_code(token, parameters)
                 && (parameters.token_format == TokenFormat::Any
-                    || jwt::claims(token.access_token.expose_secret()).is_some())
+                    || jwt::decode_claims(token.access_token.expose_secret()).is_some())
         })
         .map(|token| ProvenToken {
             token,
@@ -333,7 +333,7 @@ fn owners(object: &EdgeCredential, existing: Option<&[OwnerReference]>) -> Vec<O
 }
 
 fn data(object: &EdgeCredential, token: &Token) -> BTreeMap<String, ByteString> {
-    let claims = jwt::claims(token.access_token.expose_secret());
+    let claims = jwt::decode_claims(token.access_token.expose_secret());
     let value = |source: Source| -> String {
         let access_token = token.access_token.expose_secret();
         let scope = token.scope.as_deref().unwrap_or_default();

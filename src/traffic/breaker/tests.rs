@@ -15,7 +15,7 @@ fn caller(name: &str, expires_at: Option<i64>) -> Caller {
 }
 
 fn call(name: &str) -> Next {
-    Next::Call(caller(name, None).object)
+    Next::Wake(caller(name, None).object)
 }
 
 /// A breaker that five failures of "a" have opened at this moment.
@@ -25,7 +25,7 @@ fn opened(moment: SinceStart) -> Breaker {
         assert!(breaker.admit(&caller("a", None), moment));
         breaker.failed(&caller("a", None), moment);
     }
-    assert!(breaker.calls());
+    assert!(breaker.is_open());
     breaker
 }
 
@@ -41,7 +41,7 @@ fn it_takes_five_failures_in_a_row_to_open_the_circuit() {
             breaker.failed(&a, at(0.0));
         }
     }
-    assert!(!breaker.calls());
+    assert!(!breaker.is_open());
     assert_eq!(breaker.next(at(0.0)), Next::Nobody);
 }
 
@@ -119,13 +119,13 @@ fn after_an_outage_all_are_let_through_one_by_one_and_the_most_urgent_first() {
         "not its turn"
     );
     assert!(breaker.admit(&caller("c", None), at(3.0)));
-    assert!(!breaker.governs(&caller("c", None).object));
-    assert!(breaker.governs(&caller("d", None).object));
+    assert!(!breaker.circuit_open(&caller("c", None).object));
+    assert!(breaker.circuit_open(&caller("d", None).object));
     assert_eq!(breaker.next(at(3.05)), call("new"));
     assert_eq!(breaker.next(at(3.10)), call("d"));
     assert_eq!(breaker.next(at(3.15)), call("a"), "it has had its try");
     assert_eq!(breaker.next(at(3.20)), Next::Nobody);
-    assert!(!breaker.calls());
+    assert!(!breaker.is_open());
 }
 
 #[test]
@@ -137,7 +137,7 @@ fn one_that_was_let_through_and_failed_waits_by_its_own_back_off() {
     breaker.answered(&caller("b", None).object, at(2.0));
     assert_eq!(breaker.next(at(2.0)), call("c"));
     breaker.failed(&caller("c", Some(1)), at(2.0));
-    assert!(!breaker.governs(&caller("c", None).object));
+    assert!(!breaker.circuit_open(&caller("c", None).object));
     assert!(breaker.admit(&caller("c", Some(1)), at(9.0)), "it may");
     assert_eq!(breaker.next(at(9.0)), call("a"), "and is not called again");
 }
@@ -189,7 +189,7 @@ proptest! {
             *sent += 1;
             if down {
                 breaker.failed(&caller, now);
-                if breaker.calls() {
+                if breaker.is_open() {
                     waiting.insert(caller.object.clone());
                 }
             } else {
@@ -201,7 +201,7 @@ proptest! {
                 Step::Ask(number) => ask(&mut breaker, number, now, true, &mut sent, &mut waiting),
                 Step::Pass(milliseconds) => now += Duration::from_millis(milliseconds),
             }
-            while let Next::Call(name) = breaker.next(now) {
+            while let Next::Wake(name) = breaker.next(now) {
                 ask(&mut breaker, name.name.parse().unwrap(), now, true, &mut sent, &mut waiting);
             }
         }
@@ -212,14 +212,14 @@ proptest! {
         let until = now + LONGEST_PAUSE + NO_SHOW + Duration::from_secs(2);
         while now < until {
             match breaker.next(now) {
-                Next::Call(name) => {
+                Next::Wake(name) => {
                     ask(&mut breaker, name.name.parse().unwrap(), now, false, &mut sent, &mut waiting);
                 }
                 Next::At(then) => now = then,
                 Next::Nobody => break,
             }
         }
-        prop_assert!(!breaker.calls());
+        prop_assert!(!breaker.is_open());
         prop_assert!(waiting.is_empty(), "{waiting:?}");
     }
 }

@@ -12,7 +12,7 @@ use crate::{
             failures::{back_off, failed},
             outcome::Outcome,
             spec::parameters,
-            status::status,
+            status::describe_status,
             target::{TargetProblem, check_ownership, find_token},
         },
         testing::{
@@ -30,7 +30,7 @@ struct World {
     target: Option<Secret>,
     held: Option<Token>,
     answered: bool,
-    governed: bool,
+    circuit_open: bool,
 }
 
 impl World {
@@ -47,7 +47,7 @@ impl World {
             target: None,
             held: None,
             answered: false,
-            governed: false,
+            circuit_open: false,
         }
     }
 
@@ -68,7 +68,7 @@ impl World {
             })?;
             let parameters = parameters.as_ref().ok();
             let stored = parameters.and_then(|parameters| find_token(&secret, parameters));
-            Ok(Target { secret, stored })
+            Ok(ObservedTarget { secret, stored })
         });
         let credentials = self
             .credentials
@@ -85,7 +85,7 @@ impl World {
                 target: target.transpose(),
                 held: self.held.clone().filter(|held| held.is_valid(now)),
                 answered: self.answered,
-                governed: self.governed,
+                circuit_open: self.circuit_open,
             },
             now,
         )
@@ -95,7 +95,7 @@ impl World {
     fn tell(
         &mut self,
         token: Option<ProvenToken>,
-        trouble: Trouble,
+        trouble: Problem,
         attempted: bool,
         now: Timestamp,
     ) {
@@ -104,7 +104,7 @@ impl World {
             trouble,
             attempted,
         };
-        self.object.status = Some(status(&self.object, &outcome, now));
+        self.object.status = Some(describe_status(&self.object, &outcome, now));
     }
 
     /// The token that the target holds, if it is valid.
@@ -142,7 +142,7 @@ impl World {
     fn fail(&mut self, error: Error, now: Timestamp) {
         let credentials = self.credentials.as_ref().unwrap();
         let requested = renew_requested(&self.object, self.stored(now).as_ref());
-        let earlier = standing_failures(&self.object, credentials, requested);
+        let earlier = counted_failures(&self.object, credentials, requested);
         let stored = self.stored(now);
         let failures = failed(
             earlier.as_ref(),
@@ -155,7 +155,7 @@ impl World {
         );
         self.tell(
             self.stored(now),
-            Trouble::Failed(error, failures),
+            Problem::Failed(error, failures),
             true,
             now,
         );
@@ -164,7 +164,7 @@ impl World {
     /// The last attempts failed for this error, and the next one is so many seconds after `NOW`.
     fn failed_before(mut self, error: Error, failures: Failures) -> Self {
         let token = self.stored(at(0));
-        self.tell(token, Trouble::Failed(error, failures), true, at(0));
+        self.tell(token, Problem::Failed(error, failures), true, at(0));
         self
     }
 }
@@ -190,18 +190,18 @@ fn write_refused() -> Error {
 /// A decision in a word.
 fn word(decision: &Decision) -> &'static str {
     match (&decision.action, &decision.trouble) {
-        (Action::Leave(None), Trouble::Found(_)) => "blocked",
-        (Action::Leave(Some(_)), Trouble::Found(_)) => "blocked, token valid",
-        (Action::Leave(None), Trouble::Suspended) => "suspended",
-        (Action::Leave(Some(_)), Trouble::Suspended) => "suspended, token valid",
-        (Action::Leave(None), Trouble::Standing(_)) => "wait",
-        (Action::Leave(Some(_)), Trouble::Standing(_)) => "wait, token valid",
-        (Action::Leave(Some(_)), Trouble::None) => "leave",
-        (Action::Write(_), Trouble::None) => "write",
-        (Action::Write(_), Trouble::Standing(_)) => "write, wait",
-        (Action::Write(_), Trouble::Found(_)) => "write, blocked",
-        (Action::Request { forced: false, .. }, Trouble::None) => "request",
-        (Action::Request { forced: true, .. }, Trouble::None) => "request by force",
+        (Action::Leave(None), Problem::Found(_)) => "blocked",
+        (Action::Leave(Some(_)), Problem::Found(_)) => "blocked, token valid",
+        (Action::Leave(None), Problem::Suspended) => "suspended",
+        (Action::Leave(Some(_)), Problem::Suspended) => "suspended, token valid",
+        (Action::Leave(None), Problem::BackingOff(_)) => "wait",
+        (Action::Leave(Some(_)), Problem::BackingOff(_)) => "wait, token valid",
+        (Action::Leave(Some(_)), Problem::None) => "leave",
+        (Action::Write(_), Problem::None) => "write",
+        (Action::Write(_), Problem::BackingOff(_)) => "write, wait",
+        (Action::Write(_), Problem::Found(_)) => "write, blocked",
+        (Action::Request { forced: false, .. }, Problem::None) => "request",
+        (Action::Request { forced: true, .. }, Problem::None) => "request by force",
         _ => "nonsense",
     }
 }
@@ -250,7 +250,7 @@ fn an_immutable_target_is_left_alone_and_its_token_counts_until_it_expires() {
         secret.immutable = Some(true);
         secret.data.as_mut().unwrap().remove("scope");
         let Decision { action, trouble } = world.decide(at(0));
-        let Trouble::Found(error) = trouble else {
+        let Problem::Found(error) = trouble else {
             panic!("{trouble:?}");
         };
         assert_eq!(error.reason(), Reason::TargetImmutable);
@@ -261,7 +261,7 @@ fn an_immutable_target_is_left_alone_and_its_token_counts_until_it_expires() {
     }
     let mut mutable = World::new().holding(token(0, 3600));
     mutable.target.as_mut().unwrap().immutable = Some(false);
-    assert!(matches!(mutable.decide(at(0)).trouble, Trouble::None));
+    assert!(matches!(mutable.decide(at(0)).trouble, Problem::None));
 }
 
 #[test]
@@ -396,7 +396,7 @@ fn a_renew_request_is_acted_on_once() {
             "handled by the status",
             change(asked(), |world| {
                 let stored = world.stored(at(0));
-                world.tell(stored, Trouble::None, true, at(0));
+                world.tell(stored, Problem::None, true, at(0));
             }),
             "leave",
         ),
@@ -404,7 +404,7 @@ fn a_renew_request_is_acted_on_once() {
             "handled, and asked anew",
             change(asked(), |world| {
                 let stored = world.stored(at(0));
-                world.tell(stored, Trouble::None, true, at(0));
+                world.tell(stored, Problem::None, true, at(0));
                 ask_to_renew(&mut world.object, "now!");
             }),
             "request by force",
@@ -546,7 +546,7 @@ fn a_repair_that_failed_costs_no_request_later() {
             let failures = failures(1, next);
             world.tell(
                 token,
-                Trouble::Failed(write_refused(), failures),
+                Problem::Failed(write_refused(), failures),
                 false,
                 at(0),
             );
@@ -560,7 +560,7 @@ fn a_repair_that_failed_costs_no_request_later() {
             change(World::new().holding(due()), |world| {
                 edit_target(&mut world.target).metadata.labels = None;
                 let token = world.stored(at(0));
-                let trouble = Trouble::Failed(write_refused(), failures(1, 0));
+                let trouble = Problem::Failed(write_refused(), failures(1, 0));
                 world.tell(token, trouble, false, at(0));
             }),
             "request",
@@ -662,17 +662,17 @@ fn nothing_is_requested_for_what_could_not_be_used() {
 
 #[test]
 fn while_an_endpoint_fails_for_everybody_only_waits_for_other_reasons_count() {
-    let word_of = |error, governed| {
+    let word_of = |error, circuit_open| {
         let mut world = World::new().failed_before(error, failures(1, 60));
-        world.governed = governed;
+        world.circuit_open = circuit_open;
         word(&world.decide(at(0)))
     };
     // It's called when its turn has come, and that it is here says that it was.
     assert_eq!(word_of(endpoint_down(), true), "request");
     assert_eq!(word_of(endpoint_down(), false), "wait");
-    for governed in [true, false] {
-        assert_eq!(word_of(rejected(), governed), "wait");
-        assert_eq!(word_of(write_refused(), governed), "wait");
+    for circuit_open in [true, false] {
+        assert_eq!(word_of(rejected(), circuit_open), "wait");
+        assert_eq!(word_of(write_refused(), circuit_open), "wait");
     }
 }
 
@@ -849,10 +849,10 @@ fn a_wait_leaves_half_of_the_time_that_the_token_has_left() {
 fn stands(object: &mut EdgeCredential, error: Error, failures: &Failures) {
     let outcome = Outcome {
         token: None,
-        trouble: Trouble::Failed(error, failures.clone()),
+        trouble: Problem::Failed(error, failures.clone()),
         attempted: true,
     };
-    object.status = Some(status(object, &outcome, at(0)));
+    object.status = Some(describe_status(object, &outcome, at(0)));
 }
 
 fn renewal(spec: Value, lifetime: i64) -> i64 {
@@ -1085,11 +1085,11 @@ proptest! {
         lifetime in 2..100_000_i64,
     ) {
         let first = world.decide(at(0));
-        let trouble = matches!(first.trouble, Trouble::None);
+        let trouble = matches!(first.trouble, Problem::None);
         world.carry_out(first, lifetime, at(0));
         let second = world.decide(at(0));
         prop_assert!(matches!(second.action, Action::Leave(_)), "{:?}", second);
-        prop_assert_eq!(trouble, matches!(second.trouble, Trouble::None), "{:?}", second);
+        prop_assert_eq!(trouble, matches!(second.trouble, Problem::None), "{:?}", second);
         let before = world.object.status.clone();
         world.carry_out(second, lifetime, at(0));
         prop_assert_eq!(&world.object.status, &before);
@@ -1133,13 +1133,13 @@ fn a_foreign_target_is_told_as_such() {
     let trouble = world.decide(at(0)).trouble;
     assert!(matches!(
         trouble,
-        Trouble::Found(Error::Target {
+        Problem::Found(Error::Target {
             problem: TargetProblem::NotOwned,
             ..
         })
     ));
     // Kept out of what a person may print.
-    let target = Target {
+    let target = ObservedTarget {
         secret: target_with(&object(), fresh()),
         stored: Some(proven(fresh())),
     };

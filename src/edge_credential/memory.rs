@@ -31,19 +31,19 @@ impl Default for FailedCredentials {
 }
 
 impl FailedCredentials {
-    /// The credentials, under the resourceVersion in which they failed if they are the ones that did.
-    pub fn recognize(&self, object: &EdgeCredential, mut credentials: Credentials) -> Credentials {
+    /// Gives the credentials the resourceVersion in which they failed, if they are the ones that did.
+    pub fn recognize(&self, object: &EdgeCredential, credentials: &mut Credentials) {
         let Some(uid) = &object.metadata.uid else {
-            return credentials;
+            return;
         };
         let status = object.status.as_ref();
         let failures = status.and_then(|status| status.failures.as_ref());
         let mut fingerprints = self.lock();
         let Some(failures) = failures else {
             fingerprints.remove(uid);
-            return credentials;
+            return;
         };
-        let fingerprint = self.fingerprint(&credentials);
+        let fingerprint = self.fingerprint(credentials);
         if failures.credentials_resource_version == credentials.resource_version {
             fingerprints.insert(uid.clone(), fingerprint);
         } else if fingerprints.get(uid) == Some(&fingerprint) {
@@ -51,7 +51,6 @@ impl FailedCredentials {
                 .resource_version
                 .clone_from(&failures.credentials_resource_version);
         }
-        credentials
     }
 
     fn fingerprint(&self, credentials: &Credentials) -> [u8; 32] {

@@ -44,7 +44,8 @@ use crate::{
     },
     edge_credential::{
         context::Context,
-        reconcile::{Report, reconcile, report_malformed, report_panic},
+        reconcile::reconcile,
+        report::{Report, report_malformed, report_panic},
         rules::error::Error,
     },
     oauth::TokenError,
@@ -246,7 +247,7 @@ async fn reconcile_once(
         }
     };
     let trouble = match &result {
-        Ok(report) => report.trouble,
+        Ok(report) => report.problem,
         Err(error) => Some(error.reason()),
     };
     context

@@ -82,17 +82,16 @@ impl Class {
     }
 }
 
-/// The failures that still count: a new generation, changed credentials or a renew request begin anew.
-pub fn counted_failures(
-    object: &EdgeCredential,
+/// The failures that count for this generation and these credentials: where either is another one, all begins anew.
+pub fn counted_failures<'a>(
+    object: &'a EdgeCredential,
     credentials: &Credentials,
-    requested: bool,
-) -> Option<Failures> {
+) -> Option<&'a Failures> {
     let status = object.status.as_ref()?;
     let failures = status.failures.as_ref()?;
     let same_spec = status.observed_generation == object.metadata.generation;
     let same_credentials = failures.credentials_resource_version == credentials.resource_version;
-    (same_spec && same_credentials && !requested).then(|| failures.clone())
+    (same_spec && same_credentials).then_some(failures)
 }
 
 /// The condition of the status that tells what is in the way, by default why its failures happened.
@@ -118,7 +117,7 @@ pub fn standing_reason(object: &EdgeCredential) -> Reason {
 
 /// Counts one more failed attempt and plans the next: with the token that the target still holds in mind, and not before
 /// the endpoint wants to be asked again. What was not even sent counts as none.
-pub fn failed(
+pub fn count_failure(
     earlier: Option<&Failures>,
     error: &Error,
     object: &EdgeCredential,
@@ -187,7 +186,30 @@ pub fn back_off(class: Class, attempts: i32, jitter: f64) -> SignedDuration {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+    use crate::{
+        edge_credential::{
+            rules::{
+                outcome::{Outcome, Problem},
+                status::describe_status,
+            },
+            testing::{answer, at, credentials, failures, object, token},
+        },
+        oauth::{Defect, TokenError, Unreachable},
+    };
+
+    fn endpoint_down() -> Error {
+        Error::RequestToken(TokenError::Unreachable(Unreachable::Connect))
+    }
+
+    fn rejected() -> Error {
+        Error::RequestToken(TokenError::Refused {
+            status: 401,
+            error: None,
+        })
+    }
 
     #[test]
     fn every_reason_has_its_class() {
@@ -245,5 +267,176 @@ mod tests {
                 stalled
             );
         }
+    }
+
+    #[test]
+    fn the_reason_of_a_failure_is_read_back_from_the_status() {
+        for (error, count, reason) in [
+            (endpoint_down(), 1, Reason::TokenEndpointUnavailable),
+            (rejected(), 1, Reason::CredentialsRejected),
+            (rejected(), 4, Reason::CredentialsRejected),
+            (
+                Error::WriteTarget {
+                    secret: "edge".into(),
+                    source: answer(403, None),
+                },
+                1,
+                Reason::TargetWriteForbidden,
+            ),
+            (
+                Error::RequestToken(TokenError::Unusable(Defect::WrongAudience)),
+                9,
+                Reason::WrongAudience,
+            ),
+        ] {
+            let mut object = object();
+            stands(&mut object, error, &failures(count, 60));
+            assert_eq!(standing_reason(&object), reason);
+        }
+        assert_eq!(standing_reason(&object()), Reason::TokenEndpointUnavailable);
+    }
+
+    #[test]
+    fn the_waits_after_failures_are_those_of_the_documents() {
+        let waits = |class, jitter| {
+            [1, 2, 3, 4, 7, 100, i32::MAX]
+                .map(|attempts| back_off(class, attempts, jitter).as_secs())
+        };
+        for class in [Class::Transient, Class::Waiting, Class::Blocked] {
+            assert_eq!(waits(class, 0.0), [1, 1, 1, 1, 1, 1, 1]);
+            assert_eq!(waits(class, 1.0), [2, 3, 5, 9, 61, 61, 61]);
+        }
+        for jitter in [0.0, 0.5, 1.0] {
+            assert_eq!(waits(Class::Write, jitter), [5, 10, 20, 40, 300, 300, 300]);
+            assert_eq!(
+                waits(Class::Terminal, jitter),
+                [5, 30, 120, 1800, 1800, 1800, 1800]
+            );
+            assert_eq!(waits(Class::Final, jitter), [1800; 7]);
+        }
+    }
+
+    #[test]
+    fn a_failure_is_counted_on_top_of_those_before() {
+        let credentials = credentials();
+        let mut object = object();
+        let first = count_failure(
+            None,
+            &rejected(),
+            &object,
+            Some(&credentials),
+            None,
+            None,
+            at(0),
+        );
+        assert_eq!((first.count, first.next_attempt_at.0), (1, at(5)));
+        assert_eq!(first.last_attempt_at.0, at(0));
+        assert_eq!(first.credentials_resource_version.as_deref(), Some("7"));
+
+        stands(&mut object, rejected(), &first);
+        let second = count_failure(Some(&first), &rejected(), &object, None, None, None, at(5));
+        assert_eq!((second.count, second.next_attempt_at.0), (2, at(35)));
+        assert_eq!(second.credentials_resource_version, None);
+        let last = Failures {
+            count: i32::MAX,
+            ..first
+        };
+        let count = count_failure(Some(&last), &rejected(), &object, None, None, None, at(5)).count;
+        assert_eq!(count, i32::MAX);
+    }
+
+    #[test]
+    fn a_failure_of_another_kind_is_the_first_of_its_kind() {
+        let mut object = object();
+        let hundred = failures(100, 0);
+        stands(&mut object, endpoint_down(), &hundred);
+        let refused = count_failure(
+            Some(&hundred),
+            &rejected(),
+            &object,
+            None,
+            None,
+            None,
+            at(0),
+        );
+        assert_eq!((refused.count, refused.next_attempt_at.0), (1, at(5)));
+
+        // The other way round it goes on, so that an endpoint that does both in turn is not tried each second.
+        stands(&mut object, rejected(), &hundred);
+        let unreachable = count_failure(
+            Some(&hundred),
+            &endpoint_down(),
+            &object,
+            None,
+            None,
+            None,
+            at(0),
+        );
+        assert_eq!(unreachable.count, 101);
+    }
+
+    #[test]
+    fn who_was_asked_to_wait_comes_back_after_that_and_not_all_at_once() {
+        // How long they were asked to wait, and over how long they are spread at most: 5 %, up to a minute.
+        for (hold, spread) in [(100, 5), (600, 30), (3600, 60), (86_400, 60)] {
+            let mut waits: Vec<_> = (0..100)
+                .map(|number| {
+                    let mut object = object();
+                    object.metadata.uid = Some(format!("uid-{number}"));
+                    let limited = Error::RequestToken(TokenError::RateLimited { quota: None });
+                    let until = Some(at(hold));
+                    let failures = count_failure(None, &limited, &object, None, None, until, at(0));
+                    failures.next_attempt_at.0.duration_since(at(0)).as_secs()
+                })
+                .collect();
+            waits.sort_unstable();
+            assert!(waits[0] >= hold, "{hold} s: {} s", waits[0]);
+            let last = waits[99] - hold;
+            assert!(
+                (spread / 2..=spread).contains(&last),
+                "{hold} s: {last} s more"
+            );
+        }
+    }
+
+    #[test]
+    fn a_wait_leaves_half_of_the_time_that_the_token_has_left() {
+        let redirected = || Error::RequestToken(TokenError::Redirected { status: 302 });
+        let wait = |left| {
+            let token = token(0, 3600);
+            let now = token.expires_at - SignedDuration::from_secs(left);
+            let failures = count_failure(
+                None,
+                &redirected(),
+                &object(),
+                None,
+                Some(&token),
+                None,
+                now,
+            );
+            failures.next_attempt_at.0.duration_since(now).as_secs()
+        };
+        assert_eq!([3600, 1200, 120, 30].map(wait), [1800, 600, 60, 60]);
+    }
+
+    /// Has the status tell of failures as they stand.
+    fn stands(object: &mut EdgeCredential, error: Error, failures: &Failures) {
+        let outcome = Outcome::untouched(None, Problem::Failed(error, failures.clone()));
+        object.status = Some(describe_status(object, &outcome, at(0)));
+    }
+
+    proptest! {
+        #[test]
+        fn a_wait_is_within_its_bounds(attempts in any::<i32>(), jitter in 0.0..=1.0_f64) {
+            for class in [
+                Class::Transient, Class::Write, Class::Terminal, Class::Final, Class::Waiting, Class::Blocked,
+            ] {
+                let wait = back_off(class, attempts, jitter).as_secs();
+                prop_assert!((1..=1800).contains(&wait));
+                let more = back_off(class, attempts.saturating_add(1), jitter).as_secs();
+                prop_assert!(more >= wait);
+            }
+        }
+
     }
 }

@@ -38,7 +38,7 @@ pub fn describe_status(
     let handled = object
         .renew_request()
         .filter(|request| {
-            outcome.attempted
+            outcome.requested
                 || token.is_some_and(|token| token.renew_request.as_deref() == Some(request))
         })
         .map(Into::into);
@@ -53,7 +53,7 @@ pub fn describe_status(
         target: (token.is_some() || earlier.target.is_some()).then(|| TargetStatus {
             name: object.target_name().into(),
         }),
-        failures: match &outcome.trouble {
+        failures: match &outcome.problem {
             Problem::Failed(_, failures) | Problem::BackingOff(failures) => Some(failures.clone()),
             // A right that is missing for a moment is no reason to try anew what was refused.
             Problem::Found(_) => earlier
@@ -93,7 +93,7 @@ fn unseen<'a>(
     now: Timestamp,
 ) -> Option<&'a TokenStatus> {
     let unreadable = matches!(
-        outcome.trouble,
+        outcome.problem,
         Problem::Found(Error::ReadSecret { .. } | Error::Panicked)
     );
     let same_spec = earlier.observed_generation == object.metadata.generation;
@@ -133,7 +133,7 @@ fn current(
             object.target_name(),
         )
     });
-    let (reason, cause, stalled) = match &outcome.trouble {
+    let (reason, cause, stalled) = match &outcome.problem {
         Problem::None => {
             let message = valid.unwrap_or_else(|| "There is no token yet.".into());
             return conditions(outcome.token.is_some(), Reason::TokenValid, message, None);
@@ -295,12 +295,8 @@ mod tests {
         })
     }
 
-    fn outcome(token: Option<Token>, trouble: Problem) -> Outcome {
-        Outcome {
-            token: token.map(proven),
-            trouble,
-            attempted: false,
-        }
+    fn outcome(token: Option<Token>, problem: Problem) -> Outcome {
+        Outcome::untouched(token.map(proven), problem)
     }
 
     fn valid() -> Option<Token> {
@@ -725,7 +721,7 @@ mod tests {
             describe_status(object, outcome, at(0)).last_handled_renew_request
         };
         assert_eq!(handled(&object, &attempt), None);
-        attempt.attempted = true;
+        attempt.requested = true;
         assert_eq!(handled(&object, &attempt).as_deref(), Some("now"));
 
         let mut answered = outcome(valid(), Problem::None);

@@ -9,11 +9,11 @@ use kube::Api;
 use super::{
     context::Context,
     observe::observe,
-    report::{Report, report, with_latest_status},
+    report::{report, with_latest_status},
     rules::{
         decide::{Action, Decision, decide},
         error::Error,
-        failures::{Class, count_failure, counted_failures, standing_reason},
+        failures::{count_failure, counted_failures, standing_reason},
         judge::{Observed, Remembered, judge},
         outcome::{Outcome, Problem},
         schedule::renew_at,
@@ -25,6 +25,7 @@ use crate::{
     cluster::{
         errors::{is_conflict, is_namespace_gone, is_outdated},
         object_key::ObjectKey,
+        report::Report,
         rights::Verb,
         secrets::Secrets,
     },
@@ -66,7 +67,7 @@ async fn attempt_once(object: &EdgeCredential, context: &Context) -> Result<Outc
     let lock = context.target_locks.try_lock(target);
     let found = match observe(object, &context.calls).await {
         Ok(found) => found,
-        Err(error) if Class::of(error.reason()) == Class::Blocked => {
+        Err(error) if error.class().is_stalled(0) => {
             return Ok(Outcome::untouched(None, Problem::Found(error)));
         }
         Err(error) => return Err(error),

@@ -1,11 +1,8 @@
 //! Tells of a reconciliation: in the status, and to those who log, count and publish it.
 
-use std::{borrow::Cow, time::Duration};
+use std::borrow::Cow;
 
-use k8s_openapi::{
-    apimachinery::pkg::apis::meta::v1::{Condition, ObjectMeta},
-    jiff::{SignedDuration, Timestamp},
-};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, ObjectMeta};
 use kube::{
     Api,
     api::{ApiResource, DynamicObject},
@@ -18,56 +15,20 @@ use super::{
         error::Error,
         failures::standing_reason,
         outcome::{Outcome, Problem},
-        revisit::{BLOCKED_WAIT, revisit},
+        revisit::revisit,
         schedule::renew_at,
         status::{describe_malformed, describe_status},
     },
 };
 use crate::{
-    api::{EdgeCredential, EdgeCredentialStatus, Reason},
+    api::{EdgeCredential, EdgeCredentialStatus},
     cluster::{
         errors::is_refusal,
+        report::{Report, WrittenToken},
         transition::{Transition, find_transitions},
         write::write_status,
     },
 };
-
-/// What a reconciliation came to, for logs, events and metrics.
-#[derive(Debug)]
-pub struct Report {
-    /// When to look again.
-    pub requeue_after: Duration,
-    /// The reason of what is wrong, if anything is.
-    pub problem: Option<Reason>,
-    /// What changed for those who watch the object.
-    pub transitions: Vec<Transition>,
-    /// The token that was written to the target, if one was.
-    pub written: Option<WrittenToken>,
-    /// How late a renewal that was due by time began.
-    pub renewal_delay: Option<SignedDuration>,
-}
-
-impl Report {
-    /// Nothing was done, and nothing is to be told.
-    pub fn nothing() -> Self {
-        Self {
-            requeue_after: BLOCKED_WAIT.unsigned_abs(),
-            problem: None,
-            transitions: Vec::new(),
-            written: None,
-            renewal_delay: None,
-        }
-    }
-}
-
-/// A token that was written to the target.
-#[derive(Debug)]
-pub struct WrittenToken {
-    pub expires_at: Timestamp,
-    pub renew_at: Timestamp,
-    /// Whether it was requested for this object now, rather than found in the target or in memory.
-    pub requested: bool,
-}
 
 /// The object with its last status, in case the watch has not shown it yet or it could not be written; and whether it
 /// could not.
@@ -111,6 +72,7 @@ pub async fn report(
         requeue_after: revisit(object, outcome, now).min(context.resync_period),
         transitions,
         written: token.filter(|_| outcome.wrote).map(|proven| WrittenToken {
+            secret: object.target_name().into(),
             expires_at: proven.token.expires_at,
             renew_at: renew_at(object, &proven.token),
             requested: outcome.requested,

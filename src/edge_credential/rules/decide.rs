@@ -3,13 +3,15 @@
 //! First: does anything stand in the way at all? Then: *why* is a token needed, *whether now*, and *from where*. Two
 //! different questions run through it: is the stored token *valid*, and is a renewal *due*.
 
+use std::ops::ControlFlow;
+
 use k8s_openapi::{api::core::v1::Secret, jiff::Timestamp};
 use secrecy::ExposeSecret;
 
 use super::{
     credentials::Credentials,
     error::Error,
-    failures::{Class, standing_reason},
+    failures::standing_reason,
     judge::Observed,
     outcome::Problem,
     schedule::renew_at,
@@ -17,6 +19,7 @@ use super::{
 };
 use crate::{
     api::{Reason, failures::Failures},
+    cluster::retry::Class,
     oauth::{RequestParameters, Token, TokenRequest},
 };
 
@@ -91,8 +94,8 @@ enum Wait<'a> {
 /// Decides what is to be done.
 pub fn decide(observed: &Observed<'_>, now: Timestamp) -> Decision {
     let sound = match check(observed, now) {
-        Ok(sound) => sound,
-        Err(decision) => return decision,
+        ControlFlow::Continue(sound) => sound,
+        ControlFlow::Break(decision) => return decision,
     };
     let Some(why) = sound.why(now) else {
         return sound.keep(sound.stored.cloned(), Problem::None);
@@ -109,7 +112,7 @@ pub fn decide(observed: &Observed<'_>, now: Timestamp) -> Decision {
 
 /// Finds what stands in the way of a request, in the order in which a person has to clear it, and says what is done all
 /// the same.
-fn check<'a>(observed: &'a Observed<'_>, now: Timestamp) -> Result<Sound<'a>, Decision> {
+fn check<'a>(observed: &'a Observed<'_>, now: Timestamp) -> ControlFlow<Decision, Sound<'a>> {
     let object = observed.object;
     let stored = observed.valid(now);
     let blocked = |problem| Decision {
@@ -123,22 +126,24 @@ fn check<'a>(observed: &'a Observed<'_>, now: Timestamp) -> Result<Sound<'a>, De
         }))
     };
     if object.spec.suspend {
-        return Err(blocked(Problem::Suspended));
+        return ControlFlow::Break(blocked(Problem::Suspended));
     }
     if let Err(problem) = observed.target {
-        return Err(blocked_by_target(problem));
+        return ControlFlow::Break(blocked_by_target(problem));
     }
     let is_immutable = |secret: &Secret| secret.immutable == Some(true);
     if observed.existing().is_some_and(is_immutable) {
         // What it holds is good for as long as it is valid.
-        return Err(blocked_by_target(TargetProblem::Immutable));
+        return ControlFlow::Break(blocked_by_target(TargetProblem::Immutable));
     }
     let parameters = match &observed.parameters {
         Ok(parameters) => parameters,
-        Err(problem) => return Err(blocked(Problem::Found(Error::Spec(problem.clone())))),
+        Err(problem) => {
+            return ControlFlow::Break(blocked(Problem::Found(Error::Spec(problem.clone()))));
+        }
     };
     match &observed.credentials {
-        Ok(credentials) => Ok(Sound {
+        Ok(credentials) => ControlFlow::Continue(Sound {
             observed,
             parameters,
             credentials,
@@ -151,7 +156,7 @@ fn check<'a>(observed: &'a Observed<'_>, now: Timestamp) -> Result<Sound<'a>, De
                 problem: problem.clone(),
             };
             let problem = Problem::Found(error);
-            Err(keep(observed, parameters, stored.cloned(), problem))
+            ControlFlow::Break(keep(observed, parameters, stored.cloned(), problem))
         }
     }
 }

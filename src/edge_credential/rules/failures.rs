@@ -12,75 +12,12 @@ use super::{
 };
 use crate::{
     api::{ConditionType, EdgeCredential, Reason, conditions, failures::Failures},
+    cluster::retry::Class,
     oauth::Token,
 };
 
 /// Over how long those are spread that an endpoint asked to wait.
 const LONGEST_SPREAD: SignedDuration = SignedDuration::from_secs(60);
-
-/// What a reason means for the next attempt.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Class {
-    /// It passes by itself: tried again, with back-off to a minute.
-    Transient,
-    /// The API server refuses a write: tried again, with back-off to five minutes. The token is kept in memory.
-    Write,
-    /// It looks like a person must act, but identity providers take a minute to agree after a change: tried again
-    /// after 5 s, 30 s and 2 min, then every 30 minutes.
-    Terminal,
-    /// As `Terminal`, but nothing that passes by itself: every 30 minutes from the start.
-    Final,
-    /// Something is not there yet. Looked at when it changes.
-    Waiting,
-    /// A person must act before anything is tried. Looked at when it changes.
-    Blocked,
-}
-
-impl Class {
-    /// The class of a reason.
-    pub fn of(reason: Reason) -> Self {
-        match reason {
-            Reason::TokenValid
-            | Reason::TokenExpired
-            | Reason::KubernetesUnavailable
-            | Reason::TokenEndpointUnavailable
-            | Reason::RateLimited
-            | Reason::InvalidResponse
-            | Reason::ResponseTooLarge => Self::Transient,
-            Reason::TargetWriteForbidden | Reason::TargetWriteFailed => Self::Write,
-            Reason::CredentialsRejected
-            | Reason::ClientNotAllowed
-            | Reason::RequestRefused
-            | Reason::UnsupportedTokenType
-            | Reason::InvalidTokenBytes
-            | Reason::NotAJWT
-            | Reason::InvalidLifetime
-            | Reason::ExpiredOnArrival
-            | Reason::WrongAudience => Self::Terminal,
-            Reason::InternalError | Reason::RedirectRefused | Reason::UnknownLifetime => {
-                Self::Final
-            }
-            Reason::CredentialsNotFound => Self::Waiting,
-            Reason::Suspended
-            | Reason::InvalidSpec
-            | Reason::TokenOriginNotAllowed
-            | Reason::CredentialsMalformed
-            | Reason::TargetNotOwned
-            | Reason::TargetConflict
-            | Reason::TargetImmutable
-            | Reason::RBACMissing => Self::Blocked,
-        }
-    }
-
-    /// Whether a person must act, after so many failed attempts in a row.
-    pub fn is_stalled(self, attempts: i32) -> bool {
-        match self {
-            Self::Transient | Self::Write | Self::Waiting => false,
-            Self::Terminal => attempts > 3,
-            Self::Final | Self::Blocked => true,
-        }
-    }
-}
 
 /// The failures that count for this generation and these credentials: where either is another one, all begins anew.
 pub fn counted_failures<'a>(
@@ -126,7 +63,7 @@ pub fn count_failure(
     not_before: Option<Timestamp>,
     now: Timestamp,
 ) -> Failures {
-    let class = Class::of(error.reason());
+    let class = error.class();
     // A long outage is no reason to take the first refusal after it for the hundredth.
     let same_kind = class == Class::Transient || class == Class::of(standing_reason(object));
     let count = earlier
@@ -135,7 +72,7 @@ pub fn count_failure(
         .saturating_add(i32::from(error.was_attempted()))
         .max(1);
     let uid = object.metadata.uid.as_deref().unwrap_or_default();
-    let mut wait = back_off(class, count, fraction(&[uid, &count.to_string()]));
+    let mut wait = class.wait(count, fraction(&[uid, &count.to_string()]));
     if let Some(token) = valid {
         // Half an hour may be more than the token has left.
         let left = token.expires_at.duration_since(now);
@@ -159,35 +96,8 @@ pub fn count_failure(
     }
 }
 
-/// How long to wait after so many failed attempts in a row. `jitter` is from 0 to 1.
-pub fn back_off(class: Class, attempts: i32, jitter: f64) -> SignedDuration {
-    let seconds = |seconds| SignedDuration::from_secs(seconds);
-    let doubled = |first: i64, most: i64| {
-        let doublings = u32::try_from(attempts.saturating_sub(1))
-            .unwrap_or(0)
-            .min(30);
-        (first << doublings).min(most)
-    };
-    match class {
-        // Full jitter (AWS, "Exponential Backoff And Jitter"), but a second at least: status has whole seconds.
-        Class::Transient | Class::Waiting | Class::Blocked => {
-            seconds(1) + seconds(doubled(1, 60)).mul_f64(jitter)
-        }
-        Class::Write => seconds(doubled(5, 300)),
-        Class::Terminal => seconds(match attempts {
-            ..=1 => 5,
-            2 => 30,
-            3 => 120,
-            4.. => 1800,
-        }),
-        Class::Final => seconds(1800),
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use proptest::prelude::*;
-
     use super::*;
     use crate::{
         edge_credential::{
@@ -209,64 +119,6 @@ mod tests {
             status: 401,
             error: None,
         })
-    }
-
-    #[test]
-    fn every_reason_has_its_class() {
-        let classes = [
-            (Class::Transient, "TokenValid"),
-            (Class::Blocked, "Suspended"),
-            (Class::Transient, "TokenExpired"),
-            (Class::Blocked, "InvalidSpec"),
-            (Class::Blocked, "TokenOriginNotAllowed"),
-            (Class::Waiting, "CredentialsNotFound"),
-            (Class::Blocked, "CredentialsMalformed"),
-            (Class::Blocked, "TargetNotOwned"),
-            (Class::Blocked, "TargetConflict"),
-            (Class::Blocked, "TargetImmutable"),
-            (Class::Write, "TargetWriteForbidden"),
-            (Class::Write, "TargetWriteFailed"),
-            (Class::Transient, "KubernetesUnavailable"),
-            (Class::Final, "InternalError"),
-            (Class::Blocked, "RBACMissing"),
-            (Class::Transient, "TokenEndpointUnavailable"),
-            (Class::Transient, "RateLimited"),
-            (Class::Terminal, "CredentialsRejected"),
-            (Class::Terminal, "ClientNotAllowed"),
-            (Class::Terminal, "RequestRefused"),
-            (Class::Final, "RedirectRefused"),
-            (Class::Transient, "InvalidResponse"),
-            (Class::Transient, "ResponseTooLarge"),
-            (Class::Terminal, "UnsupportedTokenType"),
-            (Class::Terminal, "InvalidTokenBytes"),
-            (Class::Terminal, "NotAJWT"),
-            (Class::Final, "UnknownLifetime"),
-            (Class::Terminal, "InvalidLifetime"),
-            (Class::Terminal, "ExpiredOnArrival"),
-            (Class::Terminal, "WrongAudience"),
-        ];
-        let of_reasons: Vec<_> = Reason::ALL
-            .iter()
-            .map(|reason| (Class::of(*reason), reason.as_str()))
-            .collect();
-        assert_eq!(of_reasons, classes);
-    }
-
-    #[test]
-    fn a_person_must_act_at_once_or_after_three_attempts_or_never() {
-        for (class, stalled) in [
-            (Class::Transient, [false, false, false]),
-            (Class::Write, [false, false, false]),
-            (Class::Waiting, [false, false, false]),
-            (Class::Terminal, [false, false, true]),
-            (Class::Final, [true, true, true]),
-            (Class::Blocked, [true, true, true]),
-        ] {
-            assert_eq!(
-                [0, 3, 4].map(|attempts| class.is_stalled(attempts)),
-                stalled
-            );
-        }
     }
 
     #[test]
@@ -294,26 +146,6 @@ mod tests {
             assert_eq!(standing_reason(&object), reason);
         }
         assert_eq!(standing_reason(&object()), Reason::TokenEndpointUnavailable);
-    }
-
-    #[test]
-    fn the_waits_after_failures_are_those_of_the_documents() {
-        let waits = |class, jitter| {
-            [1, 2, 3, 4, 7, 100, i32::MAX]
-                .map(|attempts| back_off(class, attempts, jitter).as_secs())
-        };
-        for class in [Class::Transient, Class::Waiting, Class::Blocked] {
-            assert_eq!(waits(class, 0.0), [1, 1, 1, 1, 1, 1, 1]);
-            assert_eq!(waits(class, 1.0), [2, 3, 5, 9, 61, 61, 61]);
-        }
-        for jitter in [0.0, 0.5, 1.0] {
-            assert_eq!(waits(Class::Write, jitter), [5, 10, 20, 40, 300, 300, 300]);
-            assert_eq!(
-                waits(Class::Terminal, jitter),
-                [5, 30, 120, 1800, 1800, 1800, 1800]
-            );
-            assert_eq!(waits(Class::Final, jitter), [1800; 7]);
-        }
     }
 
     #[test]
@@ -423,20 +255,5 @@ mod tests {
     fn stands(object: &mut EdgeCredential, error: Error, failures: &Failures) {
         let outcome = Outcome::untouched(None, Problem::Failed(error, failures.clone()));
         object.status = Some(describe_status(object, &outcome, at(0)));
-    }
-
-    proptest! {
-        #[test]
-        fn a_wait_is_within_its_bounds(attempts in any::<i32>(), jitter in 0.0..=1.0_f64) {
-            for class in [
-                Class::Transient, Class::Write, Class::Terminal, Class::Final, Class::Waiting, Class::Blocked,
-            ] {
-                let wait = back_off(class, attempts, jitter).as_secs();
-                prop_assert!((1..=1800).contains(&wait));
-                let more = back_off(class, attempts.saturating_add(1), jitter).as_secs();
-                prop_assert!(more >= wait);
-            }
-        }
-
     }
 }

@@ -8,14 +8,7 @@ use super::{
     outcome::{Outcome, Problem},
     schedule::renew_at,
 };
-use crate::api::{EdgeCredential, Reason};
-
-/// How long to wait where only a person or another object's change can help, which a watch reports sooner.
-pub const BLOCKED_WAIT: SignedDuration = SignedDuration::from_mins(5);
-
-/// The same where a right is missing. No watch reports that it was granted, and an API server that has just started
-/// refuses everything until it knows the roles (seen on Kubernetes 1.37).
-const RIGHTS_WAIT: SignedDuration = SignedDuration::from_secs(10);
+use crate::{api::EdgeCredential, cluster::retry::Class};
 
 /// How long to wait before a repair is written again, where something else already keeps the object from being all
 /// right, and before a target is looked at again that another object was about to make.
@@ -32,13 +25,13 @@ pub fn revisit(object: &EdgeCredential, outcome: &Outcome, now: Timestamp) -> Du
         let token = outcome.token.as_ref().map(|proven| &proven.token);
         let missing_right = matches!(
             &outcome.problem,
-            Problem::Found(error) if error.reason() == Reason::RBACMissing
+            Problem::Found(error) if error.class() == Class::Forbidden
         );
         [
             token.map(|token| renew_at(object, token).duration_since(now)),
             token.map(|token| token.expires_at.duration_since(now)),
             next_attempt(&outcome.problem).map(|time| time.duration_since(now)),
-            missing_right.then_some(RIGHTS_WAIT),
+            missing_right.then(|| Class::Forbidden.wait(0, 0.0)),
             outcome.requeue_soon.then_some(LOOK_WAIT),
         ]
         .into_iter()
@@ -46,7 +39,7 @@ pub fn revisit(object: &EdgeCredential, outcome: &Outcome, now: Timestamp) -> Du
         // What is past was acted on, or has to wait for something else.
         .filter(SignedDuration::is_positive)
         .min()
-        .unwrap_or(BLOCKED_WAIT)
+        .unwrap_or(Class::Blocked.wait(0, 0.0))
     };
     Duration::try_from(wait).unwrap_or_default()
 }

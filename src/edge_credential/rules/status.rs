@@ -5,7 +5,7 @@ use secrecy::ExposeSecret;
 
 use super::{
     error::Error,
-    failures::{Class, standing_condition, standing_reason},
+    failures::{standing_condition, standing_reason},
     outcome::{Outcome, Problem},
     schedule::renew_at,
 };
@@ -14,6 +14,7 @@ use crate::{
         ConditionStatus, ConditionType, EdgeCredential, EdgeCredentialStatus, Reason, conditions,
         edge_credential::TokenStatus, failures::Failures, target::TargetStatus,
     },
+    cluster::retry::Class,
     oauth::{TOKEN_TYPE, Token, TokenError, jwt},
 };
 
@@ -145,12 +146,12 @@ fn current(
         }
         Problem::Found(error) => {
             let reason = error.reason();
-            (reason, sentence(error), Class::of(reason).is_stalled(0))
+            (reason, sentence(error), error.class().is_stalled(0))
         }
         Problem::Failed(error, failures) => {
             let reason = error.reason();
             let cause = format!("{}{}", sentence(error), outlook(error, failures));
-            (reason, cause, Class::of(reason).is_stalled(failures.count))
+            (reason, cause, error.class().is_stalled(failures.count))
         }
         Problem::BackingOff(failures) => {
             let reason = standing_reason(object);

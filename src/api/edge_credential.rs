@@ -3,7 +3,7 @@
 //! Every string, list, map and number is bounded: an API server estimates the cost of CEL rules from these bounds,
 //! and an unbounded field is an invitation to fill etcd.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::time::Duration;
 
 use k8s_openapi::{
     apimachinery::pkg::apis::meta::v1::{Condition, Time},
@@ -17,10 +17,7 @@ use super::{
     credentials::CredentialsSecretRef,
     failures::Failures,
     target::{Target, TargetStatus},
-    token_request::{
-        AUDIENCE_MAX_LENGTH, ClientAuthentication, RequestFormat, TokenFormat, default_audience,
-        default_token_url, extra_parameters_schema,
-    },
+    token_request::{AUDIENCE_MAX_LENGTH, TokenRequestSpec},
 };
 
 /// Set by a person, to any new value, to have the token renewed now. Each value is handled once.
@@ -94,48 +91,9 @@ pub struct EdgeCredentialSpec {
     /// The Secret, in the same namespace, that holds the client credentials.
     pub credentials_secret_ref: CredentialsSecretRef,
 
-    /// The token endpoint. Its origin (scheme, host and port) must be one that the operator's administrator allowed.
-    #[serde(default = "default_token_url", rename = "tokenURL")]
-    #[schemars(length(min = 1, max = 2048))]
-    #[x_kube(validation = Rule::new(
-        "self.matches('^https?://[^/?#@[:space:]]+(/[^#[:space:]]*)?$')"
-    ).message("must be an http or https URL without user information and fragment"))]
-    pub token_url: String,
-
-    /// The API that the token is for: the `audience` parameter of the request. The token must name it in `aud`.
-    #[serde(default = "default_audience")]
-    #[schemars(length(min = 1, max = AUDIENCE_MAX_LENGTH))]
-    pub audience: String,
-
-    /// The scopes to ask for. None is sent when empty, and the client's default ones are granted.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(
-        length(max = 64),
-        inner(
-            length(min = 1, max = 256),
-            regex(pattern = r"^[\x21\x23-\x5B\x5D-\x7E]+$")
-        )
-    )]
-    #[x_kube(merge_strategy = ListMerge::Set)]
-    pub scopes: Vec<String>,
-
-    /// Further parameters of the request, for example `organization`. They may not redefine a parameter of OAuth 2.0.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    #[schemars(schema_with = "extra_parameters_schema")]
-    pub extra_parameters: BTreeMap<String, String>,
-
-    /// How the request is encoded.
+    /// What is asked of the token endpoint, and how.
     #[serde(default)]
-    pub request_format: RequestFormat,
-
-    /// How the client proves its identity.
-    #[serde(default)]
-    pub client_authentication: ClientAuthentication,
-
-    /// What a token must look like. `JWT` refuses anything else; `Any` also takes opaque tokens, whose lifetime is
-    /// then only known from `expires_in`.
-    #[serde(default)]
-    pub token_format: TokenFormat,
+    pub token_request: TokenRequestSpec,
 
     /// How long before its expiry a token is renewed, as a Go duration such as `8h` or `90m`. By default, and where
     /// it is not shorter than the token's lifetime, one third of the lifetime.
@@ -197,16 +155,14 @@ pub struct TokenStatus {
     pub expires_at: Time,
     /// When the next token is requested.
     pub renew_at: Time,
-    /// The API that the token is for.
+    /// The API that the token is for. Absent where none was asked for.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
     #[schemars(length(max = AUDIENCE_MAX_LENGTH))]
     pub audience: String,
     /// The granted scopes, separated by spaces.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 4096))]
     pub scope: Option<String>,
-    /// Always `Bearer`.
-    #[schemars(length(max = 16))]
-    pub token_type: String,
     /// Sitecore's tenant id, from the token.
     #[serde(default, rename = "tenantID", skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 128))]

@@ -14,7 +14,7 @@ use crate::{
         ConditionStatus, ConditionType, EdgeCredential, EdgeCredentialStatus, Reason, conditions,
         edge_credential::TokenStatus, failures::Failures, target::TargetStatus,
     },
-    oauth::{TOKEN_TYPE, Token, TokenError, jwt},
+    oauth::{Token, TokenError, jwt},
 };
 
 /// The status that follows. Equal to the earlier one where nothing changed: it has no time in it that moves by itself.
@@ -111,9 +111,9 @@ fn describe_token(object: &EdgeCredential, token: &Token) -> TokenStatus {
         issued_at: Time(token.issued_at),
         expires_at: Time(token.expires_at),
         renew_at: Time(renew_at(object, token)),
-        audience: object.spec.audience.clone(),
+        audience: object.spec.token_request.audience.clone(),
         scope: token.scope.clone(),
-        token_type: TOKEN_TYPE.into(),
+
         tenant_id: claim(jwt::Claims::tenant_id),
         organization_id: claim(jwt::Claims::organization_id),
     }
@@ -381,7 +381,7 @@ mod tests {
             ),
             (
                 None,
-                Problem::Found(spec("spec.audience")),
+                Problem::Found(spec("spec.tokenRequest.audience")),
                 false,
                 "InvalidSpec",
                 "Failed",
@@ -590,7 +590,6 @@ mod tests {
         assert!(at(-1000) < described.renew_at.0 && described.renew_at.0 < at(9000));
         assert_eq!(described.audience, "https://api.sitecorecloud.io");
         assert_eq!(described.scope.as_deref(), Some("edge.admin:manage"));
-        assert_eq!(described.token_type, "Bearer");
         assert_eq!(described.tenant_id.as_deref(), Some("tenant-1"));
         assert_eq!(described.organization_id.as_deref(), Some("org_1"));
         assert_eq!(status.target.unwrap().name, "token");

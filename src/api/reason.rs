@@ -1,5 +1,10 @@
 //! The closed list of reasons that conditions, events, log lines and metrics use.
 
+use std::borrow::Cow;
+
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
 /// Declares [`Reason`] with its meaning and remedy side by side, so that the reference can be generated from it.
 macro_rules! reasons {
     ($($name:ident: $meaning:literal, $remedy:literal;)+) => {
@@ -41,6 +46,12 @@ reasons! {
     TokenValid:
         "The target holds a valid token for the current spec.",
         "Nothing.";
+    RenewalFailing:
+        "The target holds a valid token for the current spec, but its renewal fails. It is tried again. The condition `Reconciling` has the cause.",
+        "Follow the cause's advice, before the token expires.";
+    RenewalStalled:
+        "The target holds a valid token for the current spec, but it is not renewed until a person acts. The condition `Stalled` has the cause.",
+        "Follow the cause's advice, before the token expires.";
     Suspended:
         "`spec.suspend` is true: nothing is requested and nothing is written.",
         "Set `spec.suspend` to false when the token should be kept valid again.";
@@ -128,6 +139,38 @@ reasons! {
     WrongAudience:
         "The token is not for the audience that was asked for.",
         "Check `spec.tokenRequest.audience`.";
+}
+
+impl Reason {
+    /// The reason of this name. One that is not known is of a later version, which was installed before this one: it
+    /// is taken for one that passes by itself, so that nothing waits longer than it must.
+    fn named(name: &str) -> Self {
+        let known = Self::ALL.iter().find(|reason| reason.as_str() == name);
+        known.copied().unwrap_or(Self::TokenEndpointUnavailable)
+    }
+}
+
+impl Serialize for Reason {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.as_str())
+    }
+}
+
+impl<'de> Deserialize<'de> for Reason {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer).map(|name| Self::named(&name))
+    }
+}
+
+/// No enum: a status with a reason of a later version must remain one that can be written.
+impl JsonSchema for Reason {
+    fn schema_name() -> Cow<'static, str> {
+        "Reason".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({"type": "string", "minLength": 1, "maxLength": 64, "pattern": "^[A-Za-z]+$"})
+    }
 }
 
 impl std::fmt::Display for Reason {

@@ -41,6 +41,8 @@ impl Class {
     pub fn of(reason: Reason) -> Self {
         match reason {
             Reason::TokenValid
+            | Reason::RenewalFailing
+            | Reason::RenewalStalled
             | Reason::TokenExpired
             | Reason::KubernetesUnavailable
             | Reason::TokenEndpointUnavailable
@@ -108,12 +110,7 @@ pub fn standing_condition(object: &EdgeCredential) -> Option<&Condition> {
 pub fn standing_reason(object: &EdgeCredential) -> Reason {
     let status = object.status.as_ref();
     let failures = status.and_then(|status| status.failures.as_ref());
-    failures
-        .and_then(|failures| failures.reason.as_deref())
-        .or(standing_condition(object).map(|condition| &*condition.reason))
-        .and_then(|name| Reason::ALL.iter().find(|reason| reason.as_str() == name))
-        .copied()
-        .unwrap_or(Reason::TokenEndpointUnavailable)
+    failures.map_or(Reason::TokenEndpointUnavailable, |failures| failures.reason)
 }
 
 /// Counts one more failed attempt and plans the next: with the token that the target still holds in mind, and not before
@@ -152,7 +149,7 @@ pub fn failed(
     let time = |time: Timestamp| Time(Timestamp::from_second(time.as_second()).unwrap_or(time));
     Failures {
         count,
-        reason: Some(error.reason().as_str().into()),
+        reason: error.reason(),
         last_attempt_at: time(now),
         next_attempt_at: time(next),
         credentials_resource_version: credentials
@@ -193,6 +190,8 @@ mod tests {
     fn every_reason_has_its_class() {
         let classes = [
             (Class::Transient, "TokenValid"),
+            (Class::Transient, "RenewalFailing"),
+            (Class::Transient, "RenewalStalled"),
             (Class::Blocked, "Suspended"),
             (Class::Transient, "TokenExpired"),
             (Class::Blocked, "InvalidSpec"),

@@ -50,15 +50,17 @@ pub fn describe_status(
             .map(|token| describe_token(object, &token.token))
             .or(unseen.cloned())
             .or(lapsed.cloned()),
+        credentials: earlier.credentials,
         target: (token.is_some() || earlier.target.is_some()).then(|| TargetStatus {
             name: object.target_name().into(),
+            uid: None,
+            resource_version: None,
         }),
         failures: match &outcome.trouble {
             Problem::Failed(_, failures) | Problem::BackingOff(failures) => Some(failures.clone()),
             // A right that is missing for a moment is no reason to try anew what was refused.
             Problem::Found(_) => earlier
                 .failures
-                .filter(|failures| failures.reason.is_some())
                 .filter(|_| earlier.observed_generation == generation),
             Problem::None | Problem::Suspended => None,
         },
@@ -285,7 +287,11 @@ mod tests {
     };
 
     fn failed(error: TokenError, count: i32) -> Problem {
-        Problem::Failed(Error::RequestToken(error), failures(count, 60))
+        let failures = Failures {
+            reason: error.reason(),
+            ..failures(count, 60)
+        };
+        Problem::Failed(Error::RequestToken(error), failures)
     }
 
     fn target(problem: TargetProblem) -> Problem {
@@ -541,7 +547,7 @@ mod tests {
     fn failures_stay_counted_while_something_else_is_in_the_way_of_the_same_spec() {
         let mut object = object();
         let mut counted = failures(2, 60);
-        counted.reason = Some("CredentialsRejected".into());
+        counted.reason = Reason::CredentialsRejected;
         let refused = Problem::Failed(Error::RequestToken(REJECTED), counted.clone());
         object.status = Some(describe_status(&object, &outcome(None, refused), at(0)));
         let told =
@@ -610,7 +616,11 @@ mod tests {
         );
         assert_eq!(find(&status, ConditionType::Reconciling).2, cause);
         assert_eq!(find(&status, ConditionType::Stalled).2, cause);
-        assert_eq!(status.failures, Some(failures(2, 60)));
+        let counted = status.failures.unwrap();
+        assert_eq!(
+            (counted.count, counted.reason),
+            (2, Reason::CredentialsRejected)
+        );
     }
 
     #[test]
@@ -660,7 +670,7 @@ mod tests {
                 at(0),
             );
             object.status = Some(first.clone());
-            let standing = Problem::BackingOff(failures(count, 60));
+            let standing = Problem::BackingOff(first.failures.clone().unwrap());
             let second = describe_status(&object, &outcome(token, standing), at(30));
             assert_eq!(first, second);
         }

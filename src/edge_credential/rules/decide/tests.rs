@@ -99,6 +99,13 @@ impl World {
         attempted: bool,
         now: Timestamp,
     ) {
+        let trouble = match trouble {
+            Problem::Failed(error, failures) => {
+                let reason = error.reason();
+                Problem::Failed(error, Failures { reason, ..failures })
+            }
+            trouble => trouble,
+        };
         let outcome = Outcome {
             token,
             trouble,
@@ -847,9 +854,16 @@ fn a_wait_leaves_half_of_the_time_that_the_token_has_left() {
 
 /// Has the status tell of failures as they stand.
 fn stands(object: &mut EdgeCredential, error: Error, failures: &Failures) {
+    let reason = error.reason();
     let outcome = Outcome {
         token: None,
-        trouble: Problem::Failed(error, failures.clone()),
+        trouble: Problem::Failed(
+            error,
+            Failures {
+                reason,
+                ..failures.clone()
+            },
+        ),
         attempted: true,
     };
     object.status = Some(describe_status(object, &outcome, at(0)));

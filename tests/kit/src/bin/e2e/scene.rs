@@ -161,7 +161,7 @@ kind: EdgeCredential
 metadata: {{name: {name}, namespace: {NAMESPACE}}}
 spec:
   credentialsSecretRef: {{name: {name}-client}}
-  tokenRequest: {{url: "{}"}}
+  tokenRequest: {{url: {}}}
 ",
             self.token_endpoint.token_url()
         );

@@ -58,8 +58,8 @@ async fn main() {
     let before = measure(shop, &scene.sitecore, &arrivals, "before", MEASURED).await;
     for number in 0..HANGING {
         let mut object = tenant.edge_credential(&format!("hanging-{number}"));
-        object.spec.token_url = hanging.token_url();
-        object.spec.audience = format!("https://hanging-{number}.example");
+        object.spec.token_request.url = hanging.token_url();
+        object.spec.token_request.audience = format!("https://hanging-{number}.example");
         tenant.create_object(&object).await;
     }
     tenant
@@ -111,8 +111,8 @@ async fn measure(
         let name = format!("{name}-{number}");
         let mut object = shop.edge_credential(&name);
         // Another audience, so that each needs a token of its own.
-        object.spec.audience = format!("https://{name}.example");
-        sitecore.allow_audience(CLIENT, &object.spec.audience);
+        object.spec.token_request.audience = format!("https://{name}.example");
+        sitecore.allow_audience(CLIENT, &object.spec.token_request.audience);
         let start = Instant::now();
         shop.create_object(&object).await;
         let arrived = shop.until(PATIENCE, "its Secret is there", async || {

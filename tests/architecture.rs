@@ -278,7 +278,15 @@ fn what_only_computes_does_no_io_and_asks_for_no_time() {
             ("tracing", &[]),
             (
                 "std",
-                &["collections", "error", "fmt", "ops", "str", "time"],
+                &[
+                    "borrow",
+                    "collections",
+                    "error",
+                    "fmt",
+                    "ops",
+                    "str",
+                    "time",
+                ],
             ),
         ] {
             for name in names(code, root) {

@@ -60,6 +60,32 @@ fn every_field_is_described() {
 }
 
 #[test]
+fn no_field_can_be_null() {
+    let nullable = problems(|_, schema| schema["nullable"].is_boolean().then_some("is nullable"));
+    assert_eq!(nullable, [""; 0]);
+}
+
+#[test]
+fn every_value_of_an_enum_is_described() {
+    let mut enums = 0;
+    let silent = problems(|path, schema| {
+        // Those of `metav1.Condition` mean what they say.
+        let values = schema["enum"]
+            .as_array()
+            .filter(|_| path.starts_with("spec"))?;
+        enums += 1;
+        let description = schema["description"].as_str()?;
+        let is_told = |value: &Value| {
+            let value = value.as_str().unwrap();
+            description.contains(&format!("\n- `{value}`: "))
+        };
+        (!values.iter().all(is_told)).then_some("has a value without a meaning")
+    });
+    assert_eq!(silent, [""; 0]);
+    assert_eq!(enums, 4);
+}
+
+#[test]
 fn no_field_names_a_namespace() {
     // Six CVEs in other operators began with such a field.
     let leaks = problems(|path, _| {

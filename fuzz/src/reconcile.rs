@@ -134,7 +134,8 @@ async fn visit_twice(items: Vec<Value>, said: Option<Said>) {
     let requests = endpoint.requests();
     assert!(requests.len() <= 1, "{} token requests", requests.len());
     assert!(requests.iter().all(|request| {
-        allowed().contain(&request.token_url) && request.audience == object.spec.audience
+        allowed().contain(&request.token_url)
+            && request.audience == object.spec.token_request.audience
     }));
     if object.spec.suspend || object.metadata.deletion_timestamp.is_some() {
         assert!(requests.is_empty());

@@ -49,7 +49,7 @@ fn judge(answer: &Answer, token_format: TokenFormat) -> Result<Token, TokenError
         scopes: Vec::new(),
         extra_parameters: BTreeMap::new(),
         format: RequestFormat::Form,
-        client_authentication: ClientAuthentication::RequestBody,
+        client_authentication: ClientAuthentication::ClientSecretPost,
         token_format,
     };
     let judged = validate(

@@ -25,6 +25,18 @@ pub struct CredentialsSecretRef {
     pub client_secret_key: String,
 }
 
+/// A version of the credentials Secret, so that a restarted operator need not read it to know that it is the same.
+#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct CredentialsStatus {
+    /// The Secret's uid.
+    #[schemars(length(max = 64))]
+    pub uid: String,
+    /// The Secret's resourceVersion.
+    #[schemars(length(max = 64))]
+    pub resource_version: String,
+}
+
 fn default_client_id_key() -> String {
     "client_id".into()
 }

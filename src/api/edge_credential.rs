@@ -3,24 +3,24 @@
 //! Every string, list, map and number is bounded: an API server estimates the cost of CEL rules from these bounds,
 //! and an unbounded field is an invitation to fill etcd.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{borrow::Cow, time::Duration};
 
 use k8s_openapi::{
     apimachinery::pkg::apis::meta::v1::{Condition, Time},
     jiff::SignedDuration,
 };
 use kube::{CustomResource, KubeSchema};
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
+use serde_json::json;
 
 use super::{
     conditions::conditions_schema,
-    credentials::CredentialsSecretRef,
+    credentials::{CredentialsSecretRef, CredentialsStatus},
     failures::Failures,
+    schema::finish_schema,
     target::{Target, TargetStatus},
-    token_request::{
-        AUDIENCE_MAX_LENGTH, ClientAuthentication, RequestFormat, TokenFormat, default_audience,
-        default_token_url, extra_parameters_schema,
-    },
+    token_request::{AUDIENCE_MAX_LENGTH, TokenRequestSpec},
 };
 
 /// Set by a person, to any new value, to have the token renewed now. Each value is handled once.
@@ -40,102 +40,42 @@ pub const RENEW_REQUEST_MAX_LENGTH: usize = 64;
     kind = "EdgeCredential",
     namespaced,
     shortname = "ecred",
+    shortname = "edgecred",
     category = "sitecore",
     status = "EdgeCredentialStatus",
     derive = "PartialEq",
-    doc = "Keeps a Sitecore Experience Edge token valid in a Secret of its own namespace.",
-    printcolumn(
-        name = "Ready",
-        type_ = "string",
-        json_path = ".status.conditions[?(@.type==\"Ready\")].status",
-        description = "Whether the target Secret holds a valid token."
-    ),
-    printcolumn(
-        name = "Reason",
-        type_ = "string",
-        json_path = ".status.conditions[?(@.type==\"Ready\")].reason",
-        description = "Why it is ready or not."
-    ),
+    doc = "Keeps a token valid in a Secret: which credentials to use, which token to ask for, and where to put it.",
+    // Written below: a default of the status cannot be derived.
+    schema = "manual",
+    printcolumn = r#"{"name": "Ready", "type": "string", "jsonPath": ".status.conditions[?(@.type==\"Ready\")].status",
+        "description": "Whether the target Secret holds a valid token."}"#,
+    printcolumn = r#"{"name": "Reason", "type": "string", "jsonPath": ".status.conditions[?(@.type==\"Ready\")].reason",
+        "description": "Why it is ready or not."}"#,
     // Strings, not dates: a date column shows an age, and for a time to come "<invalid>".
-    printcolumn(
-        name = "Expires",
-        type_ = "string",
-        json_path = ".status.token.expiresAt",
-        description = "When the token in the target Secret expires."
-    ),
-    printcolumn(
-        name = "Renews",
-        type_ = "string",
-        json_path = ".status.token.renewAt",
-        description = "When the next token is requested."
-    ),
-    printcolumn(
-        name = "Target",
-        type_ = "string",
-        json_path = ".status.target.name",
-        priority = "1",
-        description = "The Secret that holds the token."
-    ),
-    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
-    validation = Rule::new(
-        "(has(self.spec.target.name) ? self.spec.target.name : self.metadata.name) != self.spec.credentialsSecretRef.name"
-    )
-    .message("the target must not be the credentials Secret: set spec.target.name to another name")
-    .field_path(".spec.target.name"),
-    validation = Rule::new(
-        "(has(self.spec.target.name) ? self.spec.target.name : self.metadata.name) == \
-         (has(oldSelf.spec.target.name) ? oldSelf.spec.target.name : oldSelf.metadata.name)"
-    )
-    .message("the target's name is immutable: create another EdgeCredential instead")
-    .field_path(".spec.target.name")
+    printcolumn = r#"{"name": "Expires", "type": "string", "jsonPath": ".status.token.expiresAt",
+        "description": "When the token in the target Secret expires."}"#,
+    printcolumn = r#"{"name": "Renews", "type": "string", "jsonPath": ".status.token.renewAt",
+        "description": "When the next token is requested."}"#,
+    printcolumn = r#"{"name": "Age", "type": "date", "jsonPath": ".metadata.creationTimestamp",
+        "description": "Since when the EdgeCredential exists."}"#,
+    printcolumn = r#"{"name": "Message", "type": "string", "jsonPath": ".status.conditions[?(@.type==\"Ready\")].message", "priority": 1,
+        "description": "What happened, and what to do."}"#,
+    printcolumn = r#"{"name": "Target", "type": "string", "jsonPath": ".status.target.name", "priority": 1,
+        "description": "The Secret that holds the token."}"#,
+    printcolumn = r#"{"name": "Tenant", "type": "string", "jsonPath": ".status.token.tenantID", "priority": 1,
+        "description": "Sitecore's tenant: the environment that the token opens."}"#,
+    selectable = ".spec.credentialsSecretRef.name",
+    selectable = ".spec.target.name",
+    selectable = ".spec.suspend"
 )]
 #[serde(rename_all = "camelCase")]
 pub struct EdgeCredentialSpec {
     /// The Secret, in the same namespace, that holds the client credentials.
     pub credentials_secret_ref: CredentialsSecretRef,
 
-    /// The token endpoint. Its origin (scheme, host and port) must be one that the operator's administrator allowed.
-    #[serde(default = "default_token_url", rename = "tokenURL")]
-    #[schemars(length(min = 1, max = 2048))]
-    #[x_kube(validation = Rule::new(
-        "self.matches('^https?://[^/?#@[:space:]]+(/[^#[:space:]]*)?$')"
-    ).message("must be an http or https URL without user information and fragment"))]
-    pub token_url: String,
-
-    /// The API that the token is for: the `audience` parameter of the request. The token must name it in `aud`.
-    #[serde(default = "default_audience")]
-    #[schemars(length(min = 1, max = AUDIENCE_MAX_LENGTH))]
-    pub audience: String,
-
-    /// The scopes to ask for. None is sent when empty, and the client's default ones are granted.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(
-        length(max = 64),
-        inner(
-            length(min = 1, max = 256),
-            regex(pattern = r"^[\x21\x23-\x5B\x5D-\x7E]+$")
-        )
-    )]
-    #[x_kube(merge_strategy = ListMerge::Set)]
-    pub scopes: Vec<String>,
-
-    /// Further parameters of the request, for example `organization`. They may not redefine a parameter of OAuth 2.0.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    #[schemars(schema_with = "extra_parameters_schema")]
-    pub extra_parameters: BTreeMap<String, String>,
-
-    /// How the request is encoded.
+    /// What is asked of the token endpoint, and how.
     #[serde(default)]
-    pub request_format: RequestFormat,
-
-    /// How the client proves its identity.
-    #[serde(default)]
-    pub client_authentication: ClientAuthentication,
-
-    /// What a token must look like. `JWT` refuses anything else; `Any` also takes opaque tokens, whose lifetime is
-    /// then only known from `expires_in`.
-    #[serde(default)]
-    pub token_format: TokenFormat,
+    pub token_request: TokenRequestSpec,
 
     /// How long before its expiry a token is renewed, as a Go duration such as `8h` or `90m`. By default, and where
     /// it is not shorter than the token's lifetime, one third of the lifetime.
@@ -155,23 +95,67 @@ pub struct EdgeCredentialSpec {
     pub target: Target,
 }
 
+impl JsonSchema for EdgeCredential {
+    fn schema_name() -> Cow<'static, str> {
+        "EdgeCredential".into()
+    }
+
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        let mut status = generator.subschema_for::<EdgeCredentialStatus>();
+        // Without it kstatus takes an object that nobody has seen yet for one that is ready.
+        status.insert("default".into(), json!({"observedGeneration": UNSEEN}));
+        let target = "has(self.spec.target.name) ? self.spec.target.name : self.metadata.name";
+        let earlier = target.replace("self.", "oldSelf.");
+        let mut schema = json_schema!({
+            "description": "Keeps a Sitecore Experience Edge token valid in a Secret of its own namespace.",
+            "type": "object",
+            "required": ["spec"],
+            "properties": {
+                "spec": generator.subschema_for::<EdgeCredentialSpec>(),
+                "status": status,
+            },
+            "x-kubernetes-validations": [
+                {
+                    "rule": format!("({target}) != self.spec.credentialsSecretRef.name"),
+                    "message": "the target must not be the credentials Secret: set spec.target.name to another name",
+                    "fieldPath": ".spec.target.name",
+                },
+                {
+                    "rule": format!("({target}) == ({earlier})"),
+                    "message": "the target's name is immutable: create another EdgeCredential instead",
+                    "fieldPath": ".spec.target.name",
+                },
+            ],
+        });
+        finish_schema(&mut schema);
+        schema
+    }
+}
+
+/// The generation that the status of an object names before the operator has seen it.
+const UNSEEN: i64 = -1;
+
 /// What the operator last saw and did.
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
 #[serde(rename_all = "camelCase")]
 pub struct EdgeCredentialStatus {
-    /// The generation of the spec that this status describes.
+    /// The generation of the spec that this status describes; -1 before the operator has seen the object.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(range(min = 0))]
+    #[schemars(range(min = UNSEEN))]
     pub observed_generation: Option<i64>,
 
     /// `Ready`, `Reconciling` and `Stalled`, as kstatus reads them.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(schema_with = "conditions_schema")]
     pub conditions: Vec<Condition>,
 
     /// The token in the target Secret. Absent while there is none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub token: Option<TokenStatus>,
+
+    /// The credentials Secret as it was when nothing was left to do for the time being.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub credentials: Option<CredentialsStatus>,
 
     /// The Secret that holds the token.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -197,16 +181,14 @@ pub struct TokenStatus {
     pub expires_at: Time,
     /// When the next token is requested.
     pub renew_at: Time,
-    /// The API that the token is for.
+    /// The API that the token is for. Absent where none was asked for.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
     #[schemars(length(max = AUDIENCE_MAX_LENGTH))]
     pub audience: String,
     /// The granted scopes, separated by spaces.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 4096))]
     pub scope: Option<String>,
-    /// Always `Bearer`.
-    #[schemars(length(max = 16))]
-    pub token_type: String,
     /// Sitecore's tenant id, from the token.
     #[serde(default, rename = "tenantID", skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 128))]

@@ -6,6 +6,7 @@ pub mod edge_credential;
 pub mod failures;
 pub mod group;
 pub mod reason;
+mod schema;
 pub mod target;
 pub mod token_request;
 

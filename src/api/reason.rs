@@ -1,5 +1,10 @@
 //! The closed list of reasons that conditions, events, log lines and metrics use.
 
+use std::borrow::Cow;
+
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
 /// Declares [`Reason`] with its meaning and remedy side by side, so that the reference can be generated from it.
 macro_rules! reasons {
     ($($name:ident: $meaning:literal, $remedy:literal;)+) => {
@@ -41,6 +46,12 @@ reasons! {
     TokenValid:
         "The target holds a valid token for the current spec.",
         "Nothing.";
+    RenewalFailing:
+        "The target holds a valid token for the current spec, but its renewal fails. It is tried again. The condition `Reconciling` has the cause.",
+        "Follow the cause's advice, before the token expires.";
+    RenewalStalled:
+        "The target holds a valid token for the current spec, but it is not renewed until a person acts. The condition `Stalled` has the cause.",
+        "Follow the cause's advice, before the token expires.";
     Suspended:
         "`spec.suspend` is true: nothing is requested and nothing is written.",
         "Set `spec.suspend` to false when the token should be kept valid again.";
@@ -51,8 +62,8 @@ reasons! {
         "The spec breaks a rule that the API server did not check, because the object is older than the rule.",
         "Correct the field that the message names.";
     TokenOriginNotAllowed:
-        "The origin of `spec.tokenURL` is not in the operator's list, so the client secret is not sent there.",
-        "Correct `spec.tokenURL`, or have an administrator add the origin with `--allowed-token-origin`.";
+        "The origin of `spec.tokenRequest.url` is not in the operator's list, so the client secret is not sent there.",
+        "Correct `spec.tokenRequest.url`, or have an administrator add the origin with `--allowed-token-origin`.";
     CredentialsNotFound:
         "The credentials Secret does not exist.",
         "Create it; the operator goes on within a second.";
@@ -94,28 +105,28 @@ reasons! {
         "Put the right credentials into the credentials Secret. Client id and secret may be swapped, or the client was deleted.";
     ClientNotAllowed:
         "The token endpoint knows the client but refuses the request (HTTP 403): wrong kind of client, audience or scope.",
-        "Use an Edge administration client, and check `spec.audience` and `spec.scopes`.";
+        "Use an Edge administration client, and check `spec.tokenRequest.audience` and `spec.tokenRequest.scopes`.";
     RequestRefused:
         "The token endpoint refused the request as invalid (HTTP 4xx).",
-        "Check `spec.scopes`, `spec.extraParameters`, `spec.requestFormat` and `spec.clientAuthentication`.";
+        "Check `spec.tokenRequest.scopes`, `spec.tokenRequest.extraParameters`, `spec.tokenRequest.format` and `spec.tokenRequest.clientAuthentication`.";
     RedirectRefused:
         "The token endpoint answered with a redirect, which is never followed: it could send the client secret elsewhere.",
-        "Put the final URL into `spec.tokenURL`.";
+        "Put the final URL into `spec.tokenRequest.url`.";
     InvalidResponse:
         "The token endpoint's answer is not what OAuth 2.0 says: not JSON, a missing member, or an error with status 200.",
-        "Check `spec.tokenURL`: it may be the address of a web page.";
+        "Check `spec.tokenRequest.url`: it may be the address of a web page.";
     ResponseTooLarge:
         "The token endpoint's answer is larger than 64 KiB.",
-        "Check `spec.tokenURL`: it may be the address of a web page.";
+        "Check `spec.tokenRequest.url`: it may be the address of a web page.";
     UnsupportedTokenType:
         "The token's type is not `Bearer`.",
-        "Check that `spec.tokenURL` issues bearer tokens for this client.";
+        "Check that `spec.tokenRequest.url` issues bearer tokens for this client.";
     InvalidTokenBytes:
         "The token has characters that cannot stand in an `Authorization` header (RFC 6750 section 2.1).",
         "Report it to the owner of the token endpoint.";
     NotAJWT:
         "The token is not a JSON Web Token.",
-        "Check `spec.audience`: some endpoints give an opaque token where it is unknown. If that is what you want, set `spec.tokenFormat` to `Any`.";
+        "Check `spec.tokenRequest.audience`: some endpoints give an opaque token where it is unknown. If that is what you want, set `spec.tokenRequest.tokenFormat` to `Any`.";
     UnknownLifetime:
         "Neither `expires_in` nor the token says how long it is valid.",
         "Report it to the owner of the token endpoint: without a lifetime no renewal can be planned.";
@@ -127,7 +138,39 @@ reasons! {
         "Check the token endpoint's clock and the lifetime it is configured with.";
     WrongAudience:
         "The token is not for the audience that was asked for.",
-        "Check `spec.audience`.";
+        "Check `spec.tokenRequest.audience`.";
+}
+
+impl Reason {
+    /// The reason of this name. One that is not known is of a later version, which was installed before this one: it
+    /// is taken for one that passes by itself, so that nothing waits longer than it must.
+    fn named(name: &str) -> Self {
+        let known = Self::ALL.iter().find(|reason| reason.as_str() == name);
+        known.copied().unwrap_or(Self::TokenEndpointUnavailable)
+    }
+}
+
+impl Serialize for Reason {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.as_str())
+    }
+}
+
+impl<'de> Deserialize<'de> for Reason {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer).map(|name| Self::named(&name))
+    }
+}
+
+/// No enum: a status with a reason of a later version must remain one that can be written.
+impl JsonSchema for Reason {
+    fn schema_name() -> Cow<'static, str> {
+        "Reason".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({"type": "string", "minLength": 1, "maxLength": 64, "pattern": "^[A-Za-z]+$"})
+    }
 }
 
 impl std::fmt::Display for Reason {

@@ -89,13 +89,21 @@ pub enum Source {
     Json,
 }
 
-/// Names the Secret that holds the token.
+/// A version of the Secret that holds the token.
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
 #[serde(rename_all = "camelCase")]
 pub struct TargetStatus {
     /// The Secret's name.
     #[schemars(length(max = 253))]
     pub name: String,
+    /// The Secret's uid.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 64))]
+    pub uid: Option<String>,
+    /// The Secret's resourceVersion.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 64))]
+    pub resource_version: Option<String>,
 }
 
 impl Default for Target {

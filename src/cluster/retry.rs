@@ -37,6 +37,8 @@ impl Class {
     pub fn of(reason: Reason) -> Self {
         match reason {
             Reason::TokenValid
+            | Reason::RenewalFailing
+            | Reason::RenewalStalled
             | Reason::TokenExpired
             | Reason::TokenEndpointUnavailable
             | Reason::RateLimited
@@ -144,6 +146,8 @@ mod tests {
     fn every_reason_has_its_class() {
         let classes = [
             (Class::Transient, "TokenValid"),
+            (Class::Transient, "RenewalFailing"),
+            (Class::Transient, "RenewalStalled"),
             (Class::Blocked, "Suspended"),
             (Class::Transient, "TokenExpired"),
             (Class::Blocked, "InvalidSpec"),

@@ -13,7 +13,7 @@ use super::{
     rules::{
         decide::{Action, Decision, decide},
         error::Error,
-        failures::{count_failure, counted_failures, standing_reason},
+        failures::{count_failure, counted_failures},
         judge::{Observed, Remembered, judge},
         outcome::{Outcome, Problem},
         schedule::renew_at,
@@ -198,8 +198,9 @@ impl Attempt<'_> {
     fn failed(&self, failure: Failure) -> Problem {
         let error = Error::RequestToken(failure.error);
         let earlier = self.observed.failures(self.started);
-        let told = failure.circuit_open && standing_reason(self.observed.object) == error.reason();
-        match earlier.filter(|_| told) {
+        let is_told =
+            |earlier: &&Failures| failure.circuit_open && earlier.reason == error.reason();
+        match earlier.filter(is_told) {
             Some(earlier) => Problem::BackingOff(earlier.clone()),
             None => {
                 let failures = self.count(earlier, &error, failure.not_before);

@@ -13,7 +13,6 @@ use super::{
     context::Context,
     rules::{
         error::Error,
-        failures::standing_reason,
         outcome::{Outcome, Problem},
         revisit::revisit,
         schedule::renew_at,
@@ -65,7 +64,7 @@ pub async fn report(
     let problem = match &outcome.problem {
         Problem::None | Problem::Suspended => None,
         Problem::Found(error) | Problem::Failed(error, _) => Some(error.reason()),
-        Problem::BackingOff(_) => Some(standing_reason(object)),
+        Problem::BackingOff(failures) => Some(failures.reason),
     };
     Ok(Report {
         problem,

@@ -19,7 +19,7 @@ use super::rules::{
 };
 use crate::{
     api::{
-        EdgeCredential, EdgeCredentialSpec, edge_credential::RENEW_REQUESTED_AT,
+        EdgeCredential, EdgeCredentialSpec, Reason, edge_credential::RENEW_REQUESTED_AT,
         failures::Failures, token_request::DEFAULT_AUDIENCE,
     },
     oauth::{
@@ -161,7 +161,7 @@ pub fn stored(mut secret: Secret) -> Secret {
 pub fn failures(count: i32, next: i64) -> Failures {
     Failures {
         count,
-        reason: None,
+        reason: Reason::TokenEndpointUnavailable,
         last_attempt_at: Time(at(next - 1)),
         next_attempt_at: Time(at(next)),
         credentials_resource_version: credentials().resource_version,

@@ -140,10 +140,10 @@ impl HttpTokenSource {
         let parameters = &request.parameters;
         let credentials = &request.credentials;
         let scope = parameters.scopes.join(" ");
-        let mut members = vec![
-            ("grant_type", "client_credentials"),
-            ("audience", parameters.audience.as_str()),
-        ];
+        let mut members = vec![("grant_type", "client_credentials")];
+        if !parameters.audience.is_empty() {
+            members.push(("audience", &parameters.audience));
+        }
         if !scope.is_empty() {
             members.push(("scope", &scope));
         }
@@ -155,11 +155,11 @@ impl HttpTokenSource {
             .post(parameters.token_url.clone())
             .header(ACCEPT, "application/json");
         match parameters.client_authentication {
-            ClientAuthentication::RequestBody => {
+            ClientAuthentication::ClientSecretPost => {
                 members.push(("client_id", credentials.client_id.expose_secret()));
                 members.push(("client_secret", credentials.client_secret.expose_secret()));
             }
-            ClientAuthentication::BasicHeader => {
+            ClientAuthentication::ClientSecretBasic => {
                 builder = builder.header(AUTHORIZATION, basic(credentials))
             }
         }

@@ -42,7 +42,7 @@ impl From<Result<Token, TokenError>> for Reply {
 pub struct RequestParameters {
     /// The token endpoint; its origin has been checked.
     pub token_url: Url,
-    /// The API that the token is for.
+    /// The API that the token is for; none is sent and none is checked when empty.
     pub audience: String,
     /// The scopes to ask for; none is sent when empty.
     pub scopes: Vec<String>,

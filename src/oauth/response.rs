@@ -119,9 +119,10 @@ fn judge(
     if claims.is_none() && parameters.token_format == TokenFormat::Jwt {
         return Err(Defect::NotAJwt);
     }
-    if claims
-        .as_ref()
-        .is_some_and(|claims| !claims.is_for(&parameters.audience))
+    if !parameters.audience.is_empty()
+        && claims
+            .as_ref()
+            .is_some_and(|claims| !claims.is_for(&parameters.audience))
     {
         return Err(Defect::WrongAudience);
     }

@@ -348,6 +348,6 @@ async fn create(namespace: &Namespace, name: &str, secret: &str, token_url: &str
         .await;
     let mut object = namespace.edge_credential(name);
     object.spec.credentials_secret_ref.name = credentials_name;
-    object.spec.token_url = token_url.to_owned();
+    object.spec.token_request.url = token_url.to_owned();
     namespace.create_object(&object).await;
 }

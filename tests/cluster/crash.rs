@@ -43,7 +43,7 @@ async fn killed_at_50_random_moments_it_converges_and_requests_nothing_that_is_s
                 name = format!("edge-{kill}");
                 let mut object = namespace.edge_credential(&name);
                 // Inputs of its own: a token in memory would do otherwise.
-                object.spec.scopes = vec![format!("scope-{kill}")];
+                object.spec.token_request.scopes = vec![format!("scope-{kill}")];
                 namespace.create_object(&object).await;
             }
             Step::Renew => namespace.annotate(&name, RENEW_REQUESTED_AT, &value).await,

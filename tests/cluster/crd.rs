@@ -73,20 +73,19 @@ async fn an_object_that_is_older_than_the_schema_is_told_of_and_all_others_are_s
     let objects = untyped(&scene.client, shop);
     shop.create_credentials().await;
     let good = serde_json::to_value(shop.edge_credential("any").spec).unwrap();
-    let token_url = good["tokenURL"].clone();
+    let token_url = good["tokenRequest"]["url"].clone();
     let malformed = [
         (
             FORMAT,
             json!({
-                "tokenURL": token_url,
+                "tokenRequest": {"url": token_url, "format": "Xml"},
                 "credentialsSecretRef": {"name": CREDENTIALS},
-                "requestFormat": "Xml",
             }),
         ),
-        ("no-reference", json!({"tokenURL": token_url})),
+        ("no-reference", json!({"tokenRequest": {"url": token_url}})),
         (
             "other-type",
-            json!({"tokenURL": token_url, "credentialsSecretRef": CREDENTIALS}),
+            json!({"tokenRequest": {"url": token_url}, "credentialsSecretRef": CREDENTIALS}),
         ),
     ];
     scene.control_plane.apply(LAX_CRD).await.unwrap();
@@ -148,7 +147,7 @@ async fn an_object_that_is_older_than_the_schema_is_told_of_and_all_others_are_s
     for (name, _) in &malformed {
         let spec = json!({"spec": {
             "credentialsSecretRef": {"name": CREDENTIALS},
-            "requestFormat": "Form",
+            "tokenRequest": {"format": "Form"},
         }});
         objects
             .patch(name, &PatchParams::default(), &Patch::Merge(&spec))
@@ -184,7 +183,7 @@ async fn a_definition_that_is_deleted_is_waited_for_and_served_when_it_is_back()
 
     install_crd(&scene).await;
     let mut object = shop.edge_credential("next");
-    object.spec.scopes = vec!["edge.admin:manage".to_owned()];
+    object.spec.token_request.scopes = vec!["edge.admin:manage".to_owned()];
     shop.create_object(&object).await;
     shop.ready("next").await;
     is_served(&scene).await;

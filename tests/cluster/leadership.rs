@@ -106,7 +106,7 @@ async fn a_leader_that_is_asked_to_end_hands_over_within_5_seconds_and_no_token_
         let shop = &scene.namespaces[0];
         let name = format!("edge-{turn}");
         let mut object = shop.edge_credential(&name);
-        object.spec.scopes = vec![format!("scope-{turn}")];
+        object.spec.token_request.scopes = vec![format!("scope-{turn}")];
         shop.create_object(&object).await;
         shop.ready(&name).await;
         assert_eq!(scene.sitecore.requests(CLIENT), turn + 1);
@@ -125,7 +125,7 @@ async fn a_leader_that_is_killed_is_replaced_when_its_lease_has_expired() {
     let killed = Instant::now();
     replicas.scene.operator.kill();
     let mut object = shop.edge_credential("other");
-    object.spec.scopes = vec!["other".to_owned()];
+    object.spec.token_request.scopes = vec!["other".to_owned()];
     shop.create_object(&object).await;
     shop.ready("other").await;
     let took = killed.elapsed();
@@ -242,7 +242,7 @@ async fn a_leader_ends_where_somebody_else_is_written_into_its_lease() {
     assert!(took > Duration::from_secs(10), "it took {took:?} only");
     let shop = &replicas.scene.namespaces[0];
     let mut object = shop.edge_credential("other");
-    object.spec.scopes = vec!["other".to_owned()];
+    object.spec.token_request.scopes = vec!["other".to_owned()];
     shop.create_object(&object).await;
     shop.ready("other").await;
     assert_eq!(replicas.scene.sitecore.requests(CLIENT), 2);

@@ -218,7 +218,7 @@ async fn a_namespace_full_of_objects_is_deleted_with_no_request_and_no_storm_of_
     shop.create_credentials().await;
     for number in 0..CROWD {
         let mut object = shop.edge_credential(&format!("edge-{number}"));
-        object.spec.scopes = vec![format!("scope-{number}")];
+        object.spec.token_request.scopes = vec![format!("scope-{number}")];
         shop.create_object(&object).await;
     }
     for number in 0..CROWD {

@@ -28,7 +28,7 @@ async fn every_metric_of_the_dashboard_and_the_alerts_is_one_of_the_operators() 
     suspended.spec.suspend = true;
     shop.create_object(&suspended).await;
     let mut stalled = shop.edge_credential("stalled");
-    stalled.spec.token_url = "https://elsewhere.example/token".to_owned();
+    stalled.spec.token_request.url = "https://elsewhere.example/token".to_owned();
     shop.create_object(&stalled).await;
     scene.sitecore.add_client(LIMITED, SECRET);
     let refusal = Scenario::TooManyRequests {

@@ -45,7 +45,7 @@ async fn scene(name: &str) -> Scene {
 async fn one_due_soon_and_one_not(scene: &Scene) {
     let shop = &scene.namespaces[0];
     let mut idle = shop.edge_credential("idle");
-    idle.spec.scopes = vec!["edge.token:manage".to_owned()];
+    idle.spec.token_request.scopes = vec!["edge.token:manage".to_owned()];
     shop.create_object(&idle).await;
     shop.ready("idle").await;
     scene.sitecore.set_lifetime(CLIENT, SHORT);
@@ -112,7 +112,7 @@ async fn restarts_of_the_api_server_cost_no_request() {
     let shop = &scene.namespaces[0];
     for number in 0..20 {
         let mut object = shop.edge_credential(&format!("edge-{number}"));
-        object.spec.scopes = vec![format!("scope-{number}")];
+        object.spec.token_request.scopes = vec![format!("scope-{number}")];
         shop.create_object(&object).await;
     }
     for number in 0..20 {
@@ -210,7 +210,7 @@ async fn while_etcd_is_out_of_space_tokens_stay_in_memory_and_only_their_writes_
     let mut scene = scene("no-space").await;
     let shop = &scene.namespaces[0];
     let mut object = shop.edge_credential("asked");
-    object.spec.scopes = vec!["edge.admin:manage".to_owned()];
+    object.spec.token_request.scopes = vec!["edge.admin:manage".to_owned()];
     shop.create_object(&object).await;
     shop.ready("asked").await;
     one_due_soon_and_one_not(&scene).await;

@@ -209,7 +209,7 @@ async fn probes_and_metrics_answer() {
     // What a person must see to, and what is not renewed, can be told apart.
     shop.edit("edge", |object| object.spec.suspend = true).await;
     shop.edit("other", |object| {
-        object.spec.token_url = "https://elsewhere.example/token".to_owned();
+        object.spec.token_request.url = "https://elsewhere.example/token".to_owned();
     })
     .await;
     shop.until(

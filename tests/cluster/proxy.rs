@@ -39,7 +39,7 @@ async fn a_proxy_is_asked_for_token_endpoints_only_and_not_for_those_that_need_n
     shop.create_credentials().await;
     for (name, origin) in [("far", "http://auth.example"), ("near", &direct_origin)] {
         let mut object = shop.edge_credential(name);
-        object.spec.token_url = format!("{origin}/oauth/token");
+        object.spec.token_request.url = format!("{origin}/oauth/token");
         shop.create_object(&object).await;
         shop.ready(name).await;
     }

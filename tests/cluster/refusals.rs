@@ -171,10 +171,11 @@ async fn a_refusal_is_not_repeated_after_a_restart_and_ends_with_a_changed_spec(
     let shop = &scene.namespaces[0];
     shop.create_credentials().await;
     let mut object = shop.edge_credential("edge");
-    object.spec.audience = "https://not-granted.example.com".to_owned();
-    scene
-        .sitecore
-        .set_scenario(CLIENT, Scenario::no_client_grant(&object.spec.audience));
+    object.spec.token_request.audience = "https://not-granted.example.com".to_owned();
+    scene.sitecore.set_scenario(
+        CLIENT,
+        Scenario::no_client_grant(&object.spec.token_request.audience),
+    );
     shop.create_object(&object).await;
     is_told(
         shop,
@@ -191,9 +192,11 @@ async fn a_refusal_is_not_repeated_after_a_restart_and_ends_with_a_changed_spec(
     assert_eq!(scene.sitecore.requests(CLIENT), 1);
 
     scene.sitecore.back_to_normal();
-    let audience = shop.edge_credential("edge").spec.audience;
-    shop.edit("edge", |object| object.spec.audience.clone_from(&audience))
-        .await;
+    let audience = shop.edge_credential("edge").spec.token_request.audience;
+    shop.edit("edge", |object| {
+        object.spec.token_request.audience.clone_from(&audience)
+    })
+    .await;
     is_ready_at_once(shop, "edge").await;
     assert_eq!(scene.sitecore.requests(CLIENT), 2);
 }
@@ -332,11 +335,15 @@ async fn an_origin_that_is_not_allowed_is_sent_nothing() {
     shop.create_credentials().await;
     let elsewhere = kit::sitecore::Sitecore::start().unwrap();
     elsewhere.add_client(CLIENT, SECRET);
-    let allowed = shop.edge_credential("edge").spec.token_url;
+    let allowed = shop.edge_credential("edge").spec.token_request.url;
     let mut object = shop.edge_credential("edge");
-    object.spec.token_url = elsewhere.token_url();
+    object.spec.token_request.url = elsewhere.token_url();
     shop.create_object(&object).await;
-    let words = [elsewhere.url(), "--allowed-token-origin", "spec.tokenURL"];
+    let words = [
+        elsewhere.url(),
+        "--allowed-token-origin",
+        "spec.tokenRequest.url",
+    ];
     is_told(
         shop,
         "edge",
@@ -348,8 +355,10 @@ async fn an_origin_that_is_not_allowed_is_sent_nothing() {
 
     // The same host by another name is another origin.
     let by_name = allowed.replace("127.0.0.1", "localhost");
-    shop.edit("edge", |object| object.spec.token_url.clone_from(&by_name))
-        .await;
+    shop.edit("edge", |object| {
+        object.spec.token_request.url.clone_from(&by_name)
+    })
+    .await;
     is_told(
         shop,
         "edge",
@@ -363,8 +372,10 @@ async fn an_origin_that_is_not_allowed_is_sent_nothing() {
     assert_eq!(scene.sitecore.total_requests(), 0);
     assert_eq!(shop.secrets.get_opt("edge").await.unwrap(), None);
 
-    shop.edit("edge", |object| object.spec.token_url.clone_from(&allowed))
-        .await;
+    shop.edit("edge", |object| {
+        object.spec.token_request.url.clone_from(&allowed)
+    })
+    .await;
     is_ready_at_once(shop, "edge").await;
     assert_eq!(scene.sitecore.requests(CLIENT), 1);
 }
@@ -638,7 +649,7 @@ async fn rights_taken_away_in_one_namespace_stop_its_objects_only_and_until_they
         namespace.create_credentials().await;
         let mut object = namespace.edge_credential("edge");
         // Else they would share a token.
-        object.spec.scopes = vec![namespace.name.clone()];
+        object.spec.token_request.scopes = vec![namespace.name.clone()];
         namespace.create_object(&object).await;
         namespace.ready("edge").await;
     }

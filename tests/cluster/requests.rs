@@ -223,13 +223,14 @@ async fn equal_inputs_in_any_namespace_cost_one_request() {
     scene.sitecore.allow_audience(CLIENT, audience);
     let changes: [Change; 3] = [
         ("audience", &|object| {
-            object.spec.audience = audience.to_owned()
+            object.spec.token_request.audience = audience.to_owned()
         }),
         ("scope", &|object| {
-            object.spec.scopes = vec!["edge.admin:manage".to_owned()]
+            object.spec.token_request.scopes = vec!["edge.admin:manage".to_owned()]
         }),
         ("parameter", &|object| {
-            object.spec.extra_parameters = [("organization".to_owned(), "org_1".to_owned())].into();
+            object.spec.token_request.extra_parameters =
+                [("organization".to_owned(), "org_1".to_owned())].into();
         }),
     ];
     for (index, (what, change)) in changes.iter().enumerate() {
@@ -281,7 +282,7 @@ async fn a_restart_with_300_objects_costs_no_request() {
         let namespace = &scene.namespaces[*namespace];
         let mut object = namespace.edge_credential(name);
         // Inputs of its own: each needs a token.
-        object.spec.scopes = vec![name.clone()];
+        object.spec.token_request.scopes = vec![name.clone()];
         namespace.create_object(&object).await;
     }
     for (namespace, name) in &all {

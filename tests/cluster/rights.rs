@@ -54,8 +54,10 @@ async fn uses_exactly_what_is_granted(mut scene: Scene) {
         shop.create_ready("edge").await;
         // Another spec needs another token: the object is read anew, and the target replaced.
         let scopes = vec!["edge.token:manage".to_owned()];
-        shop.edit("edge", |object| object.spec.scopes.clone_from(&scopes))
-            .await;
+        shop.edit("edge", |object| {
+            object.spec.token_request.scopes.clone_from(&scopes)
+        })
+        .await;
         shop.ready("edge").await;
         // The same Event a second time is one more in a series.
         let rejected = async || {

@@ -2,7 +2,7 @@
 
 use edge_credential_operator::api::EdgeCredential;
 use kube::Api;
-use kube::api::{ApiResource, DynamicObject, Patch, PatchParams, PostParams};
+use kube::api::{ApiResource, DynamicObject, ListParams, Patch, PatchParams, PostParams};
 use serde_json::{Value, json};
 
 use crate::harness::*;
@@ -54,74 +54,91 @@ async fn a_spec_that_breaks_a_rule_is_refused_with_the_rule() {
         ),
         // The request.
         (
-            json!({"tokenURL": "https://user:pass@auth.example.com/token"}),
+            json!({"tokenRequest": {"url": "https://user:pass@auth.example.com/token"}}),
             url_rule,
         ),
         (
-            json!({"tokenURL": "https://user@auth.example.com/token"}),
+            json!({"tokenRequest": {"url": "https://user@auth.example.com/token"}}),
             url_rule,
         ),
         (
-            json!({"tokenURL": "https://auth.example.com/token#part"}),
+            json!({"tokenRequest": {"url": "https://auth.example.com/token#part"}}),
             url_rule,
         ),
         (
-            json!({"tokenURL": "https://auth.example.com/to ken"}),
+            json!({"tokenRequest": {"url": "https://auth.example.com/to ken"}}),
             url_rule,
         ),
         (
-            json!({"tokenURL": "ftp://auth.example.com/token"}),
+            json!({"tokenRequest": {"url": "ftp://auth.example.com/token"}}),
             url_rule,
         ),
-        (json!({"tokenURL": "auth.example.com/token"}), url_rule),
-        (json!({"tokenURL": ""}), "spec.tokenURL"),
         (
-            json!({"tokenURL": format!("https://auth.example.com/{long}")}),
-            "spec.tokenURL: Too long",
-        ),
-        (json!({"audience": ""}), "spec.audience"),
-        (json!({"audience": long}), "spec.audience: Too long"),
-        (json!({"scopes": ["two words"]}), "spec.scopes[0]"),
-        (json!({"scopes": ["quote\""]}), "spec.scopes[0]"),
-        (json!({"scopes": [""]}), "spec.scopes[0]"),
-        (
-            json!({"scopes": ["one", "one"]}),
-            "spec.scopes[1]: Duplicate value",
+            json!({"tokenRequest": {"url": "auth.example.com/token"}}),
+            url_rule,
         ),
         (
-            json!({"scopes": (0..65).map(|n| n.to_string()).collect::<Vec<_>>()}),
-            "spec.scopes: Too many",
+            json!({"tokenRequest": {"url": ""}}),
+            "spec.tokenRequest.url",
         ),
         (
-            json!({"extraParameters": {"client_secret": "mine"}}),
+            json!({"tokenRequest": {"url": format!("https://auth.example.com/{long}")}}),
+            "spec.tokenRequest.url: Too long",
+        ),
+        (
+            json!({"tokenRequest": {"audience": long}}),
+            "spec.tokenRequest.audience: Too long",
+        ),
+        (
+            json!({"tokenRequest": {"scopes": ["two words"]}}),
+            "spec.tokenRequest.scopes[0]",
+        ),
+        (
+            json!({"tokenRequest": {"scopes": ["quote\""]}}),
+            "spec.tokenRequest.scopes[0]",
+        ),
+        (
+            json!({"tokenRequest": {"scopes": [""]}}),
+            "spec.tokenRequest.scopes[0]",
+        ),
+        (
+            json!({"tokenRequest": {"scopes": ["one", "one"]}}),
+            "spec.tokenRequest.scopes[1]: Duplicate value",
+        ),
+        (
+            json!({"tokenRequest": {"scopes": (0..65).map(|n| n.to_string()).collect::<Vec<_>>()}}),
+            "spec.tokenRequest.scopes: Too many",
+        ),
+        (
+            json!({"tokenRequest": {"extraParameters": {"client_secret": "mine"}}}),
             standard_rule,
         ),
         (
-            json!({"extraParameters": {"grant_type": "password"}}),
+            json!({"tokenRequest": {"extraParameters": {"grant_type": "password"}}}),
             standard_rule,
         ),
         (
-            json!({"extraParameters": {"audience": "other"}}),
+            json!({"tokenRequest": {"extraParameters": {"audience": "other"}}}),
             standard_rule,
         ),
         (
-            json!({"extraParameters": {"a b": "c"}}),
+            json!({"tokenRequest": {"extraParameters": {"a b": "c"}}}),
             "names are 1 to 128 letters",
         ),
         (
-            json!({"extraParameters": {"organization": long}}),
-            "spec.extraParameters.organization: Too long",
+            json!({"tokenRequest": {"extraParameters": {"organization": long}}}),
+            "spec.tokenRequest.extraParameters.organization: Too long",
         ),
         (
-            json!({"requestFormat": "XML"}),
+            json!({"tokenRequest": {"format": "XML"}}),
             "supported values: \"Form\", \"JSON\"",
         ),
         (
-            json!({"clientAuthentication": "Query"}),
-            "supported values: \"RequestBody\", \"BasicHeader\"",
+            json!({"tokenRequest": {"clientAuthentication": "Query"}}),
+            "supported values: \"ClientSecretPost\", \"ClientSecretBasic\"",
         ),
         (
-            json!({"tokenFormat": "Opaque"}),
+            json!({"tokenRequest": {"tokenFormat": "Opaque"}}),
             "supported values: \"JWT\", \"Any\"",
         ),
         // The time.
@@ -213,7 +230,7 @@ async fn the_name_of_the_target_cannot_be_changed() {
     // To write down the name that it has anyway is no change, and everything else may change.
     for patch in [
         json!({"target": {"name": "edge"}}),
-        json!({"audience": "https://other"}),
+        json!({"tokenRequest": {"audience": "https://other"}}),
     ] {
         change(&scene, &patch).await.unwrap();
     }
@@ -243,16 +260,18 @@ async fn kubectl_explains_every_field() {
             .unwrap();
         text.split_whitespace().collect::<Vec<_>>().join(" ")
     };
-    let text = explain("edgecredential.spec.tokenURL").await;
+    let text = explain("edgecredential.spec.tokenRequest.url").await;
     assert!(
         text.contains("The token endpoint. Its origin (scheme, host and port) must be one"),
         "{text}"
     );
-    let text = explain("ecred.spec.target.data.from").await;
-    assert!(
-        text.contains("AccessToken Authorization TokenType"),
-        "{text}"
-    );
+    let text = explain("edgecred.spec.target.data.from").await;
+    for part in [
+        "AccessToken Authorization TokenType",
+        "- `Authorization`: `Bearer <token>`, the value of an `Authorization` header.",
+    ] {
+        assert!(text.contains(part), "{text}");
+    }
     let text = explain("ecred.status.failures.nextAttemptAt").await;
     assert!(text.contains("When the next one is made"), "{text}");
 
@@ -285,16 +304,21 @@ async fn the_defaults_are_sitecores() {
         .apply(&minimal.to_string())
         .await
         .unwrap();
-    let stored = serde_json::to_value(shop.object("edge").await.spec).unwrap();
+    let object = shop.object("edge").await;
+    let unseen = json!({"observedGeneration": -1});
+    assert_eq!(serde_json::to_value(&object.status).unwrap(), unseen);
+    let stored = serde_json::to_value(object.spec).unwrap();
     assert_eq!(
         stored,
         json!({
             "credentialsSecretRef": {"name": CREDENTIALS, "clientIDKey": "client_id", "clientSecretKey": "client_secret"},
-            "tokenURL": "https://auth.sitecorecloud.io/oauth/token",
-            "audience": "https://api.sitecorecloud.io",
-            "requestFormat": "Form",
-            "clientAuthentication": "RequestBody",
-            "tokenFormat": "JWT",
+            "tokenRequest": {
+                "url": "https://auth.sitecorecloud.io/oauth/token",
+                "audience": "https://api.sitecorecloud.io",
+                "format": "Form",
+                "clientAuthentication": "ClientSecretPost",
+                "tokenFormat": "JWT",
+            },
             "suspend": false,
             "target": {"data": [
                 {"key": "access_token", "from": "AccessToken"},
@@ -304,6 +328,27 @@ async fn the_defaults_are_sitecores() {
             ]},
         })
     );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn objects_are_found_by_what_they_name_and_whether_they_are_suspended() {
+    let scene = scene("selectable").await;
+    create(
+        &scene,
+        &json!({"target": {"name": "edge-jwt"}, "suspend": true}),
+    )
+    .await
+    .unwrap();
+    for (selector, found) in [
+        (format!("spec.credentialsSecretRef.name={CREDENTIALS}"), 1),
+        ("spec.credentialsSecretRef.name=other".into(), 0),
+        ("spec.target.name=edge-jwt,spec.suspend=true".into(), 1),
+        ("spec.suspend=false".into(), 0),
+    ] {
+        let params = ListParams::default().fields(&selector);
+        let list = objects(&scene).list(&params).await.unwrap();
+        assert_eq!(list.items.len(), found, "{selector}");
+    }
 }
 
 /// Creates a sound EdgeCredential with a merge patch on its spec; in vain, returns what the API server says.

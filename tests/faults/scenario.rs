@@ -156,7 +156,9 @@ impl Scenario {
             Self::Rescope => {
                 let scopes = vec![SCOPE.to_owned()];
                 namespace
-                    .edit(NAME, |object| object.spec.scopes.clone_from(&scopes))
+                    .edit(NAME, |object| {
+                        object.spec.token_request.scopes.clone_from(&scopes)
+                    })
                     .await;
             }
         }

@@ -75,7 +75,7 @@ fn request_to(token_url: &str) -> TokenRequest {
             scopes: Vec::new(),
             extra_parameters: BTreeMap::new(),
             format: RequestFormat::Form,
-            client_authentication: ClientAuthentication::RequestBody,
+            client_authentication: ClientAuthentication::ClientSecretPost,
             token_format: TokenFormat::Jwt,
         },
         credentials: ClientCredentials {

@@ -18,6 +18,16 @@ fn only_request(sitecore: &Sitecore) -> RecordedRequest {
 }
 
 #[tokio::test]
+async fn an_empty_audience_is_not_sent() {
+    let sitecore = sitecore();
+    // The stand-in, like Sitecore's endpoint, grants nothing without one.
+    ask_for(&sitecore, |request| request.parameters.audience.clear())
+        .await
+        .unwrap_err();
+    assert_eq!(only_request(&sitecore).audience, None);
+}
+
+#[tokio::test]
 async fn by_default_everything_is_sent_as_a_form_and_nothing_that_was_not_asked_for() {
     let sitecore = sitecore();
     let token = ask(&sitecore).await.unwrap();
@@ -51,8 +61,8 @@ async fn format_and_client_authentication_combine_and_the_secret_is_sent_one_way
         (RequestFormat::Json, BodyFormat::Json),
     ] {
         for (authentication, recorded) in [
-            (ClientAuthentication::RequestBody, Recorded::Post),
-            (ClientAuthentication::BasicHeader, Recorded::Basic),
+            (ClientAuthentication::ClientSecretPost, Recorded::Post),
+            (ClientAuthentication::ClientSecretBasic, Recorded::Basic),
         ] {
             let sitecore = sitecore();
             ask_for(&sitecore, |request| {
@@ -76,8 +86,8 @@ async fn format_and_client_authentication_combine_and_the_secret_is_sent_one_way
 async fn any_character_of_id_and_secret_arrives_as_it_is() {
     let (id, secret) = ("id:with/all+of it", "s:e/c+r e%t&=\"\\é€");
     for authentication in [
-        ClientAuthentication::RequestBody,
-        ClientAuthentication::BasicHeader,
+        ClientAuthentication::ClientSecretPost,
+        ClientAuthentication::ClientSecretBasic,
     ] {
         for format in [RequestFormat::Form, RequestFormat::Json] {
             let sitecore = sitecore();

@@ -126,7 +126,7 @@ async fn how_a_request_is_written_down_makes_no_other_token() {
         .await
         .unwrap();
     request.parameters.format = RequestFormat::Json;
-    request.parameters.client_authentication = ClientAuthentication::BasicHeader;
+    request.parameters.client_authentication = ClientAuthentication::ClientSecretBasic;
     shared.request(request, &ANYONE, |_| true).await.unwrap();
     assert_eq!(sitecore.requests(ID), 1);
 }

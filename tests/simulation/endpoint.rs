@@ -211,7 +211,10 @@ async fn times_to_a_token(hanging: usize) -> Vec<SignedDuration> {
     world.endpoint.hang("https://auth-beta.sitecorecloud.io");
     for number in 0..hanging {
         let url = "https://auth-beta.sitecorecloud.io/oauth/token";
-        world.add(&format!("hanging-{number}"), json!({"tokenURL": url}));
+        world.add(
+            &format!("hanging-{number}"),
+            json!({"tokenRequest": {"url": url}}),
+        );
     }
     world.start_operator();
     let mut times = Vec::new();

@@ -18,7 +18,7 @@ async fn a_list_from_before_a_change_of_spec_does_not_cost_the_token_that_came_o
     world
         .api
         .edit::<EdgeCredential>(NAMESPACE, "edge", |object| {
-            object["spec"]["scopes"] = json!(["edge.admin:manage"]);
+            object["spec"]["tokenRequest"]["scopes"] = json!(["edge.admin:manage"]);
         });
     pass(seconds(5)).await;
     assert_eq!(world.endpoint.total_requests(), 2);

@@ -282,7 +282,7 @@ async fn a_right_that_is_missing_for_a_while_does_not_bring_the_next_attempt_for
     world
         .api
         .edit::<EdgeCredential>(NAMESPACE, "edge", |object| {
-            object["spec"]["scopes"] = json!(["edge.admin:manage"]);
+            object["spec"]["tokenRequest"]["scopes"] = json!(["edge.admin:manage"]);
         });
     pass(seconds(60)).await;
     assert_eq!(world.object("edge").status.unwrap().failures, None);

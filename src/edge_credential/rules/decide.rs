@@ -11,7 +11,6 @@ use secrecy::ExposeSecret;
 use super::{
     credentials::Credentials,
     error::Error,
-    failures::standing_reason,
     judge::Observed,
     outcome::Problem,
     schedule::renew_at,
@@ -226,7 +225,7 @@ impl Sound<'_> {
     fn wait(&self, now: Timestamp) -> Option<Wait<'_>> {
         let failures = self.failures?;
         let in_turn = self.observed.memory.circuit_open
-            && standing_reason(self.observed.object) == Reason::TokenEndpointUnavailable;
+            && failures.reason == Reason::TokenEndpointUnavailable;
         if in_turn || now >= failures.next_attempt_at.0 {
             None
         } else if self.failed_to_write() {
@@ -263,7 +262,8 @@ impl Sound<'_> {
     }
 
     fn failed_to_write(&self) -> bool {
-        self.failures.is_some() && Class::of(standing_reason(self.observed.object)) == Class::Write
+        let is_of_write = |failures: &Failures| Class::of(failures.reason) == Class::Write;
+        self.failures.is_some_and(is_of_write)
     }
 
     fn needs_repair(&self) -> bool {

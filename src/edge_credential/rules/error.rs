@@ -299,7 +299,7 @@ mod tests {
             (
                 Error::Spec(SpecProblem::OriginNotAllowed(origin)),
                 Reason::TokenOriginNotAllowed,
-                "client secrets may not be sent to https://evil.example: correct spec.tokenURL, or have an \
+                "client secrets may not be sent to https://evil.example: correct spec.tokenRequest.url, or have an \
                  administrator add the origin to the operator's --allowed-token-origin",
             ),
             (

@@ -11,7 +11,7 @@ use super::{
     schedule::{LEAST_INTERVAL, fraction},
 };
 use crate::{
-    api::{ConditionType, EdgeCredential, Reason, conditions, failures::Failures},
+    api::{ConditionType, EdgeCredential, conditions, failures::Failures},
     cluster::retry::Class,
     oauth::Token,
 };
@@ -40,18 +40,6 @@ pub fn standing_condition(object: &EdgeCredential) -> Option<&Condition> {
         .and_then(|type_| conditions::find(conditions, type_))
 }
 
-/// The reason that the status gives for its failures.
-pub fn standing_reason(object: &EdgeCredential) -> Reason {
-    let status = object.status.as_ref();
-    let failures = status.and_then(|status| status.failures.as_ref());
-    failures
-        .and_then(|failures| failures.reason.as_deref())
-        .or(standing_condition(object).map(|condition| &*condition.reason))
-        .and_then(|name| Reason::ALL.iter().find(|reason| reason.as_str() == name))
-        .copied()
-        .unwrap_or(Reason::TokenEndpointUnavailable)
-}
-
 /// Counts one more failed attempt and plans the next: with the token that the target still holds in mind, and not before
 /// the endpoint wants to be asked again. What was not even sent counts as none.
 pub fn count_failure(
@@ -65,9 +53,10 @@ pub fn count_failure(
 ) -> Failures {
     let class = error.class();
     // A long outage is no reason to take the first refusal after it for the hundredth.
-    let same_kind = class == Class::Transient || class == Class::of(standing_reason(object));
+    let same_kind =
+        |earlier: &&Failures| class == Class::Transient || class == Class::of(earlier.reason);
     let count = earlier
-        .filter(|_| same_kind)
+        .filter(same_kind)
         .map_or(0, |failures| failures.count)
         .saturating_add(i32::from(error.was_attempted()))
         .max(1);
@@ -88,7 +77,7 @@ pub fn count_failure(
     let time = |time: Timestamp| Time(Timestamp::from_second(time.as_second()).unwrap_or(time));
     Failures {
         count,
-        reason: Some(error.reason().as_str().into()),
+        reason: error.reason(),
         last_attempt_at: time(now),
         next_attempt_at: time(next),
         credentials_resource_version: credentials
@@ -105,9 +94,9 @@ mod tests {
                 outcome::{Outcome, Problem},
                 status::describe_status,
             },
-            testing::{answer, at, credentials, failures, object, token},
+            testing::{at, credentials, failures, object, token},
         },
-        oauth::{Defect, TokenError, Unreachable},
+        oauth::{TokenError, Unreachable},
     };
 
     fn endpoint_down() -> Error {
@@ -119,33 +108,6 @@ mod tests {
             status: 401,
             error: None,
         })
-    }
-
-    #[test]
-    fn the_reason_of_a_failure_is_read_back_from_the_status() {
-        for (error, count, reason) in [
-            (endpoint_down(), 1, Reason::TokenEndpointUnavailable),
-            (rejected(), 1, Reason::CredentialsRejected),
-            (rejected(), 4, Reason::CredentialsRejected),
-            (
-                Error::WriteTarget {
-                    secret: "edge".into(),
-                    source: answer(403, None),
-                },
-                1,
-                Reason::TargetWriteForbidden,
-            ),
-            (
-                Error::RequestToken(TokenError::Unusable(Defect::WrongAudience)),
-                9,
-                Reason::WrongAudience,
-            ),
-        ] {
-            let mut object = object();
-            stands(&mut object, error, &failures(count, 60));
-            assert_eq!(standing_reason(&object), reason);
-        }
-        assert_eq!(standing_reason(&object()), Reason::TokenEndpointUnavailable);
     }
 
     #[test]

@@ -48,7 +48,7 @@ impl fmt::Display for SpecProblem {
             Self::Invalid { field, rule } => write!(f, "{field} {rule}"),
             Self::OriginNotAllowed(origin) => write!(
                 f,
-                "client secrets may not be sent to {origin}: correct spec.tokenURL, or have an administrator add the \
+                "client secrets may not be sent to {origin}: correct spec.tokenRequest.url, or have an administrator add the \
                  origin to the operator's --allowed-token-origin"
             ),
         }
@@ -99,42 +99,47 @@ pub fn parameters(
         ));
     }
     // It is copied into status, which an API server refuses where it is longer.
-    if !(1..=AUDIENCE_MAX_LENGTH).contains(&spec.audience.chars().count()) {
-        return Err(invalid("spec.audience", "must have 1 to 1024 characters"));
+    if spec.token_request.audience.len() > AUDIENCE_MAX_LENGTH {
+        return Err(invalid(
+            "spec.tokenRequest.audience",
+            "must have at most 1024 characters",
+        ));
     }
     if STANDARD_PARAMETERS
         .iter()
-        .any(|standard| spec.extra_parameters.contains_key(*standard))
+        .any(|standard| spec.token_request.extra_parameters.contains_key(*standard))
     {
         return Err(invalid(
-            "spec.extraParameters",
+            "spec.tokenRequest.extraParameters",
             "must not redefine a standard parameter of the request",
         ));
     }
     check_target(object)?;
 
-    let token_url = Url::parse(&spec.token_url)
+    let token_url = Url::parse(&spec.token_request.url)
         .ok()
         .filter(|url| {
             url.username().is_empty() && url.password().is_none() && url.fragment().is_none()
         })
         .ok_or(invalid(
-            "spec.tokenURL",
+            "spec.tokenRequest.url",
             "must be an http or https URL without user information and fragment",
         ))?;
-    let origin =
-        Origin::of(&token_url).ok_or(invalid("spec.tokenURL", "must be an http or https URL"))?;
+    let origin = Origin::of(&token_url).ok_or(invalid(
+        "spec.tokenRequest.url",
+        "must be an http or https URL",
+    ))?;
     if !allowed.contain(&token_url) {
         return Err(SpecProblem::OriginNotAllowed(origin));
     }
     Ok(RequestParameters {
         token_url,
-        audience: spec.audience.clone(),
-        scopes: spec.scopes.clone(),
-        extra_parameters: spec.extra_parameters.clone(),
-        format: spec.request_format,
-        client_authentication: spec.client_authentication,
-        token_format: spec.token_format,
+        audience: spec.token_request.audience.clone(),
+        scopes: spec.token_request.scopes.clone(),
+        extra_parameters: spec.token_request.extra_parameters.clone(),
+        format: spec.token_request.format,
+        client_authentication: spec.token_request.client_authentication,
+        token_format: spec.token_request.token_format,
     })
 }
 
@@ -235,13 +240,15 @@ mod tests {
     #[test]
     fn what_the_spec_says_is_what_is_asked_for() {
         let object = object_with(json!({
-            "tokenURL": "https://auth-beta.sitecorecloud.io/oauth/token?x=1",
-            "audience": "a",
-            "scopes": ["one", "two"],
-            "extraParameters": {"organization": "org"},
-            "requestFormat": "JSON",
-            "clientAuthentication": "BasicHeader",
-            "tokenFormat": "Any",
+            "tokenRequest": {
+                "url": "https://auth-beta.sitecorecloud.io/oauth/token?x=1",
+                "audience": "a",
+                "scopes": ["one", "two"],
+                "extraParameters": {"organization": "org"},
+                "format": "JSON",
+                "clientAuthentication": "ClientSecretBasic",
+                "tokenFormat": "Any",
+            },
             "renewBefore": "1h30m",
         }));
         let parameters = parameters(&object, &allowed()).unwrap();
@@ -250,14 +257,20 @@ mod tests {
             "https://auth-beta.sitecorecloud.io/oauth/token?x=1"
         );
         assert_eq!(parameters.audience, "a");
-        assert_eq!(parameters.scopes, object.spec.scopes);
-        assert_eq!(parameters.extra_parameters, object.spec.extra_parameters);
-        assert_eq!(parameters.format, object.spec.request_format);
+        assert_eq!(parameters.scopes, object.spec.token_request.scopes);
+        assert_eq!(
+            parameters.extra_parameters,
+            object.spec.token_request.extra_parameters
+        );
+        assert_eq!(parameters.format, object.spec.token_request.format);
         assert_eq!(
             parameters.client_authentication,
-            object.spec.client_authentication
+            object.spec.token_request.client_authentication
         );
-        assert_eq!(parameters.token_format, object.spec.token_format);
+        assert_eq!(
+            parameters.token_format,
+            object.spec.token_request.token_format
+        );
     }
 
     #[test]
@@ -272,8 +285,10 @@ mod tests {
                 json!({"credentialsSecretRef": {"name": "edge"}}),
                 "spec.target.name",
             ),
-            (json!({"audience": ""}), "spec.audience"),
-            (json!({"audience": "é".repeat(1025)}), "spec.audience"),
+            (
+                json!({"tokenRequest": {"audience": "a".repeat(1025)}}),
+                "spec.tokenRequest.audience",
+            ),
             (json!({"target": {"data": []}}), "spec.target.data"),
             (
                 json!({"target": {"data": [{"key": "scope", "from": "Scope"}]}}),
@@ -309,8 +324,8 @@ mod tests {
         );
         rows.extend(STANDARD_PARAMETERS.map(|name| {
             (
-                json!({"extraParameters": {name: "x"}}),
-                "spec.extraParameters",
+                json!({"tokenRequest": {"extraParameters": {name: "x"}}}),
+                "spec.tokenRequest.extraParameters",
             )
         }));
         rows.extend(
@@ -325,7 +340,12 @@ mod tests {
                 "data:text/plain,x",
                 "file:///etc/passwd",
             ]
-            .map(|url| (json!({"tokenURL": url}), "spec.tokenURL")),
+            .map(|url| {
+                (
+                    json!({"tokenRequest": {"url": url}}),
+                    "spec.tokenRequest.url",
+                )
+            }),
         );
         for reserved in [
             "kubernetes.io/x",
@@ -379,7 +399,7 @@ mod tests {
                 "https://evil.example",
             ),
         ] {
-            let problem = refusal(json!({"tokenURL": url}));
+            let problem = refusal(json!({"tokenRequest": {"url": url}}));
             assert_eq!(problem.reason(), Reason::TokenOriginNotAllowed, "{url}");
             let message = problem.to_string();
             assert!(message.contains(&format!(" {origin}:")), "{message}");

@@ -5,7 +5,7 @@ use secrecy::ExposeSecret;
 
 use super::{
     error::Error,
-    failures::{standing_condition, standing_reason},
+    failures::standing_condition,
     outcome::{Outcome, Problem},
     schedule::renew_at,
 };
@@ -15,7 +15,7 @@ use crate::{
         edge_credential::TokenStatus, failures::Failures, target::TargetStatus,
     },
     cluster::retry::Class,
-    oauth::{TOKEN_TYPE, Token, TokenError, jwt},
+    oauth::{Token, TokenError, jwt},
 };
 
 /// The status that follows. Equal to the earlier one where nothing changed: it has no time in it that moves by itself.
@@ -51,15 +51,17 @@ pub fn describe_status(
             .map(|token| describe_token(object, &token.token))
             .or(unseen.cloned())
             .or(lapsed.cloned()),
+        credentials: earlier.credentials,
         target: (token.is_some() || earlier.target.is_some()).then(|| TargetStatus {
             name: object.target_name().into(),
+            uid: None,
+            resource_version: None,
         }),
         failures: match &outcome.problem {
             Problem::Failed(_, failures) | Problem::BackingOff(failures) => Some(failures.clone()),
             // A right that is missing for a moment is no reason to try anew what was refused.
             Problem::Found(_) => earlier
                 .failures
-                .filter(|failures| failures.reason.is_some())
                 .filter(|_| earlier.observed_generation == generation),
             Problem::None | Problem::Suspended => None,
         },
@@ -112,9 +114,9 @@ fn describe_token(object: &EdgeCredential, token: &Token) -> TokenStatus {
         issued_at: Time(token.issued_at),
         expires_at: Time(token.expires_at),
         renew_at: Time(renew_at(object, token)),
-        audience: object.spec.audience.clone(),
+        audience: object.spec.token_request.audience.clone(),
         scope: token.scope.clone(),
-        token_type: TOKEN_TYPE.into(),
+
         tenant_id: claim(jwt::Claims::tenant_id),
         organization_id: claim(jwt::Claims::organization_id),
     }
@@ -154,7 +156,7 @@ fn current(
             (reason, cause, error.class().is_stalled(failures.count))
         }
         Problem::BackingOff(failures) => {
-            let reason = standing_reason(object);
+            let reason = failures.reason;
             let stalled = Class::of(reason).is_stalled(failures.count);
             (reason, standing_message(object, failures), stalled)
         }
@@ -230,7 +232,7 @@ fn outlook(error: &Error, failures: &Failures) -> String {
 
 /// The cause that the status already gives: it is not repeated from an error, because the error is gone.
 fn standing_message(object: &EdgeCredential, failures: &Failures) -> String {
-    let reason = standing_reason(object);
+    let reason = failures.reason;
     standing_condition(object)
         .filter(|condition| condition.reason == reason.as_str())
         .map_or_else(
@@ -286,7 +288,11 @@ mod tests {
     };
 
     fn failed(error: TokenError, count: i32) -> Problem {
-        Problem::Failed(Error::RequestToken(error), failures(count, 60))
+        let failures = Failures {
+            reason: error.reason(),
+            ..failures(count, 60)
+        };
+        Problem::Failed(Error::RequestToken(error), failures)
     }
 
     fn target(problem: TargetProblem) -> Problem {
@@ -378,7 +384,7 @@ mod tests {
             ),
             (
                 None,
-                Problem::Found(spec("spec.audience")),
+                Problem::Found(spec("spec.tokenRequest.audience")),
                 false,
                 "InvalidSpec",
                 "Failed",
@@ -538,7 +544,7 @@ mod tests {
     fn failures_stay_counted_while_something_else_is_in_the_way_of_the_same_spec() {
         let mut object = object();
         let mut counted = failures(2, 60);
-        counted.reason = Some("CredentialsRejected".into());
+        counted.reason = Reason::CredentialsRejected;
         let refused = Problem::Failed(Error::RequestToken(REJECTED), counted.clone());
         object.status = Some(describe_status(&object, &outcome(None, refused), at(0)));
         let told =
@@ -587,7 +593,6 @@ mod tests {
         assert!(at(-1000) < described.renew_at.0 && described.renew_at.0 < at(9000));
         assert_eq!(described.audience, "https://api.sitecorecloud.io");
         assert_eq!(described.scope.as_deref(), Some("edge.admin:manage"));
-        assert_eq!(described.token_type, "Bearer");
         assert_eq!(described.tenant_id.as_deref(), Some("tenant-1"));
         assert_eq!(described.organization_id.as_deref(), Some("org_1"));
         assert_eq!(status.target.unwrap().name, "token");
@@ -608,7 +613,11 @@ mod tests {
         );
         assert_eq!(find(&status, ConditionType::Reconciling).2, cause);
         assert_eq!(find(&status, ConditionType::Stalled).2, cause);
-        assert_eq!(status.failures, Some(failures(2, 60)));
+        let counted = status.failures.unwrap();
+        assert_eq!(
+            (counted.count, counted.reason),
+            (2, Reason::CredentialsRejected)
+        );
     }
 
     #[test]
@@ -658,7 +667,7 @@ mod tests {
                 at(0),
             );
             object.status = Some(first.clone());
-            let standing = Problem::BackingOff(failures(count, 60));
+            let standing = Problem::BackingOff(first.failures.clone().unwrap());
             let second = describe_status(&object, &outcome(token, standing), at(30));
             assert_eq!(first, second);
         }

@@ -22,7 +22,7 @@ fn parameters(token_format: TokenFormat) -> RequestParameters {
         scopes: Vec::new(),
         extra_parameters: BTreeMap::new(),
         format: RequestFormat::Form,
-        client_authentication: ClientAuthentication::RequestBody,
+        client_authentication: ClientAuthentication::ClientSecretPost,
         token_format,
     }
 }
@@ -86,6 +86,33 @@ fn a_refusal_says_no_more_than_its_status_and_an_error_that_everybody_knows() {
             TokenError::Malformed { status, content }
         );
     }
+}
+
+#[test]
+fn where_no_audience_was_asked_for_none_is_checked() {
+    let body = json!({
+        "access_token": jwt(r#"{"aud": "elsewhere"}"#),
+        "token_type": "Bearer",
+        "expires_in": 900,
+    })
+    .to_string();
+    let judged = |audience: &str| {
+        let parameters = RequestParameters {
+            audience: audience.into(),
+            ..parameters(TokenFormat::Jwt)
+        };
+        let answer = Answer {
+            status: 200,
+            content_type: Some("application/json"),
+            date: None,
+            quota: None,
+            body: body.as_bytes(),
+        };
+        validate(&answer, &parameters, at(NOW)).map(|token| token.lifetime().as_secs())
+    };
+    assert_eq!(judged(""), Ok(900));
+    let wrong = TokenError::Unusable(Defect::WrongAudience);
+    assert_eq!(judged("api"), Err(wrong));
 }
 
 #[test]

@@ -83,7 +83,7 @@ impl Namespace {
     pub fn edge_credential(&self, name: &str) -> EdgeCredential {
         let spec: EdgeCredentialSpec = serde_json::from_value(json!({
             "credentialsSecretRef": {"name": CREDENTIALS},
-            "tokenURL": self.token_url,
+            "tokenRequest": {"url": self.token_url},
         }))
         .unwrap();
         EdgeCredential::new(name, spec)

@@ -83,6 +83,13 @@ impl World {
         requested: bool,
         now: Timestamp,
     ) {
+        let problem = match problem {
+            Problem::Failed(error, failures) => {
+                let reason = error.reason();
+                Problem::Failed(error, Failures { reason, ..failures })
+            }
+            problem => problem,
+        };
         let mut outcome = Outcome::untouched(token, problem);
         outcome.requested = requested;
         self.object.status = Some(describe_status(&self.object, &outcome, now));
@@ -258,7 +265,7 @@ fn a_token_is_requested_where_there_is_none_or_where_it_is_due() {
         (
             "other parameters",
             change(World::new().holding(fresh()), |world| {
-                world.object.spec.scopes = vec!["other".into()];
+                world.object.spec.token_request.scopes = vec!["other".into()];
             }),
             "request",
         ),
@@ -602,12 +609,12 @@ fn nothing_is_requested_for_what_could_not_be_used() {
         ),
         (
             "an invalid spec",
-            World::with(json!({"audience": ""})),
+            World::with(json!({"renewBefore": "soon"})),
             "blocked",
         ),
         (
             "an origin that is not allowed",
-            World::with(json!({"tokenURL": "https://evil.example/"})),
+            World::with(json!({"tokenRequest": {"url": "https://evil.example/"}})),
             "blocked",
         ),
         ("no credentials", no_credentials(World::new()), "blocked"),
@@ -708,7 +715,7 @@ fn any_world() -> BoxedStrategy<World> {
             }
             world.object.spec.suspend = suspend;
             if invalid {
-                world.object.spec.audience = String::new();
+                world.object.spec.renew_before = Some("soon".into());
             }
             if new_generation {
                 world.object.metadata.generation = Some(2);

@@ -99,7 +99,7 @@ fn every_source_is_written_as_the_reference_says() {
 
 #[test]
 fn what_a_token_does_not_say_is_written_as_empty() {
-    let mut object = object_with(json!({"tokenFormat": "Any"}));
+    let mut object = object_with(json!({"tokenRequest": {"tokenFormat": "Any"}}));
     object.spec.target.data = entries(&[
         ("token", Source::AccessToken),
         ("scope", Source::Scope),
@@ -261,35 +261,39 @@ fn each_problem_has_its_reason() {
 
 #[test]
 fn a_token_for_other_parameters_is_none() {
-    let object = object_with(json!({"scopes": ["a", "b"], "extraParameters": {"x": "1"}}));
+    let object =
+        object_with(json!({"tokenRequest": {"scopes": ["a", "b"], "extraParameters": {"x": "1"}}}));
     let secret = target_with(&object, token(0, 3600));
     assert!(find(&secret, &object).is_some());
     for spec in [
-        json!({"tokenURL": "https://auth-beta.sitecorecloud.io/oauth/token"}),
-        json!({"tokenURL": "https://auth.sitecorecloud.io/oauth/token?x"}),
-        json!({"audience": "https://other.example"}),
-        json!({"scopes": []}),
-        json!({"scopes": ["a"]}),
-        json!({"scopes": ["a b"]}),
-        json!({"scopes": ["a", "b", "c"]}),
-        json!({"extraParameters": {}}),
-        json!({"extraParameters": {"x": "2"}}),
-        json!({"extraParameters": {"x": "1", "y": ""}}),
+        json!({"tokenRequest": {"url": "https://auth-beta.sitecorecloud.io/oauth/token"}}),
+        json!({"tokenRequest": {"url": "https://auth.sitecorecloud.io/oauth/token?x"}}),
+        json!({"tokenRequest": {"audience": "https://other.example"}}),
+        json!({"tokenRequest": {"scopes": []}}),
+        json!({"tokenRequest": {"scopes": ["a"]}}),
+        json!({"tokenRequest": {"scopes": ["a b"]}}),
+        json!({"tokenRequest": {"scopes": ["a", "b", "c"]}}),
+        json!({"tokenRequest": {"extraParameters": {}}}),
+        json!({"tokenRequest": {"extraParameters": {"x": "2"}}}),
+        json!({"tokenRequest": {"extraParameters": {"x": "1", "y": ""}}}),
     ] {
-        let mut other = json!({"scopes": ["a", "b"], "extraParameters": {"x": "1"}});
-        for (field, value) in spec.as_object().unwrap() {
-            other[field] = value.clone();
+        let mut other =
+            json!({"tokenRequest": {"scopes": ["a", "b"], "extraParameters": {"x": "1"}}});
+        for (field, value) in spec["tokenRequest"].as_object().unwrap() {
+            other["tokenRequest"][field] = value.clone();
         }
         assert!(find(&secret, &object_with(other)).is_none(), "{spec}");
     }
     for same in [
-        json!({"scopes": ["b", "a"], "extraParameters": {"x": "1"}}),
+        json!({"tokenRequest": {"scopes": ["b", "a"], "extraParameters": {"x": "1"}}}),
         json!({
-            "scopes": ["a", "b"],
-            "extraParameters": {"x": "1"},
-            "requestFormat": "JSON",
-            "clientAuthentication": "BasicHeader",
-            "tokenFormat": "Any",
+            "tokenRequest": {
+                "scopes": ["a", "b"],
+                "extraParameters": {"x": "1"},
+                "format": "JSON",
+                "clientAuthentication": "ClientSecretBasic",
+                "tokenFormat": "Any",
+            },
             "renewBefore": "8h",
         }),
     ] {
@@ -302,7 +306,7 @@ fn a_token_for_other_parameters_is_none() {
 
 #[test]
 fn an_opaque_token_is_none_once_a_jwt_is_wanted() {
-    let any = object_with(json!({"tokenFormat": "Any"}));
+    let any = object_with(json!({"tokenRequest": {"tokenFormat": "Any"}}));
     let opaque = Token {
         access_token: "opaque".into(),
         ..token(0, 3600)
@@ -366,7 +370,7 @@ fn a_secret_without_a_sound_proof_holds_no_token() {
 
 #[test]
 fn a_value_that_cannot_stand_in_a_header_is_no_token_whoever_proves_it() {
-    let mut object = object_with(json!({"tokenFormat": "Any"}));
+    let mut object = object_with(json!({"tokenRequest": {"tokenFormat": "Any"}}));
     for source in CARRIERS {
         object.spec.target.data = entries(&[("token", source)]);
         for bytes in [
@@ -628,7 +632,7 @@ proptest! {
         data in mapping(),
         renew_request in option::of("[ -~]{1,64}"),
     ) {
-        let mut object = object_with(json!({"tokenFormat": "Any"}));
+        let mut object = object_with(json!({"tokenRequest": {"tokenFormat": "Any"}}));
         object.spec.target.data = data;
         let parameters = sound_parameters(&object);
         let client = credentials().client;
@@ -651,7 +655,7 @@ proptest! {
         place in any::<Index>(),
         change in 1..=255_u8,
     ) {
-        let mut object = object_with(json!({"tokenFormat": "Any"}));
+        let mut object = object_with(json!({"tokenRequest": {"tokenFormat": "Any"}}));
         object.spec.target.data = entries(&[("token", CARRIERS[carrier])]);
         let mut secret = target_with(&object, token);
         let value = &mut secret.data.as_mut().unwrap().get_mut("token").unwrap().0;
@@ -668,7 +672,7 @@ proptest! {
         place in any::<Index>(),
         byte in 0..128_u8,
     ) {
-        let mut object = object_with(json!({"tokenFormat": "Any"}));
+        let mut object = object_with(json!({"tokenRequest": {"tokenFormat": "Any"}}));
         object.spec.target.data = data;
         let mut secret = target_with(&object, token);
         let before = find(&secret, &object).unwrap();
@@ -698,7 +702,7 @@ proptest! {
         annotation in any::<String>(),
         value in vec(any::<u8>(), 0..100),
     ) {
-        let object = object_with(json!({"tokenFormat": "Any"}));
+        let object = object_with(json!({"tokenRequest": {"tokenFormat": "Any"}}));
         let mut secret = target_with(&object, token(0, 3600));
         set_annotation(&mut secret, PROOF, &annotation);
         secret.data = Some([("key".into(), ByteString(value))].into());

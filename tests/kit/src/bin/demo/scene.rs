@@ -142,7 +142,7 @@ impl Scene {
         DynamicObject::new(NAME, &resource()).data(json!({
             "spec": {
                 "credentialsSecretRef": {"name": CREDENTIALS},
-                "tokenURL": self.sitecore.token_url(),
+                "tokenRequest": {"url": self.sitecore.token_url()},
             },
         }))
     }

@@ -161,7 +161,7 @@ kind: EdgeCredential
 metadata: {{name: {name}, namespace: {NAMESPACE}}}
 spec:
   credentialsSecretRef: {{name: {name}-client}}
-  tokenURL: {}
+  tokenRequest: {{url: {}}}
 ",
             self.token_endpoint.token_url()
         );

@@ -258,7 +258,7 @@ async fn create(objects: &[Object], client: &Client, sitecore: &Sitecore) -> Res
             let edge_credential = DynamicObject::new(&object.name, resource).data(json!({
                 "spec": {
                     "credentialsSecretRef": {"name": object.credentials()},
-                    "tokenURL": sitecore.token_url(),
+                    "tokenRequest": {"url": sitecore.token_url()},
                 },
             }));
             Api::namespaced_with(client.clone(), object.namespace, resource)

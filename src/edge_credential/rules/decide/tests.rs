@@ -16,11 +16,12 @@ use crate::{
             outcome::Outcome,
             spec::parameters,
             status::describe_status,
-            target::{TargetProblem, check_ownership, find_token},
+            target::{Ownership, TargetProblem, check_ownership, find_token},
         },
         testing::{
-            CANARY, NOW, allowed, answer, ask_to_renew, at, credentials, failures, object,
-            object_with, proven, rotated_credentials, sound_parameters, stored, target_with, token,
+            CANARY, NOW, allowed, answer, ask_to_renew, at, credentials, credentials_secret,
+            failures, object, object_with, proven, rotated_credentials, sound_parameters, stored,
+            target_with, token, version,
         },
     },
     oauth::{TokenError, Unreachable},
@@ -61,7 +62,10 @@ impl World {
     }
 
     fn observe(&self, now: Timestamp) -> Observed<'_> {
-        let mut observed = judge(&self.object, &allowed(), None, self.target.clone());
+        let credentials = self.credentials.as_ref().ok();
+        let credentials = credentials.map(|credentials| credentials_secret(&credentials.client));
+        let target = self.target.clone();
+        let mut observed = judge(&self.object, &allowed(), credentials.as_ref(), target);
         observed.credentials = self.credentials.clone();
         observed.memory = Remembered {
             token: self.cached.clone().filter(|token| token.is_valid(now)),
@@ -92,6 +96,7 @@ impl World {
         };
         let mut outcome = Outcome::untouched(token, problem);
         outcome.requested = requested;
+        outcome.versions = Some(self.observe(now).versions());
         self.object.status = Some(describe_status(&self.object, &outcome, now));
     }
 
@@ -113,7 +118,7 @@ impl World {
                 let issued = now.as_second() - NOW;
                 let token = token(issued, issued + lifetime);
                 self.cached = Some(token.clone());
-                let proven = ProvenToken::new(token, &request.credentials, object.renew_request());
+                let proven = ProvenToken::new(token, &request.credentials, object);
                 let secret = render(object, &request.parameters, &proven, self.target.as_ref());
                 self.target = Some(stored(secret));
                 (proven, true)
@@ -130,7 +135,6 @@ impl World {
             observed.failures(now),
             &error,
             &self.object,
-            self.credentials.as_ref().ok(),
             stored.as_ref().map(|stored| &stored.token),
             None,
             now,
@@ -213,6 +217,11 @@ fn change(mut world: World, change: impl FnOnce(&mut World)) -> World {
     world
 }
 
+fn make_foreign(secret: &mut Secret) {
+    secret.metadata.owner_references = None;
+    secret.metadata.annotations = None;
+}
+
 fn edit_target(secret: &mut Option<Secret>) -> &mut Secret {
     secret.as_mut().unwrap()
 }
@@ -258,7 +267,7 @@ fn a_token_is_requested_where_there_is_none_or_where_it_is_due() {
         (
             "another version of the same credentials",
             change(World::new().holding(fresh()), |world| {
-                world.credentials.as_mut().unwrap().resource_version = Some("99".into());
+                world.credentials.as_mut().unwrap().version = Some(version("99"));
             }),
             "leave",
         ),
@@ -551,7 +560,7 @@ fn nothing_is_done_while_suspended() {
     let suspended = |world: World| change(world, |world| world.object.spec.suspend = true);
     let foreign = || {
         change(suspended(World::new().holding(fresh())), |world| {
-            edit_target(&mut world.target).metadata.owner_references = None;
+            make_foreign(edit_target(&mut world.target));
         })
     };
     check([
@@ -595,7 +604,7 @@ fn nothing_is_requested_for_what_could_not_be_used() {
         (
             "a foreign target",
             change(World::new().holding(fresh()), |world| {
-                edit_target(&mut world.target).metadata.owner_references = None;
+                make_foreign(edit_target(&mut world.target));
                 world.cached = Some(fresh());
             }),
             "blocked",
@@ -733,7 +742,7 @@ fn any_world() -> BoxedStrategy<World> {
                     secret.metadata.labels = None;
                 }
                 if foreign {
-                    secret.metadata.owner_references = None;
+                    make_foreign(secret);
                 }
             }
             world
@@ -771,10 +780,7 @@ proptest! {
         world in any_world(),
     ) {
         let object = &world.object;
-        let foreign = world
-            .target
-            .as_ref()
-            .is_some_and(|secret| check_ownership(secret, object) != Ok(()));
+        let foreign = world.observe(at(0)).target.is_err();
         let invalid = parameters(object, &allowed()).is_err();
         if object.spec.suspend || foreign || invalid || world.credentials.is_err() {
             let decision = world.decide(at(0));
@@ -820,11 +826,11 @@ proptest! {
             Action::Leave(Some(proven)) => prop_assert!(proven.token.is_valid(at(0))),
             Action::Write(secret, proven) => {
                 prop_assert!(proven.token.is_valid(at(0)));
-                let found = find_token(&secret, &sound_parameters(&world.object));
+                let found = find_token(&secret, &world.object, &sound_parameters(&world.object));
                 let found = found.unwrap().token.access_token;
                 let meant = &proven.token.access_token;
                 prop_assert_eq!(found.expose_secret(), meant.expose_secret());
-                prop_assert_eq!(check_ownership(&secret, &world.object), Ok(()));
+                prop_assert_eq!(check_ownership(&secret, &world.object), Ok(Ownership::Ours));
             }
             Action::Leave(None) | Action::Request { .. } => {}
         }
@@ -834,7 +840,7 @@ proptest! {
 #[test]
 fn a_foreign_target_is_told_as_such() {
     let world = change(World::new().holding(fresh()), |world| {
-        edit_target(&mut world.target).metadata.owner_references = None;
+        make_foreign(edit_target(&mut world.target));
     });
     let trouble = world.decide(at(0)).problem;
     assert!(matches!(

@@ -10,13 +10,9 @@ use super::{
     FakeApi, Fault, NamespaceState, Request, Verb,
     fault::Denial,
     lock,
-    ownership::Manager,
     path::{ObjectName, ResourceName, Target},
-    store::{Preconditions, Store, Writer},
+    store::{Preconditions, Store},
 };
-
-/// The field manager of what a test writes.
-const TEST_MANAGER: &str = "test";
 
 // === Objects ===
 
@@ -126,23 +122,16 @@ impl FakeApi {
             name: None,
             subresource: None,
         };
-        let mut writer = Writer {
-            manager: Manager {
-                name: TEST_MANAGER.to_owned(),
-                applies: false,
-                subresource: None,
-            },
-            now: self.shared.now(),
-        };
+        let now = self.shared.now();
         let write = |store: &mut Store| {
             let old = store.get(&target.resource, &ObjectName::new(namespace, name));
             // A test's write is never stale.
             adopt_version(&mut object, old.as_deref().unwrap_or(&Value::Null));
             let written = if old.is_some() {
                 target.name = Some(name.to_owned());
-                store.replace(&target, object.clone(), &writer)?
+                store.replace(&target, object.clone(), &now)?
             } else {
-                store.create(&target, object.clone(), &writer)?
+                store.create(&target, object.clone(), &now)?
             };
             if !with_status || !store.has_status(&target.resource) {
                 return Ok(written.object);
@@ -150,8 +139,7 @@ impl FakeApi {
             adopt_version(&mut object, &written.object);
             target.name = Some(name.to_owned());
             target.subresource = Some("status".to_owned());
-            writer.manager.subresource.clone_from(&target.subresource);
-            Ok(store.replace(&target, object, &writer)?.object)
+            Ok(store.replace(&target, object, &now)?.object)
         };
         self.shared.write(write).unwrap_or_else(|error| {
             panic!("the API refuses what the test writes: {}", error.message)

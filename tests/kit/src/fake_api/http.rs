@@ -11,11 +11,10 @@ use super::{
     Shared,
     error::ApiError,
     fault::Fault,
-    ownership::Manager,
     path::{self, ObjectName, Target},
     record::{Request, Verb},
     selector::Selector,
-    store::{Patch, Preconditions, Writer, Written, text},
+    store::{Patch, Preconditions, Written, text},
     view::View,
     watch::{self, WatchOptions},
 };
@@ -32,7 +31,6 @@ struct Call {
     query: BTreeMap<String, String>,
     view: View,
     content_type: String,
-    user_agent: String,
     body: Vec<u8>,
 }
 
@@ -74,7 +72,6 @@ pub(super) async fn serve(
         query,
         view: View::accepted(&header(header::ACCEPT)),
         content_type: header(header::CONTENT_TYPE),
-        user_agent: header(header::USER_AGENT),
         body,
         target,
     };
@@ -171,14 +168,13 @@ impl Shared {
             Verb::Create => self.create(call),
             Verb::Update => {
                 let object = call.json()?;
-                let writer = call.writer(self.now(), false);
-                self.write(|store| store.replace(&call.target, object, &writer))
+                let now = self.now();
+                self.write(|store| store.replace(&call.target, object, &now))
                     .map(|w| call.written(&w))
             }
             Verb::Patch => {
                 let patch = call.patch()?;
-                let writer = call.writer(self.now(), matches!(patch, Patch::Apply { .. }));
-                self.write(|store| store.patch(&call.target, patch, &writer))
+                self.write(|store| store.patch(&call.target, &patch))
                     .map(|w| call.written(&w))
             }
             Verb::Delete => self.delete(call),
@@ -276,8 +272,8 @@ impl Shared {
         {
             return Ok(Answer::Json(201, self.review(object)));
         }
-        let writer = call.writer(self.now(), false);
-        self.write(|store| store.create(&call.target, object, &writer))
+        let now = self.now();
+        self.write(|store| store.create(&call.target, object, &now))
             .map(|w| call.written(&w))
     }
 
@@ -389,17 +385,6 @@ impl Call {
     fn patch(&self) -> Result<Patch, ApiError> {
         let broken = |error| ApiError::bad_request(format!("error decoding patch: {error}"));
         match self.content_type.as_str() {
-            "application/apply-patch+yaml" if !self.query.contains_key("fieldManager") => {
-                Err(ApiError::new(
-                    422,
-                    "Invalid",
-                    "PatchOptions.meta.k8s.io \"\" is invalid: fieldManager: Required value: is required for apply patch",
-                ))
-            }
-            "application/apply-patch+yaml" => Ok(Patch::Apply {
-                wanted: self.json()?,
-                force: self.flag("force"),
-            }),
             "application/merge-patch+json" => Ok(Patch::Merge(self.json()?)),
             "application/json-patch+json" => serde_json::from_slice(&self.body)
                 .map(Patch::Json)
@@ -411,28 +396,6 @@ impl Call {
                     "the body of the request was in an unknown or not simulated format: {other}"
                 ),
             )),
-        }
-    }
-
-    fn writer(&self, now: String, applies: bool) -> Writer {
-        let product = self
-            .user_agent
-            .split('/')
-            .next()
-            .filter(|name| !name.is_empty());
-        let name = self
-            .query
-            .get("fieldManager")
-            .map(String::as_str)
-            .or(product)
-            .unwrap_or("unknown");
-        Writer {
-            manager: Manager {
-                name: name.to_owned(),
-                applies,
-                subresource: self.target.subresource.clone(),
-            },
-            now,
         }
     }
 

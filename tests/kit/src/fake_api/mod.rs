@@ -4,16 +4,16 @@
 //! under `#[tokio::test(start_paused = true)]` a `kube::runtime::Controller` lives through months in seconds.
 //!
 //! It behaves as an API server where an operator for Secrets can tell: status codes and `Status` bodies, resource
-//! versions and preconditions, server-side apply with field ownership, watches with selectors, bookmarks, time-outs
-//! and 410, metadata-only answers, pages, and the garbage collector. **It does not know schemas**: nothing is
-//! defaulted, pruned or checked by CEL. Finalizers, dry runs, strategic merge patches and discovery are not simulated.
+//! versions and preconditions, watches with selectors, bookmarks, time-outs and 410, metadata-only answers, pages, and
+//! the garbage collector. **It does not know schemas**: nothing is defaulted, pruned or checked by CEL. Finalizers, dry
+//! runs, server-side apply, strategic merge patches and discovery are not simulated.
 //!
-//! What it answers is compared with a real API server, answer by answer, by an ignored test in `tests/fake_api.rs`.
+//! What it answers is compared with a real API server, answer by answer, by a test in `tests/fake_api.rs`.
 //!
 //! | Part | File |
 //! |---|---|
 //! | paths, selectors, refusals, views of objects | `path.rs`, `selector.rs`, `error.rs`, `view.rs` |
-//! | the objects, their rules and their history: no HTTP, no time | `store.rs`, `validate.rs`, `ownership.rs` |
+//! | the objects, their rules and their history: no HTTP, no time | `store.rs`, `validate.rs` |
 //! | requests and answers | `http.rs`, `watch.rs` |
 //! | what tests see and steer | `record.rs`, `fault.rs`, `control.rs` |
 
@@ -21,7 +21,6 @@ mod control;
 mod error;
 mod fault;
 mod http;
-mod ownership;
 mod path;
 mod record;
 mod selector;

@@ -9,7 +9,6 @@ use serde_json::{Map, Value, json};
 
 use super::{
     error::ApiError,
-    ownership::{self, Manager, Ownership, SYSTEM_METADATA},
     path::{ObjectName, ResourceName, Target},
     validate,
 };
@@ -29,12 +28,6 @@ pub(super) struct Change {
     pub new: Option<Arc<Value>>,
 }
 
-#[derive(Clone, Debug)]
-struct Stored {
-    object: Arc<Value>,
-    ownership: Ownership,
-}
-
 /// What can happen to a namespace besides being there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NamespaceState {
@@ -46,18 +39,9 @@ pub enum NamespaceState {
     Absent,
 }
 
-/// Who writes, and when.
-#[derive(Clone, Debug)]
-pub(super) struct Writer {
-    pub manager: Manager,
-    /// For `creationTimestamp`, in RFC 3339.
-    pub now: String,
-}
-
 /// The ways to change a part of an object.
 #[derive(Debug)]
 pub(super) enum Patch {
-    Apply { wanted: Value, force: bool },
     Merge(Value),
     Json(json_patch::Patch),
 }
@@ -79,7 +63,7 @@ pub(super) struct Written {
 /// All objects of a cluster, and its recent history.
 #[derive(Debug, Default)]
 pub(super) struct Store {
-    objects: BTreeMap<ResourceName, BTreeMap<ObjectName, Stored>>,
+    objects: BTreeMap<ResourceName, BTreeMap<ObjectName, Arc<Value>>>,
     history: VecDeque<Change>,
     /// The last revision that is no longer in the history.
     forgotten: u64,
@@ -98,7 +82,7 @@ impl Store {
     }
 
     pub fn get(&self, resource: &ResourceName, name: &ObjectName) -> Option<Arc<Value>> {
-        Some(self.objects.get(resource)?.get(name)?.object.clone())
+        self.objects.get(resource)?.get(name).cloned()
     }
 
     /// The first resource that `kind` names, among those that have had an object.
@@ -116,7 +100,7 @@ impl Store {
     ) -> BTreeMap<ObjectName, Arc<Value>> {
         let all = self.objects.get(resource).into_iter().flatten();
         all.filter(|(name, _)| namespace.is_empty() || name.namespace == namespace)
-            .map(|(name, stored)| (name.clone(), stored.object.clone()))
+            .map(|(name, object)| (name.clone(), object.clone()))
             .collect()
     }
 
@@ -183,12 +167,12 @@ impl Change {
 // === Writes ===
 
 impl Store {
-    /// POST.
+    /// POST, at a time in RFC 3339.
     pub fn create(
         &mut self,
         target: &Target,
         object: Value,
-        writer: &Writer,
+        now: &str,
     ) -> Result<Written, ApiError> {
         validate::envelope(target, &object)?;
         let Some(name) = object["metadata"]["name"].as_str() else {
@@ -214,7 +198,7 @@ impl Store {
         if self.get(&target.resource, &name).is_some() {
             return Err(ApiError::already_exists(&target.resource, &name.name));
         }
-        self.insert(&target.resource, name, object, writer, None)
+        self.insert(&target.resource, name, object, now)
     }
 
     /// PUT, of an object or of its status.
@@ -222,7 +206,7 @@ impl Store {
         &mut self,
         target: &Target,
         object: Value,
-        writer: &Writer,
+        now: &str,
     ) -> Result<Written, ApiError> {
         validate::envelope(target, &object)?;
         let name = self.object_name(target)?;
@@ -238,7 +222,7 @@ impl Store {
             if let Some(uid) = text(&object, "uid") {
                 return Err(ApiError::other_uid(&target.resource, &name.name, uid, ""));
             }
-            return self.insert(&target.resource, name, object, writer, None);
+            return self.insert(&target.resource, name, object, now);
         };
         check_uid(&target.resource, &name, &object, &old)?;
         match text(&object, "resourceVersion") {
@@ -248,61 +232,36 @@ impl Store {
                 "metadata.resourceVersion",
                 "must be specified for an update",
             )),
-            _ => self.update(target, name, object, writer, None),
+            _ => self.update(target, name, object),
         }
     }
 
     /// PATCH, of an object or of its status.
-    pub fn patch(
-        &mut self,
-        target: &Target,
-        patch: Patch,
-        writer: &Writer,
-    ) -> Result<Written, ApiError> {
+    pub fn patch(&mut self, target: &Target, patch: &Patch) -> Result<Written, ApiError> {
         let name = self.object_name(target)?;
-        let old = self
-            .objects
-            .get(&target.resource)
-            .and_then(|all| all.get(&name))
-            .cloned();
-        let status = target.subresource.is_some();
-        let Some(old) = old else {
-            return match patch {
-                Patch::Apply { wanted, .. } if !status => {
-                    self.create_by_apply(target, name, wanted, writer)
-                }
-                _ => Err(ApiError::not_found(&target.resource, &name.name)),
-            };
+        let Some(old) = self.get(&target.resource, &name) else {
+            return Err(ApiError::not_found(&target.resource, &name.name));
         };
-        let (mut new, applied) = match patch {
-            Patch::Apply { mut wanted, force } => {
-                strip_nulls(&mut wanted);
-                self.keep_only_reachable(target, &mut wanted);
-                validate::envelope(target, &wanted)?;
-                ownership::apply(&old.object, &wanted, &old.ownership, &writer.manager, force)
-                    .map(|applied| (applied.object, Some(applied.fields)))
-                    .map_err(|conflicts| ApiError::field_conflicts(&conflicts))?
-            }
-            Patch::Merge(patch) => {
-                let mut new = Value::clone(&old.object);
-                json_patch::merge(&mut new, &patch);
-                (new, None)
-            }
-            Patch::Json(patch) => {
-                let mut new = Value::clone(&old.object);
-                json_patch::patch(&mut new, &patch).map_err(|error| {
-                    ApiError::new(422, "Invalid", format!("the server rejected our request due to an error in our request: {error}"))
-                })?;
-                (new, None)
-            }
-        };
-        if status {
+        let mut new = Value::clone(&old);
+        match patch {
+            Patch::Merge(patch) => json_patch::merge(&mut new, patch),
+            Patch::Json(patch) => json_patch::patch(&mut new, patch).map_err(|error| {
+                ApiError::new(
+                    422,
+                    "Invalid",
+                    format!(
+                        "the server rejected our request due to an error in our request: {error}"
+                    ),
+                )
+            })?,
+        }
+        if target.subresource.is_some() {
             let version = new["metadata"]["resourceVersion"].take();
-            new["metadata"] = old.object["metadata"].clone();
+            new["metadata"] = old["metadata"].clone();
             new["metadata"]["resourceVersion"] = version;
         }
         validate::envelope(target, &new)?;
-        if text(&new, "uid") != text(&old.object, "uid") {
+        if text(&new, "uid") != text(&old, "uid") {
             return Err(ApiError::invalid(
                 &target.resource,
                 &name.name,
@@ -310,7 +269,7 @@ impl Store {
                 "field is immutable",
             ));
         }
-        self.update(target, name, new, writer, applied)
+        self.update(target, name, new)
     }
 
     /// DELETE, with the objects that only this one owned, which a cluster's garbage collector would delete soon after.
@@ -343,37 +302,30 @@ impl Store {
 
     /// The garbage collector's work after the owner with this uid is gone.
     fn collect_garbage(&mut self, namespace: &str, uid: &str, orphan: bool) {
-        let owned: Vec<(ResourceName, ObjectName, Stored)> = self
+        let owned: Vec<(ResourceName, ObjectName, Arc<Value>)> = self
             .objects
             .iter()
             .flat_map(|(resource, all)| {
                 all.iter()
-                    .map(move |(name, stored)| (resource, name, stored))
+                    .map(move |(name, object)| (resource, name, object))
             })
-            .filter(|(_, name, stored)| {
+            .filter(|(_, name, object)| {
                 (namespace.is_empty() || name.namespace == namespace)
-                    && owners(&stored.object).any(|o| o == uid)
+                    && owners(object).any(|o| o == uid)
             })
-            .map(|(resource, name, stored)| (resource.clone(), name.clone(), stored.clone()))
+            .map(|(resource, name, object)| (resource.clone(), name.clone(), object.clone()))
             .collect();
-        for (resource, name, stored) in owned {
-            let other_owners =
-                owners(&stored.object).any(|owner| owner != uid && self.has_uid(owner));
+        for (resource, name, old) in owned {
+            let other_owners = owners(&old).any(|owner| owner != uid && self.has_uid(owner));
             if orphan || other_owners {
-                let mut object = Value::clone(&stored.object);
+                let mut object = Value::clone(&old);
                 if let Some(list) = object["metadata"]["ownerReferences"].as_array_mut() {
                     list.retain(|owner| owner["uid"] != uid);
                 }
-                self.commit(
-                    resource,
-                    name,
-                    Some(stored.object),
-                    object,
-                    stored.ownership,
-                );
+                self.commit(resource, name, Some(old), object);
             } else if self.get(&resource, &name).is_some() {
-                self.remove(&resource, &name, &stored.object);
-                let uid = text(&stored.object, "uid").unwrap_or_default().to_owned();
+                self.remove(&resource, &name, &old);
+                let uid = text(&old, "uid").unwrap_or_default().to_owned();
                 self.collect_garbage(&name.namespace, &uid, false);
             }
         }
@@ -381,46 +333,7 @@ impl Store {
 
     fn has_uid(&self, uid: &str) -> bool {
         let mut all = self.objects.values().flat_map(BTreeMap::values);
-        all.any(|stored| text(&stored.object, "uid") == Some(uid))
-    }
-
-    fn create_by_apply(
-        &mut self,
-        target: &Target,
-        name: ObjectName,
-        mut wanted: Value,
-        writer: &Writer,
-    ) -> Result<Written, ApiError> {
-        validate::envelope(target, &wanted)?;
-        if text(&wanted, "name").is_none() {
-            return Err(ApiError::bad_request(
-                "the name of the object (based on URL) was undeterminable: name must be provided",
-            ));
-        }
-        if let Some(uid) = text(&wanted, "uid") {
-            let why = format!(
-                "uid mismatch: the provided object specified uid {uid}, and no existing object was found"
-            );
-            return Err(ApiError::conflict(&target.resource, &name.name, &why));
-        }
-        // A resourceVersion does not keep an API server from creating the object.
-        strip_nulls(&mut wanted);
-        self.keep_only_reachable(target, &mut wanted);
-        let applied = ownership::apply(
-            &json!({}),
-            &wanted,
-            &Ownership::default(),
-            &writer.manager,
-            true,
-        )
-        .map_err(|conflicts| ApiError::field_conflicts(&conflicts))?;
-        self.insert(
-            &target.resource,
-            name,
-            applied.object,
-            writer,
-            Some(applied.fields),
-        )
+        all.any(|object| text(object, "uid") == Some(uid))
     }
 
     fn insert(
@@ -428,8 +341,7 @@ impl Store {
         resource: &ResourceName,
         name: ObjectName,
         mut object: Value,
-        writer: &Writer,
-        applied: Option<BTreeSet<ownership::Path>>,
+        now: &str,
     ) -> Result<Written, ApiError> {
         match self.namespaces.get(&name.namespace) {
             Some(NamespaceState::Terminating) => {
@@ -462,13 +374,11 @@ impl Store {
         }
         self.uids += 1;
         metadata.insert("uid".to_owned(), json!(uid(self.uids)));
-        metadata.insert("creationTimestamp".to_owned(), json!(writer.now));
+        metadata.insert("creationTimestamp".to_owned(), json!(now));
         if has_generation(resource) {
             metadata.insert("generation".to_owned(), json!(1));
         }
-        let mut ownership = Ownership::default();
-        ownership.note(&writer.manager, &Value::Null, &object, applied);
-        let object = self.commit(resource.clone(), name, None, object, ownership);
+        let object = self.commit(resource.clone(), name, None, object);
         Ok(Written {
             object,
             created: true,
@@ -481,20 +391,9 @@ impl Store {
         target: &Target,
         name: ObjectName,
         mut new: Value,
-        writer: &Writer,
-        applied: Option<BTreeSet<ownership::Path>>,
     ) -> Result<Written, ApiError> {
         let resource = &target.resource;
-        let stored = self
-            .objects
-            .get(resource)
-            .and_then(|all| all.get(&name))
-            .cloned();
-        let Some(Stored {
-            object: old,
-            mut ownership,
-        }) = stored
-        else {
+        let Some(old) = self.get(resource, &name) else {
             return Err(ApiError::not_found(resource, &name.name));
         };
         if let Some(version) = text(&new, "resourceVersion")
@@ -523,15 +422,11 @@ impl Store {
             let generation = old["metadata"]["generation"].as_i64().unwrap_or_default();
             new["metadata"]["generation"] = json!(generation + 1);
         }
-        let owned_before = ownership.clone();
-        ownership.note(&writer.manager, &old, &new, applied);
-        if new == *old && ownership == owned_before {
-            return Ok(Written {
-                object: old,
-                created: false,
-            });
-        }
-        let object = self.commit(resource.clone(), name, Some(old), new, ownership);
+        let object = if new == *old {
+            old
+        } else {
+            self.commit(resource.clone(), name, Some(old), new)
+        };
         Ok(Written {
             object,
             created: false,
@@ -544,19 +439,14 @@ impl Store {
         name: ObjectName,
         old: Option<Arc<Value>>,
         mut object: Value,
-        ownership: Ownership,
     ) -> Arc<Value> {
         self.revision += 1;
         object["metadata"]["resourceVersion"] = json!(self.revision.to_string());
         let object = Arc::new(object);
-        let stored = Stored {
-            object: object.clone(),
-            ownership,
-        };
         self.objects
             .entry(resource.clone())
             .or_default()
-            .insert(name.clone(), stored);
+            .insert(name.clone(), object.clone());
         self.remember(resource, name, old, Some(object.clone()));
         object
     }
@@ -614,26 +504,22 @@ impl Store {
         }
         Ok(ObjectName::new(&target.namespace, name))
     }
-
-    /// Drops what an apply through this path cannot set, so that nobody comes to own it. A status patch has no metadata
-    /// but the version: a name or a uid in it is ignored, whatever it says. (A status PUT does check them.)
-    fn keep_only_reachable(&self, target: &Target, wanted: &mut Value) {
-        if target.subresource.is_some() {
-            if let Some(fields) = wanted.as_object_mut() {
-                fields.retain(|name, _| {
-                    ["apiVersion", "kind", "metadata", "status"].contains(&name.as_str())
-                });
-            }
-            if let Some(metadata) = wanted.get_mut("metadata").and_then(Value::as_object_mut) {
-                metadata.retain(|name, _| name == "resourceVersion");
-            }
-        } else if self.has_status(&target.resource) {
-            remove_field(wanted, "status");
-        }
-    }
 }
 
 // === Helpers ===
+
+/// The parts of `metadata` that a client cannot change.
+const SYSTEM_METADATA: [&str; 9] = [
+    "name",
+    "namespace",
+    "uid",
+    "resourceVersion",
+    "generation",
+    "creationTimestamp",
+    "deletionTimestamp",
+    "managedFields",
+    "selfLink",
+];
 
 /// A text field of `metadata` that is there and not empty.
 pub(super) fn text<'a>(object: &'a Value, field: &str) -> Option<&'a str> {

@@ -9,7 +9,7 @@ use kit::sitecore::Scenario;
 use kube::Api;
 use kube::api::{DeleteParams, ListParams, PostParams};
 
-use crate::harness::*;
+use kit::harness::*;
 
 /// Long enough for the operator to do what it should not.
 const A_WHILE: Duration = Duration::from_millis(1500);

@@ -4,6 +4,7 @@
 //! - [`control_plane`]: a real Kubernetes control plane on loopback.
 //! - [`error_chain`]: errors for people.
 //! - [`generated`]: files that are generated and checked in.
+//! - [`harness`]: a scene for each test on the control plane, with the operator installed by its chart.
 //! - [`node`]: a real node for it, in namespaces of its own.
 //! - [`operator`]: the operator as a process.
 //! - [`process`]: child processes that cannot outlive this one.
@@ -17,6 +18,7 @@ pub mod control_plane;
 pub mod error_chain;
 pub mod fake_api;
 pub mod generated;
+pub mod harness;
 pub mod node;
 pub mod operator;
 pub mod process;

@@ -35,7 +35,7 @@ use tokio::time::{Instant, sleep, timeout};
 const NS: &str = "storefront";
 const DAY: Duration = Duration::from_hours(24);
 
-/// As much of the real resource as these tests need: the kit does not depend on the operator.
+/// As much of the real resource as these tests need.
 #[derive(CustomResource, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[kube(
     group = "edgecredentials.io",

@@ -1,11 +1,10 @@
-//! What the tests, the demo and the benchmarks stand on. Not published.
+//! What the tests, the tools and the benchmarks stand on. Not published.
 //!
 //! - [`canary`]: looks for marked secrets where none may be.
 //! - [`control_plane`]: a real Kubernetes control plane on loopback.
 //! - [`error_chain`]: errors for people.
 //! - [`generated`]: files that are generated and checked in.
 //! - [`harness`]: a scene for each test on the control plane, with the operator installed by its chart.
-//! - [`node`]: a real node for it, in namespaces of its own.
 //! - [`operator`]: the operator as a process.
 //! - [`process`]: child processes that cannot outlive this one.
 //! - [`proxy`]: a proxy that records an operator's calls and makes one of them fail.
@@ -19,7 +18,6 @@ pub mod error_chain;
 pub mod fake_api;
 pub mod generated;
 pub mod harness;
-pub mod node;
 pub mod operator;
 pub mod process;
 pub mod proxy;

@@ -1,5 +1,5 @@
 //! A real Kubernetes control plane on loopback: etcd, kube-apiserver and the controllers that own objects and delete
-//! namespaces. By default there are no nodes, so nothing runs in it; [`crate::node`] is one.
+//! namespaces. By default there are no nodes, so nothing runs in it.
 //!
 //! - [`ControlPlane::start`] starts one, in 4 to 10 seconds; [`shared`] gives the one that all tests of a process share.
 //! - Every control plane has its own folder, ports, certificate authority and keys. Permissions (RBAC) are enforced, and
@@ -22,7 +22,7 @@ mod error;
 mod etcd;
 mod kubeconfig;
 mod port;
-pub(crate) mod run_folder;
+mod run_folder;
 mod server;
 mod shared;
 mod tools;
@@ -49,10 +49,11 @@ pub use self::{
     binaries::{Binaries, NodeBinaries},
     error::{Error, Result},
     port::free as free_port,
+    run_folder::RunFolder,
     server::Server,
     shared::shared,
 };
-use self::{kubeconfig::User, run_folder::RunFolder, server::Setup};
+use self::{kubeconfig::User, server::Setup};
 use crate::process::GuardedProcess;
 
 /// How long a server may take until it's ready: many times what an idle machine needs.
@@ -300,7 +301,7 @@ impl ControlPlane {
     }
 
     /// The log file of a server of this name, for one that belongs to the control plane's node.
-    pub(crate) fn log(&self, name: &str) -> PathBuf {
+    pub fn log(&self, name: &str) -> PathBuf {
         self.setup.log(name)
     }
 

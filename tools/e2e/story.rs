@@ -26,7 +26,7 @@ use crate::{
 /// The operator's chart.
 const CHART: &str = concat!(
     env!("CARGO_MANIFEST_DIR"),
-    "/../../charts/edge-credential-operator"
+    "/../charts/edge-credential-operator"
 );
 
 /// An EdgeCredential that is created while the operator doesn't run.

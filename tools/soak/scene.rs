@@ -207,7 +207,7 @@ fn release_build() -> Result<PathBuf> {
 /// The definition and the operators' account, as installing the chart would create them.
 async fn install(control_plane: &ControlPlane, client: &Client) -> Result<()> {
     let path = Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("../../charts")
+        .join("../charts")
         .join(RELEASE);
     let manifests = chart::render(control_plane.binaries(), &path, RELEASE, RELEASE, &[])?;
     let wanted = chart::select(&manifests, |kind| !FOR_PODS.contains(&kind));

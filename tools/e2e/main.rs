@@ -5,6 +5,7 @@
 //! It tells a time line and ends with a summary; the exit code is 0 only if all went well. It takes root on Linux, and
 //! says so where it can't run. However it ends, nothing of it is left, except its logs after a failure.
 
+mod node;
 mod operator;
 mod scene;
 mod story;
@@ -16,10 +17,6 @@ use futures::{FutureExt, future::BoxFuture, future::Shared};
 use kit::{
     control_plane::{Binaries, NodeBinaries},
     error_chain::chain,
-    node::{
-        needs,
-        sandbox::{self, Sandbox},
-    },
     time_line::{Mark, TimeLine},
 };
 use tokio::{
@@ -28,7 +25,14 @@ use tokio::{
     sync::oneshot,
 };
 
-use self::{scene::Scene, story::Story};
+use self::{
+    node::{
+        needs,
+        sandbox::{self, Sandbox},
+    },
+    scene::Scene,
+    story::Story,
+};
 
 /// The result of anything here. What went wrong is only ever shown to a person.
 type Result<T, E = Box<dyn Error + Send + Sync>> = std::result::Result<T, E>;
@@ -42,7 +46,7 @@ const INTERRUPTED: u8 = 130;
 /// What `make image` makes.
 const IMAGE: &str = concat!(
     env!("CARGO_MANIFEST_DIR"),
-    "/../../target/image/edge-credential-operator.tar"
+    "/../target/image/edge-credential-operator.tar"
 );
 
 fn main() -> ExitCode {

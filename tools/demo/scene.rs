@@ -156,7 +156,7 @@ fn resource() -> ApiResource {
 /// The definition and the operator's account, as installing the chart would create them.
 async fn install(control_plane: &ControlPlane) -> Result<()> {
     let chart = Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("../../charts")
+        .join("../charts")
         .join(OPERATOR);
     let manifests = chart::render(control_plane.binaries(), &chart, OPERATOR, OPERATOR, &[])?;
     let wanted = chart::select(&manifests, |kind| KINDS.contains(&kind));

@@ -15,8 +15,8 @@ use std::{env, error::Error, path::Path, process::ExitCode, thread};
 
 use futures::{FutureExt, future::BoxFuture, future::Shared};
 use kit::{
-    control_plane::{Binaries, NodeBinaries},
     error_chain::chain,
+    programs::{Binaries, NodeBinaries},
     time_line::{Mark, TimeLine},
 };
 use tokio::{

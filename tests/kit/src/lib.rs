@@ -7,6 +7,7 @@
 //! - [`harness`]: a scene for each test on the control plane, with the operator installed by its chart.
 //! - [`operator`]: the operator as a process.
 //! - [`process`]: child processes that cannot outlive this one.
+//! - [`programs`]: finds or builds etcd, kube-apiserver and their like.
 //! - [`proxy`]: a proxy that records an operator's calls and makes one of them fail.
 //! - [`sitecore`]: a stand-in for Sitecore's token endpoint, Token API, Admin API and Delivery API.
 //! - [`time_line`]: what the demo and its like print.
@@ -20,8 +21,17 @@ pub mod generated;
 pub mod harness;
 pub mod operator;
 pub mod process;
+pub mod programs;
 pub mod proxy;
 pub mod sitecore;
 pub mod time_line;
 
 mod connection;
+
+use std::path::{Path, PathBuf};
+
+/// The root of the workspace, known since this was compiled.
+pub fn workspace() -> PathBuf {
+    let kit = Path::new(env!("CARGO_MANIFEST_DIR"));
+    kit.ancestors().nth(2).unwrap_or(kit).to_owned()
+}

@@ -3,7 +3,10 @@
 use std::{process::ExitCode, time::Instant};
 
 use clap::{Parser, Subcommand};
-use kit::control_plane::{Binaries, ControlPlane, Error};
+use kit::{
+    control_plane::{ControlPlane, Error},
+    programs::Binaries,
+};
 use tokio::signal::unix::{SignalKind, signal};
 
 /// A local Kubernetes control plane: etcd, kube-apiserver, kube-controller-manager, kubectl and helm.

@@ -3,10 +3,10 @@
 use std::{path::Path, process::Stdio};
 
 use super::{
-    binaries::Binaries,
     error::{Error, Result},
     tools,
 };
+use crate::programs::Binaries;
 
 /// The manifests that installing a chart would apply, its CRDs included. Each value is as for `--set`: `a.b=c`, with `\,`
 /// for a comma. Blocks, for a fraction of a second.

@@ -7,7 +7,7 @@
 //! - Nothing outlives this process, however it ends: no server, and no file unless something failed.
 //! - Nothing is read from or written to the user's home, except by Go where it builds the programs.
 //!
-//! Where the programs come from is told at [`Binaries`]; without them, and without Go to build them, starting fails.
+//! Where the programs come from is told in [`programs`](crate::programs); without them, and without Go to build them, starting fails.
 //!
 //! Beware of one thing that is slow: the garbage collector looks for new kinds of objects every 30 seconds, so what is
 //! owned by a custom resource is collected only that long after its definition was created, or after
@@ -16,7 +16,6 @@
 pub mod chart;
 
 mod audit;
-mod binaries;
 mod certificates;
 mod error;
 mod etcd;
@@ -46,7 +45,6 @@ use kube::{Api, api::PostParams};
 
 pub use self::{
     audit::AuditEvent,
-    binaries::{Binaries, NodeBinaries},
     error::{Error, Result},
     port::free as free_port,
     run_folder::RunFolder,
@@ -54,7 +52,7 @@ pub use self::{
     shared::shared,
 };
 use self::{kubeconfig::User, server::Setup};
-use crate::process::GuardedProcess;
+use crate::{process::GuardedProcess, programs::Binaries};
 
 /// How long a server may take until it's ready: many times what an idle machine needs.
 const START_TIMEOUT: Duration = Duration::from_secs(120);

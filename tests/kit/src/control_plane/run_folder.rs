@@ -15,10 +15,8 @@ use std::{
     thread,
 };
 
-use super::{
-    binaries::workspace,
-    error::{Error, Result},
-};
+use super::error::{Error, Result};
+use crate::workspace;
 
 /// A file of this name in the folder keeps it.
 const KEEP: &str = "keep";

@@ -42,6 +42,7 @@ const DAY: Duration = Duration::from_hours(24);
     version = "v1alpha1",
     kind = "EdgeCredential",
     namespaced,
+    derive = "PartialEq",
     status = "EdgeCredentialStatus",
     schema = "disabled"
 )]
@@ -419,6 +420,8 @@ async fn what_is_not_simulated_is_refused_aloud() {
     };
     assert_eq!(code(secrets.create(&dry, &secret("b", "x")).await), 400);
     assert_eq!(code(secrets.get_status("a").await), 404);
+    let orphan = DeleteParams::orphan();
+    assert_eq!(code(secrets.delete("a", &orphan).await), 400);
 }
 
 // === Delete ===
@@ -471,6 +474,129 @@ async fn what_an_object_owns_goes_with_it_unless_it_has_another_owner() {
     assert!(fake.delete_object::<EdgeCredential>(NS, "b"));
     assert!(!fake.delete_object::<EdgeCredential>(NS, "b"));
     assert_eq!(fake.list_as::<Secret>(), []);
+}
+
+fn held(name: &str) -> Secret {
+    let mut secret = secret(name, "x");
+    secret.metadata.finalizers = Some(vec!["tests/a".to_owned(), "tests/b".to_owned()]);
+    secret
+}
+
+fn finalizers(left: &Value) -> Patch<Value> {
+    Patch::Merge(json!({"metadata": {"finalizers": left}}))
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_has_finalizers_is_marked_and_goes_with_the_last_of_them() {
+    let fake = FakeApi::new();
+    let credentials = api::<EdgeCredential>(&fake);
+    let mut new = credential("a");
+    new.metadata.finalizers = held("a").metadata.finalizers;
+    let owner = fake.apply_object(&new);
+    fake.apply_object(&owned("s", &[&owner]));
+    sleep(Duration::from_secs(60)).await;
+
+    let (background, plain) = (DeleteParams::default(), PatchParams::default());
+    let marked = credentials.delete("a", &background).await.unwrap();
+    let marked = marked.left().expect("an object that is still there");
+    let since = marked.metadata.deletion_timestamp.as_ref().unwrap();
+    assert_eq!(since.0.to_string(), "2026-01-01T00:01:00Z");
+    assert_eq!(marked.metadata.generation, Some(2));
+
+    sleep(Duration::from_secs(60)).await;
+    let again = credentials.delete("a", &background).await.unwrap();
+    assert_eq!(again.left().as_ref(), Some(&marked), "it began once");
+    let edit = Patch::Merge(json!({"spec": {"audience": "x"}}));
+    let edited = credentials.patch("a", &plain, &edit).await.unwrap();
+    assert_eq!(edited.spec.audience, "x");
+    for (left, expected) in [
+        (json!(["tests/a", "tests/b", "tests/c"]), 422),
+        (json!(["tests/c"]), 422),
+        (json!(["tests/b"]), 200),
+        (json!(["tests/a", "tests/b"]), 422),
+    ] {
+        let result = credentials.patch("a", &plain, &finalizers(&left)).await;
+        assert_eq!(
+            result.map_or_else(|e| code::<()>(Err(e)), |_| 200),
+            expected,
+            "{left}"
+        );
+    }
+    assert!(
+        fake.get_as::<Secret>(NS, "s").is_some(),
+        "its owner is there"
+    );
+
+    let last = credentials
+        .patch("a", &plain, &finalizers(&Value::Null))
+        .await;
+    assert_eq!(last.unwrap().finalizers(), [] as [&str; 0]);
+    assert_eq!(credentials.get_opt("a").await.unwrap(), None);
+    assert_eq!(fake.list_as::<Secret>(), []);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_collected_is_marked_too_while_it_has_finalizers() {
+    let fake = FakeApi::new();
+    let owner = fake.apply_object(&credential("a"));
+    let mut held = held("s");
+    held.metadata.owner_references = owned("s", &[&owner]).metadata.owner_references;
+    fake.apply_object(&held);
+
+    fake.delete_object::<EdgeCredential>(NS, "a");
+    let marked: Secret = fake.get_as(NS, "s").unwrap();
+    assert!(marked.metadata.deletion_timestamp.is_some());
+    fake.edit::<Secret>(NS, "s", |secret| {
+        secret["metadata"]["finalizers"] = json!([])
+    });
+    assert_eq!(fake.get_as::<Secret>(NS, "s"), None);
+}
+
+// === Kinds ===
+
+/// Another kind of the same group.
+#[derive(CustomResource, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[kube(
+    group = "edgecredentials.io",
+    version = "v1alpha1",
+    kind = "EdgeToken",
+    namespaced,
+    status = "EdgeCredentialStatus",
+    schema = "disabled"
+)]
+struct EdgeTokenSpec {}
+
+#[tokio::test(start_paused = true)]
+async fn kinds_of_one_group_do_not_mix() {
+    let fake = FakeApi::new();
+    let mut token = EdgeToken::new("a", EdgeTokenSpec {});
+    token.metadata.namespace = Some(NS.to_owned());
+    fake.apply_object(&credential("a"));
+    let made = api(&fake).create(&post(), &token).await.unwrap();
+    let status = Patch::Merge(json!({"status": {"passes": 1}}));
+    let tokens = api::<EdgeToken>(&fake);
+    let plain = PatchParams::default();
+    let told = tokens.patch_status("a", &plain, &status).await.unwrap();
+    assert_eq!(told.metadata.generation, Some(1));
+
+    let credentials: Vec<EdgeCredential> = fake.list_as();
+    assert_eq!((credentials.len(), &credentials[0].status), (1, &None));
+    assert_ne!(credentials[0].uid(), made.uid());
+    let params = WatchParams::default().disable_bookmarks();
+    assert_eq!(follow(&tokens, &params, "1").await, ["+a", "~a"]);
+    assert_eq!(
+        follow(&api::<EdgeCredential>(&fake), &params, "0").await,
+        ["+a"]
+    );
+    assert_eq!(fake.count(Verb::Patch, "edgetokens/status"), 1);
+
+    fake.deny(Verb::Delete, "edgetokens", None);
+    assert_eq!(
+        code(tokens.delete("a", &DeleteParams::default()).await),
+        403
+    );
+    assert!(fake.delete_object::<EdgeCredential>(NS, "a"));
+    assert!(fake.get("edgetokens", NS, "a").is_some());
 }
 
 // === List ===
@@ -945,6 +1071,19 @@ put secrets/s {"metadata": {"name": "s", "generation": 7, "creationTimestamp": n
 put secrets/s {"metadata": {"name": "s"}, "data": {"x": ""}}
 get secrets/s/status
 
+create secrets {"metadata": {"name": "f", "finalizers": ["tests/a"]}}
+delete secrets/f
+json secrets/f [{"op": "remove", "path": "/metadata/finalizers"}]
+get secrets/f
+
+put leases/l {"metadata": {"name": "l", "uid": "1"}}
+put leases/l {"metadata": {"name": "l", "resourceVersion": "1"}}
+put leases/l {"metadata": {"name": "l"}}
+put leases/l {"metadata": {"name": "l", "resourceVersion": "1"}}
+"#;
+
+/// The same, once for each of [`KINDS`].
+const CUSTOM_SCRIPT: &str = r#"
 create edgecredentials {"metadata": {"name": "c"}, "spec": {"audience": "x"}, "status": {"passes": 1}}
 put edgecredentials/c {"metadata": {"name": "c"}, "spec": {"audience": "y"}}
 put edgecredentials/c {"metadata": {"name": "c", "resourceVersion": "$version"}, "spec": {"audience": "y"}}
@@ -959,18 +1098,36 @@ json edgecredentials/c/status [{"op": "replace", "path": "/status/passes", "valu
 merge edgecredentials/c {"metadata": {"annotations": {"a": "b"}}, "status": null}
 merge edgecredentials/c {"metadata": {"uid": "other"}}
 merge edgecredentials/c {"spec": {"audience": null}}
-
-put leases/l {"metadata": {"name": "l", "uid": "1"}}
-put leases/l {"metadata": {"name": "l", "resourceVersion": "1"}}
-put leases/l {"metadata": {"name": "l"}}
-put leases/l {"metadata": {"name": "l", "resourceVersion": "1"}}
+delete edgecredentials/c
+create edgecredentials {"metadata": {"name": "f", "finalizers": ["tests/a", "tests/b"], "deletionTimestamp": "2026-01-01T00:00:00Z"}}
+put edgecredentials/f {"metadata": {"name": "f", "resourceVersion": "$version", "finalizers": ["tests/a", "tests/b"]}}
+delete edgecredentials/f {"preconditions": {"uid": "other"}}
+delete edgecredentials/f
+delete edgecredentials/f
+merge edgecredentials/f {"spec": {"audience": "y"}}
+merge edgecredentials/f {"metadata": {"deletionTimestamp": null}}
+merge edgecredentials/f/status {"status": {"passes": 1}}
+merge edgecredentials/f {"metadata": {"finalizers": ["tests/a", "tests/b", "tests/c"]}}
+merge edgecredentials/f {"metadata": {"finalizers": ["tests/b"]}}
+merge edgecredentials/f {"metadata": {"finalizers": ["tests/a", "tests/b"]}}
+put edgecredentials/f {"metadata": {"name": "f", "resourceVersion": "1"}}
+put edgecredentials/f {"metadata": {"name": "f", "resourceVersion": "$version"}}
+get edgecredentials/f
 "#;
 
-/// Plays the script and notes the answers, without what differs from run to run.
+/// Custom resources: the plural and the kind.
+const KINDS: [(&str, &str); 2] = [
+    ("edgecredentials", "EdgeCredential"),
+    ("edgetokens", "EdgeToken"),
+];
+
+/// Plays the scripts and notes the answers, without what differs from run to run.
 async fn play(client: kube::Client) -> Vec<String> {
     let mut last = Value::Null;
     let mut lines = Vec::new();
-    for step in SCRIPT.lines().filter(|line| !line.is_empty()) {
+    let custom = KINDS.map(|(plural, _)| CUSTOM_SCRIPT.replace("edgecredentials", plural));
+    let script = [SCRIPT, &custom.concat()].concat();
+    for step in script.lines().filter(|line| !line.is_empty()) {
         let (code, answer) = send(&client, step, &last).await;
         let shown = if code >= 400 {
             // The causes of a 422 name fields in more ways than are worth simulating.
@@ -988,6 +1145,9 @@ async fn play(client: kube::Client) -> Vec<String> {
                 "generation": metadata["generation"],
                 "labels": metadata["labels"],
                 "owners": owners,
+                "finalizers": metadata["finalizers"],
+                "deleted": metadata["deletionTimestamp"].is_string(),
+                "grace": metadata["deletionGracePeriodSeconds"],
                 "audience": answer["spec"]["audience"],
                 "data": answer["data"],
                 "type": answer["type"],
@@ -1008,7 +1168,10 @@ async fn send(client: &kube::Client, step: &str, last: &Value) -> (u16, Value) {
     let (prefix, api_version, kind) = match resource {
         "secrets" => ("/api", "v1", "Secret"),
         "leases" => ("/apis", "coordination.k8s.io/v1", "Lease"),
-        _ => ("/apis", "edgecredentials.io/v1alpha1", "EdgeCredential"),
+        custom => {
+            let (_, kind) = KINDS.iter().find(|(plural, _)| *plural == custom).unwrap();
+            ("/apis", "edgecredentials.io/v1alpha1", *kind)
+        }
     };
     let owner = |uid: &str| {
         let owner = json!({"apiVersion": "v1", "kind": "Secret", "name": "o", "uid": uid, "controller": true});
@@ -1063,7 +1226,9 @@ async fn watch(client: kube::Client) -> Vec<String> {
     let metadata = Api::<PartialObjectMeta<Secret>>::namespaced(client, NS);
     let start = secrets.list(&ListParams::default()).await.unwrap();
     let start = start.metadata.resource_version.unwrap();
-    secrets.create(&post(), &labelled("w", "db")).await.unwrap();
+    let mut new = labelled("w", "db");
+    new.metadata.finalizers = Some(vec!["tests/a".to_owned()]);
+    secrets.create(&post(), &new).await.unwrap();
     let merge = async |patch: Value| {
         let patch = Patch::Merge(patch);
         secrets
@@ -1077,12 +1242,13 @@ async fn watch(client: kube::Client) -> Vec<String> {
     merge(json!({"metadata": {"labels": {"app": "db"}}})).await;
     let web = merge(json!({"metadata": {"labels": {"app": "web"}}})).await;
     secrets.delete("w", &DeleteParams::default()).await.unwrap();
+    merge(json!({"metadata": {"finalizers": null}})).await;
 
     let params = WatchParams::default().disable_bookmarks().timeout(1);
     let mut seen = follow(&secrets, &params.clone().labels("app=web"), &start).await;
     seen.extend(follow(&metadata, &params.clone().fields("metadata.name=w"), &start).await);
     seen.extend(follow(&secrets, &params, &web.resource_version().unwrap()).await);
-    assert_eq!(seen.len(), 12, "{seen:?}");
+    assert_eq!(seen.len(), 15, "{seen:?}");
     for event in &mut seen {
         // Where it was deleted differs, that it is later than any change does not.
         if let Some((name, version)) = event.clone().split_once('@') {
@@ -1094,36 +1260,39 @@ async fn watch(client: kube::Client) -> Vec<String> {
     seen
 }
 
-/// The real resource's definition as far as it matters here: it has a status.
-const DEFINITION: &str = r#"
-apiVersion: apiextensions.k8s.io/v1
-kind: CustomResourceDefinition
-metadata: {name: edgecredentials.edgecredentials.io}
-spec:
-  group: edgecredentials.io
-  names: {kind: EdgeCredential, plural: edgecredentials}
-  scope: Namespaced
-  versions:
-  - name: v1alpha1
-    served: true
-    storage: true
-    subresources: {status: {}}
-    schema:
-      openAPIV3Schema:
-        type: object
-        properties:
-          spec: {type: object, properties: {audience: {type: string}}}
-          status: {type: object, properties: {passes: {type: integer}}}
----
-apiVersion: v1
-kind: Namespace
-metadata: {name: storefront}
-"#;
+/// The real resources' definitions as far as they matter here: they have a status.
+fn definition((plural, kind): (&str, &str)) -> String {
+    let object = |fields: Value| json!({"type": "object", "properties": fields});
+    let schema = object(json!({
+        "spec": object(json!({"audience": {"type": "string"}})),
+        "status": object(json!({"passes": {"type": "integer"}})),
+    }));
+    let version = json!({
+        "name": "v1alpha1",
+        "served": true,
+        "storage": true,
+        "subresources": {"status": {}},
+        "schema": {"openAPIV3Schema": schema},
+    });
+    let definition = json!({
+        "apiVersion": "apiextensions.k8s.io/v1",
+        "kind": "CustomResourceDefinition",
+        "metadata": {"name": format!("{plural}.edgecredentials.io")},
+        "spec": {
+            "group": "edgecredentials.io",
+            "names": {"kind": kind, "plural": plural},
+            "scope": "Namespaced",
+            "versions": [version],
+        },
+    });
+    format!("{definition}\n---\n")
+}
 
 #[tokio::test]
 async fn the_fake_answers_as_a_real_api_server_does() {
     let plane = kit::control_plane::ControlPlane::start().await.unwrap();
-    plane.apply(DEFINITION).await.unwrap();
+    plane.apply(&KINDS.map(definition).concat()).await.unwrap();
+    plane.kubectl(&["create", "namespace", NS]).await.unwrap();
     plane.wait_for_definitions().await.unwrap();
     // Its garbage collector would delete what names an owner that is not there.
     plane

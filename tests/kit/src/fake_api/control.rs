@@ -95,16 +95,17 @@ impl FakeApi {
         read(&self.put::<K>(namespace, name, object, true))
     }
 
-    /// Deletes an object and, as the garbage collector does, what only it owned. Says whether it was there.
+    /// Deletes an object and, as the garbage collector does, what only it owned. Of these, what has finalizers is marked and
+    /// stays. Says whether it was there.
     pub fn delete_object<K>(&self, namespace: &str, name: &str) -> bool
     where
         K: Resource<DynamicType = ()>,
     {
         let name = ObjectName::new(namespace, name);
-        let none = Preconditions::default();
+        let (none, now) = (Preconditions::default(), self.shared.now());
         let deleted = self
             .shared
-            .write(|store| store.delete(&resource::<K>(), &name, &none, false));
+            .write(|store| store.delete(&resource::<K>(), &name, &none, &now));
         deleted.is_ok()
     }
 
@@ -133,7 +134,7 @@ impl FakeApi {
             } else {
                 store.create(&target, object.clone(), &now)?
             };
-            if !with_status || !store.has_status(&target.resource) {
+            if !with_status || !target.resource.rules().status {
                 return Ok(written.object);
             }
             adopt_version(&mut object, &written.object);
@@ -157,13 +158,6 @@ fn adopt_version(object: &mut Value, stored: &Value) {
 // === Cluster ===
 
 impl FakeApi {
-    /// Declares a resource with a status subresource. EdgeCredentials are.
-    pub fn register_status(&self, group: &str, plural: &str) {
-        self.shared
-            .store()
-            .register_status(ResourceName::new(group, plural));
-    }
-
     /// The resource version of the latest change to anything, for [`Fault::Stale`] and to see that nothing changed.
     pub fn revision(&self) -> u64 {
         self.shared.store().revision()

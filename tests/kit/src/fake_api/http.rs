@@ -11,10 +11,11 @@ use super::{
     Shared,
     error::ApiError,
     fault::Fault,
+    metadata::text,
     path::{self, ObjectName, Target},
     record::{Request, Verb},
     selector::Selector,
-    store::{Patch, Preconditions, Written, text},
+    store::{Patch, Preconditions, Store, Written},
     view::View,
     watch::{self, WatchOptions},
 };
@@ -174,7 +175,8 @@ impl Shared {
             }
             Verb::Patch => {
                 let patch = call.patch()?;
-                self.write(|store| store.patch(&call.target, &patch))
+                let now = self.now();
+                self.write(|store| store.patch(&call.target, &patch, &now))
                     .map(|w| call.written(&w))
             }
             Verb::Delete => self.delete(call),
@@ -189,7 +191,7 @@ impl Shared {
             ..
         } = &call.target;
         let store = self.store();
-        let name = store.object_name(&call.target)?;
+        let name = Store::object_name(&call.target)?;
         let past = stale.and_then(|revision| store.list_at(resource, namespace, revision));
         let object = match past {
             Some(mut objects) => objects.remove(&name),
@@ -291,12 +293,16 @@ impl Shared {
     }
 
     fn delete(&self, call: &Call) -> Result<Answer, ApiError> {
-        let (preconditions, orphan) = call.delete_options()?;
+        let preconditions = call.preconditions()?;
         let resource = &call.target.resource;
+        let now = self.now();
         let object = self.write(|store| {
-            let name = store.object_name(&call.target)?;
-            store.delete(resource, &name, &preconditions, orphan)
+            let name = Store::object_name(&call.target)?;
+            store.delete(resource, &name, &preconditions, &now)
         })?;
+        if text(&object, "deletionTimestamp").is_some() {
+            return Ok(Answer::Json(200, call.view.of(&object)));
+        }
         let name = text(&object, "name");
         let details = json!({"name": name, "group": resource.group, "kind": resource.plural, "uid": text(&object, "uid")});
         let status = json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "details": details});
@@ -310,7 +316,8 @@ impl Shared {
             ..
         } = &call.target;
         let selector = call.selector()?;
-        let (_, orphan) = call.delete_options()?;
+        call.preconditions()?;
+        let now = self.now();
         self.write(|store| {
             let mut chosen: Vec<ObjectName> = store
                 .list(resource, namespace)
@@ -321,7 +328,7 @@ impl Shared {
             // An earlier deletion may have taken a later object with it.
             chosen.retain(|name| {
                 store
-                    .delete(resource, name, &Preconditions::default(), orphan)
+                    .delete(resource, name, &Preconditions::default(), &now)
                     .is_ok()
             });
             Ok(())
@@ -399,18 +406,25 @@ impl Call {
         }
     }
 
-    fn delete_options(&self) -> Result<(Preconditions, bool), ApiError> {
+    fn preconditions(&self) -> Result<Preconditions, ApiError> {
         let options = if self.body.is_empty() {
             json!({})
         } else {
             self.json()?
         };
+        if !matches!(
+            options["propagationPolicy"].as_str(),
+            None | Some("Background")
+        ) {
+            return Err(ApiError::bad_request(
+                "no deletion but in the background is simulated",
+            ));
+        }
         let field = |name: &str| options["preconditions"][name].as_str().map(str::to_owned);
-        let preconditions = Preconditions {
+        Ok(Preconditions {
             uid: field("uid"),
             resource_version: field("resourceVersion"),
-        };
-        Ok((preconditions, options["propagationPolicy"] == "Orphan"))
+        })
     }
 
     fn written(&self, written: &Written) -> Answer {

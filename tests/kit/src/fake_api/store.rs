@@ -1,7 +1,7 @@
 //! The objects and what happened to them: what etcd and the API server's storage layer do, without HTTP, time or waiting.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, VecDeque},
+    collections::{BTreeMap, VecDeque},
     sync::Arc,
 };
 
@@ -9,6 +9,7 @@ use serde_json::{Map, Value, json};
 
 use super::{
     error::ApiError,
+    metadata::{finalizers, owners, text},
     path::{ObjectName, ResourceName, Target},
     validate,
 };
@@ -69,7 +70,6 @@ pub(super) struct Store {
     forgotten: u64,
     revision: u64,
     uids: u64,
-    with_status: BTreeSet<ResourceName>,
     namespaces: BTreeMap<String, NamespaceState>,
 }
 
@@ -144,15 +144,6 @@ impl Store {
         self.history.clear();
     }
 
-    /// Declares that a resource has a status subresource.
-    pub fn register_status(&mut self, resource: ResourceName) {
-        self.with_status.insert(resource);
-    }
-
-    pub fn has_status(&self, resource: &ResourceName) -> bool {
-        self.with_status.contains(resource)
-    }
-
     pub fn set_namespace(&mut self, namespace: &str, state: NamespaceState) {
         self.namespaces.insert(namespace.to_owned(), state);
     }
@@ -209,14 +200,9 @@ impl Store {
         now: &str,
     ) -> Result<Written, ApiError> {
         validate::envelope(target, &object)?;
-        let name = self.object_name(target)?;
+        let name = Self::object_name(target)?;
         let Some(old) = self.get(&target.resource, &name) else {
-            // Leases and Events are the resources that a PUT creates.
-            let creates = matches!(
-                target.resource.group.as_str(),
-                "coordination.k8s.io" | "events.k8s.io"
-            );
-            if !creates || target.subresource.is_some() {
+            if !target.resource.rules().created_by_put || target.subresource.is_some() {
                 return Err(ApiError::not_found(&target.resource, &name.name));
             }
             if let Some(uid) = text(&object, "uid") {
@@ -226,19 +212,24 @@ impl Store {
         };
         check_uid(&target.resource, &name, &object, &old)?;
         match text(&object, "resourceVersion") {
-            None if !unconditional_updates(&target.resource) => Err(ApiError::invalid(
+            None if !target.resource.rules().unconditional_updates => Err(ApiError::invalid(
                 &target.resource,
                 &name.name,
                 "metadata.resourceVersion",
                 "must be specified for an update",
             )),
-            _ => self.update(target, name, object),
+            _ => self.update(target, name, object, now),
         }
     }
 
     /// PATCH, of an object or of its status.
-    pub fn patch(&mut self, target: &Target, patch: &Patch) -> Result<Written, ApiError> {
-        let name = self.object_name(target)?;
+    pub fn patch(
+        &mut self,
+        target: &Target,
+        patch: &Patch,
+        now: &str,
+    ) -> Result<Written, ApiError> {
+        let name = Self::object_name(target)?;
         let Some(old) = self.get(&target.resource, &name) else {
             return Err(ApiError::not_found(&target.resource, &name.name));
         };
@@ -269,16 +260,16 @@ impl Store {
                 "field is immutable",
             ));
         }
-        self.update(target, name, new)
+        self.update(target, name, new, now)
     }
 
-    /// DELETE, with the objects that only this one owned, which a cluster's garbage collector would delete soon after.
+    /// DELETE. The object that is returned is still there if it says when its deletion began.
     pub fn delete(
         &mut self,
         resource: &ResourceName,
         name: &ObjectName,
         preconditions: &Preconditions,
-        orphan: bool,
+        now: &str,
     ) -> Result<Arc<Value>, ApiError> {
         let Some(object) = self.get(resource, name) else {
             return Err(ApiError::not_found(resource, &name.name));
@@ -294,15 +285,34 @@ impl Store {
         {
             return Err(ApiError::stale(resource, &name.name));
         }
-        let uid = actual.to_owned();
-        let last = self.remove(resource, name, &object);
-        self.collect_garbage(&name.namespace, &uid, orphan);
-        Ok(last)
+        Ok(self.end(resource, name, object, now))
+    }
+
+    /// Removes an object, or only marks it while it has finalizers.
+    fn end(
+        &mut self,
+        resource: &ResourceName,
+        name: &ObjectName,
+        object: Arc<Value>,
+        now: &str,
+    ) -> Arc<Value> {
+        if finalizers(&object).next().is_none() {
+            self.remove(resource, name, object.clone(), now);
+            return object;
+        }
+        if text(&object, "deletionTimestamp").is_some() {
+            return object;
+        }
+        let mut marked = Value::clone(&object);
+        marked["metadata"]["deletionTimestamp"] = json!(now);
+        marked["metadata"]["deletionGracePeriodSeconds"] = json!(0);
+        count_change(&mut marked);
+        self.commit(resource.clone(), name.clone(), Some(object), marked)
     }
 
     /// The garbage collector's work after the owner with this uid is gone.
-    fn collect_garbage(&mut self, namespace: &str, uid: &str, orphan: bool) {
-        let owned: Vec<(ResourceName, ObjectName, Arc<Value>)> = self
+    fn collect_garbage(&mut self, namespace: &str, uid: &str, now: &str) {
+        let owned: Vec<(ResourceName, ObjectName)> = self
             .objects
             .iter()
             .flat_map(|(resource, all)| {
@@ -311,22 +321,23 @@ impl Store {
             })
             .filter(|(_, name, object)| {
                 (namespace.is_empty() || name.namespace == namespace)
-                    && owners(object).any(|o| o == uid)
+                    && owners(object).any(|owner| owner == uid)
             })
-            .map(|(resource, name, object)| (resource.clone(), name.clone(), object.clone()))
+            .map(|(resource, name, _)| (resource.clone(), name.clone()))
             .collect();
-        for (resource, name, old) in owned {
-            let other_owners = owners(&old).any(|owner| owner != uid && self.has_uid(owner));
-            if orphan || other_owners {
-                let mut object = Value::clone(&old);
-                if let Some(list) = object["metadata"]["ownerReferences"].as_array_mut() {
+        for (resource, name) in owned {
+            // One before it may have taken it with it.
+            let Some(object) = self.get(&resource, &name) else {
+                continue;
+            };
+            if owners(&object).any(|owner| owner != uid && self.has_uid(owner)) {
+                let mut kept = Value::clone(&object);
+                if let Some(list) = kept["metadata"]["ownerReferences"].as_array_mut() {
                     list.retain(|owner| owner["uid"] != uid);
                 }
-                self.commit(resource, name, Some(old), object);
-            } else if self.get(&resource, &name).is_some() {
-                self.remove(&resource, &name, &old);
-                let uid = text(&old, "uid").unwrap_or_default().to_owned();
-                self.collect_garbage(&name.namespace, &uid, false);
+                self.commit(resource, name, Some(object), kept);
+            } else {
+                self.end(&resource, &name, object, now);
             }
         }
     }
@@ -360,7 +371,8 @@ impl Store {
             Some(NamespaceState::Active) | None => {}
         }
         normalise(&mut object);
-        if self.has_status(resource) {
+        let rules = resource.rules();
+        if rules.status {
             remove_field(&mut object, "status");
         }
         validate::create(resource, &name, &mut object)?;
@@ -375,7 +387,7 @@ impl Store {
         self.uids += 1;
         metadata.insert("uid".to_owned(), json!(uid(self.uids)));
         metadata.insert("creationTimestamp".to_owned(), json!(now));
-        if has_generation(resource) {
+        if rules.generation {
             metadata.insert("generation".to_owned(), json!(1));
         }
         let object = self.commit(resource.clone(), name, None, object);
@@ -391,6 +403,7 @@ impl Store {
         target: &Target,
         name: ObjectName,
         mut new: Value,
+        now: &str,
     ) -> Result<Written, ApiError> {
         let resource = &target.resource;
         let Some(old) = self.get(resource, &name) else {
@@ -406,7 +419,7 @@ impl Store {
             let status = new["status"].take();
             new = Value::clone(&old);
             set_field(&mut new, "status", status);
-        } else if self.has_status(resource) {
+        } else if resource.rules().status {
             set_field(&mut new, "status", old["status"].clone());
         }
         let metadata = system_metadata(&mut new);
@@ -417,10 +430,15 @@ impl Store {
             };
         }
         validate::update(resource, &name, &old, &mut new)?;
-        let with_status = self.has_status(resource);
-        if has_generation(resource) && wish(&new, with_status) != wish(&old, with_status) {
-            let generation = old["metadata"]["generation"].as_i64().unwrap_or_default();
-            new["metadata"]["generation"] = json!(generation + 1);
+        if wish(&new, resource) != wish(&old, resource) {
+            count_change(&mut new);
+        }
+        if text(&new, "deletionTimestamp").is_some() && finalizers(&new).next().is_none() {
+            self.remove(resource, &name, old, now);
+            return Ok(Written {
+                object: Arc::new(new),
+                created: false,
+            });
         }
         let object = if new == *old {
             old
@@ -451,19 +469,21 @@ impl Store {
         object
     }
 
-    /// Returns the object's last state, with the resource version of its deletion as watches report it.
+    /// Removes an object and what only it owned, which a cluster's garbage collector would do soon after.
     fn remove(
         &mut self,
         resource: &ResourceName,
         name: &ObjectName,
-        object: &Arc<Value>,
-    ) -> Arc<Value> {
+        object: Arc<Value>,
+        now: &str,
+    ) {
         if let Some(all) = self.objects.get_mut(resource) {
             all.remove(name);
         }
         self.revision += 1;
-        self.remember(resource.clone(), name.clone(), Some(object.clone()), None);
-        Arc::new(at_revision(object, self.revision))
+        let uid = text(&object, "uid").unwrap_or_default().to_owned();
+        self.remember(resource.clone(), name.clone(), Some(object), None);
+        self.collect_garbage(&name.namespace, &uid, now);
     }
 
     fn remember(
@@ -488,8 +508,8 @@ impl Store {
         }
     }
 
-    /// The object that a path names; a subresource other than a registered status is a 404.
-    pub fn object_name(&self, target: &Target) -> Result<ObjectName, ApiError> {
+    /// The object that a path names; a subresource other than a status is a 404.
+    pub fn object_name(target: &Target) -> Result<ObjectName, ApiError> {
         let Some(name) = &target.name else {
             return Err(ApiError::new(
                 405,
@@ -499,7 +519,7 @@ impl Store {
         };
         match target.subresource.as_deref() {
             None => {}
-            Some("status") if self.has_status(&target.resource) => {}
+            Some("status") if target.resource.rules().status => {}
             Some(_) => return Err(ApiError::no_such_path()),
         }
         Ok(ObjectName::new(&target.namespace, name))
@@ -509,7 +529,7 @@ impl Store {
 // === Helpers ===
 
 /// The parts of `metadata` that a client cannot change.
-const SYSTEM_METADATA: [&str; 9] = [
+const SYSTEM_METADATA: [&str; 10] = [
     "name",
     "namespace",
     "uid",
@@ -517,16 +537,10 @@ const SYSTEM_METADATA: [&str; 9] = [
     "generation",
     "creationTimestamp",
     "deletionTimestamp",
+    "deletionGracePeriodSeconds",
     "managedFields",
     "selfLink",
 ];
-
-/// A text field of `metadata` that is there and not empty.
-pub(super) fn text<'a>(object: &'a Value, field: &str) -> Option<&'a str> {
-    object["metadata"][field]
-        .as_str()
-        .filter(|text| !text.is_empty())
-}
 
 /// The object as a deletion reports it.
 pub(super) fn at_revision(object: &Value, revision: u64) -> Value {
@@ -550,35 +564,21 @@ fn check_uid(
     }
 }
 
-fn owners(object: &Value) -> impl Iterator<Item = &str> {
-    let list = object["metadata"]["ownerReferences"].as_array();
-    list.into_iter()
-        .flatten()
-        .filter_map(|owner| owner["uid"].as_str())
-}
-
-/// Whether a PUT may leave out the resource version: custom resources and Leases insist on it.
-fn unconditional_updates(resource: &ResourceName) -> bool {
-    matches!(
-        resource.group.as_str(),
-        "" | "apps" | "batch" | "events.k8s.io"
-    )
-}
-
-/// Whether objects count the changes of their wishes. Secrets, Leases and Events do not.
-fn has_generation(resource: &ResourceName) -> bool {
-    let group = resource.group.as_str();
-    matches!(group, "apps" | "batch") || (group.contains('.') && !group.ends_with(".k8s.io"))
-}
-
 /// The part of an object whose changes are counted by its generation.
-fn wish(object: &Value, has_status: bool) -> Map<String, Value> {
+fn wish(object: &Value, resource: &ResourceName) -> Map<String, Value> {
     let mut fields = object.as_object().cloned().unwrap_or_default();
     fields.remove("metadata");
-    if has_status {
+    if resource.rules().status {
         fields.remove("status");
     }
     fields
+}
+
+/// A new generation, of an object that has one.
+fn count_change(object: &mut Value) {
+    if let Some(generation) = object["metadata"]["generation"].as_i64() {
+        object["metadata"]["generation"] = json!(generation + 1);
+    }
 }
 
 fn system_metadata(object: &mut Value) -> &mut Map<String, Value> {

@@ -17,13 +17,10 @@ use futures::{FutureExt, future::BoxFuture, future::Shared};
 use kit::{
     error_chain::chain,
     programs::{Binaries, NodeBinaries},
+    signals::{self, INTERRUPTED},
     time_line::{Mark, TimeLine},
 };
-use tokio::{
-    runtime::Runtime,
-    signal::unix::{SignalKind, signal},
-    sync::oneshot,
-};
+use tokio::{runtime::Runtime, sync::oneshot};
 
 use self::{
     node::{
@@ -39,9 +36,6 @@ type Result<T, E = Box<dyn Error + Send + Sync>> = std::result::Result<T, E>;
 
 /// Completes when it's to end.
 type Stop = Shared<BoxFuture<'static, ()>>;
-
-/// As a shell has it for a program that Ctrl-C ended.
-const INTERRUPTED: u8 = 130;
 
 /// What `make image` makes.
 const IMAGE: &str = concat!(
@@ -79,7 +73,7 @@ fn outside() -> Result<ExitCode> {
     NodeBinaries::locate()?;
     let runtime = Runtime::new()?;
     let status = runtime.block_on(async {
-        Ok::<_, Box<dyn Error + Send + Sync>>(sandbox::run(signals()?).await?)
+        Ok::<_, Box<dyn Error + Send + Sync>>(sandbox::run(signals::stop()?).await?)
     })?;
     let code = status.code().and_then(|code| u8::try_from(code).ok());
     println!("No process, mount, address or control group of it is left.");
@@ -134,7 +128,7 @@ fn stop() -> Result<Stop> {
             // Nobody may be waiting any more.
             let _ = gone.send(());
         })?;
-    let signals = signals()?;
+    let signals = signals::stop()?;
     let stop = async move {
         tokio::select! {
             () = signals => {}
@@ -142,16 +136,4 @@ fn stop() -> Result<Stop> {
         }
     };
     Ok(stop.boxed().shared())
-}
-
-/// Completes at Ctrl-C or SIGTERM.
-fn signals() -> Result<impl Future<Output = ()>> {
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    let mut terminate = signal(SignalKind::terminate())?;
-    Ok(async move {
-        tokio::select! {
-            _ = interrupt.recv() => {}
-            _ = terminate.recv() => {}
-        }
-    })
 }

@@ -14,7 +14,7 @@ use kube::Api;
 use kube::api::ListParams;
 use serde_json::Value;
 
-use crate::harness::{Namespace, Setup, condition, credentials, text};
+use kit::harness::{Namespace, Setup, condition, credentials, text};
 
 const ID: &str = "canary-client-id";
 const SECRET: &str = "canary-client-secret";
@@ -323,7 +323,7 @@ async fn marked_secrets_tokens_and_server_texts_appear_in_nothing_that_is_put_ou
     }
     let events = Api::<Event>::namespaced(scene.client.clone(), &namespace.name);
     namespace
-        .until(crate::harness::PATIENCE, "an Event", async || {
+        .until(kit::harness::PATIENCE, "an Event", async || {
             let events = events.list(&ListParams::default()).await.ok()?;
             (!events.items.is_empty()).then_some(())
         })

@@ -8,7 +8,7 @@ use edge_credential_operator::edge_credential::rules::target::PROOF;
 use k8s_openapi::api::core::v1::Secret;
 use serde_json::Value;
 
-use crate::harness::{CLIENT, Namespace, Scene, text};
+use kit::harness::{CLIENT, Namespace, Scene, text};
 
 const KILLS: usize = 50;
 

@@ -8,7 +8,7 @@ use kube::api::{ApiResource, DynamicObject, ListParams, Patch, PatchParams, Post
 use kube::{Api, Client};
 use serde_json::{Value, json};
 
-use crate::harness::*;
+use kit::harness::*;
 
 const CRD: &str = include_str!("../../crds/edgecredentials.yaml");
 

@@ -9,7 +9,7 @@ use k8s_openapi::api::core::v1::Secret;
 use k8s_openapi::jiff::Timestamp;
 use kit::sitecore::Sitecore;
 
-use crate::harness::*;
+use kit::harness::*;
 
 const LIFETIME: Duration = Duration::from_secs(20);
 const OBSERVED: Duration = Duration::from_secs(180);

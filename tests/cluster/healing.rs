@@ -7,7 +7,7 @@ use edge_credential_operator::edge_credential::rules::target::PROOF;
 use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::Secret;
 
-use crate::harness::*;
+use kit::harness::*;
 
 /// What the operator promises. It takes some 30 ms.
 const AT_ONCE: Duration = Duration::from_secs(1);

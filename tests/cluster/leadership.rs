@@ -10,7 +10,7 @@ use kube::Api;
 use kube::api::{DeleteParams, Patch, PatchParams};
 use serde_json::{Value, json};
 
-use crate::harness::*;
+use kit::harness::*;
 
 /// A scene where the first replica leads and the second one stands by.
 struct Replicas {

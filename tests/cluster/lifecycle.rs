@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use edge_credential_operator::api::EdgeCredential;
 use kube::Resource;
 
-use crate::harness::*;
+use kit::harness::*;
 
 /// How many objects a namespace has that is full of them.
 const CROWD: usize = 20;

@@ -6,7 +6,7 @@ use std::time::Duration;
 use edge_credential_operator::api::edge_credential::RENEW_REQUESTED_AT;
 use kit::sitecore::{RetryAfter, Scenario};
 
-use crate::harness::{PATIENCE, SECRET, Scene, credentials};
+use kit::harness::{PATIENCE, SECRET, Scene, credentials};
 
 const ALERTS: &str = include_str!("../../charts/edge-credential-operator/monitoring/alerts.yaml");
 const DASHBOARD: &str =

@@ -13,7 +13,7 @@ use kit::sitecore::Scenario;
 use kube::Api;
 use kube::api::{ListParams, ObjectMeta, PostParams};
 
-use crate::harness::*;
+use kit::harness::*;
 
 /// The lifetime of a token that falls due in an outage: after 12.3 to 13.3 s.
 const SHORT: Duration = Duration::from_secs(20);

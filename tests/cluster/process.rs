@@ -10,7 +10,7 @@ use kit::sitecore::Scenario;
 use kube::Api;
 use kube::api::ListParams;
 
-use crate::harness::*;
+use kit::harness::*;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn while_nothing_is_due_it_asks_and_writes_nothing() {

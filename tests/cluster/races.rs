@@ -10,7 +10,7 @@ use edge_credential_operator::api::Reason;
 use edge_credential_operator::api::edge_credential::RENEW_REQUESTED_AT;
 use kit::sitecore::Scenario;
 
-use crate::harness::*;
+use kit::harness::*;
 
 /// How long the token takes. What a test does meanwhile takes some milliseconds.
 const MEANWHILE: Duration = Duration::from_secs(3);

@@ -11,7 +11,7 @@ use kit::sitecore::Sitecore;
 use kube::Api;
 use kube::api::DeleteParams;
 
-use crate::harness::{
+use kit::harness::{
     CHART, CLIENT, Namespace, SECRET, assert_nothing_was_refused, crd_is_served, deployed,
 };
 

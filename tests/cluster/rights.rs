@@ -8,7 +8,7 @@ use k8s_openapi::api::rbac::v1::{ClusterRole, PolicyRule, Role};
 use kube::Api;
 use kube::api::ListParams;
 
-use crate::harness::{CLIENT, CREDENTIALS, PATIENCE, SECRET, Scene, Setup, credentials};
+use kit::harness::{CLIENT, CREDENTIALS, PATIENCE, SECRET, Scene, Setup, credentials};
 
 /// As [`AuditEvent::right`](kit::control_plane::AuditEvent::right) has them.
 type Rights = BTreeSet<String>;

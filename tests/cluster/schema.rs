@@ -5,7 +5,7 @@ use kube::Api;
 use kube::api::{ApiResource, DynamicObject, ListParams, Patch, PatchParams, PostParams};
 use serde_json::{Value, json};
 
-use crate::harness::*;
+use kit::harness::*;
 
 /// The scene has no operator: all of this is the API server's work.
 async fn scene(name: &str) -> Scene {

@@ -9,9 +9,9 @@ use tokio::{io::AsyncWriteExt, process::Command};
 
 use super::{
     ControlPlane,
-    binaries::Binaries,
     error::{Error, Result},
 };
+use crate::programs::Binaries;
 
 impl ControlPlane {
     /// kubectl as administrator, with no arguments yet.

@@ -3,8 +3,9 @@
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use kit::control_plane::free_port;
-use kit::process::GuardedProcess;
+use crate::control_plane::free_port;
+use crate::operator::program;
+use crate::process::GuardedProcess;
 
 use super::{PATIENCE, find};
 
@@ -73,15 +74,11 @@ impl Operator {
         assert!(self.running.is_none(), "{} runs already", self.name);
         // Another port each time: nobody else can have taken it meanwhile.
         let address = format!("127.0.0.1:{}", free_port().unwrap());
-        let mut command = GuardedProcess::command(
-            &self.name,
-            env!("CARGO_BIN_EXE_edge-credential-operator"),
-            &self.log,
-        )
-        // A proxy that is set for this machine is none of the operator's.
-        .env_clear()
-        .args(&self.args)
-        .arg(format!("--listen={address}"));
+        let mut command = GuardedProcess::command(&self.name, program().unwrap(), &self.log)
+            // A proxy that is set for this machine is none of the operator's.
+            .env_clear()
+            .args(&self.args)
+            .arg(format!("--listen={address}"));
         for (key, value) in &self.env {
             command = command.env(key, value);
         }

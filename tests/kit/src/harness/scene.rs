@@ -5,12 +5,12 @@ use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 use std::thread;
 
+use crate::control_plane::{AuditEvent, ControlPlane, chart, shared};
+use crate::sitecore::Sitecore;
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::authorization::v1::{
     ResourceAttributes, SubjectAccessReview, SubjectAccessReviewSpec,
 };
-use kit::control_plane::{AuditEvent, ControlPlane, chart, shared};
-use kit::sitecore::Sitecore;
 use kube::api::{ListParams, PostParams};
 use kube::{Api, Client};
 use tokio::sync::OnceCell;
@@ -21,9 +21,9 @@ use super::{Namespace, PATIENCE, find};
 /// The chart.
 pub const CHART: &str = concat!(
     env!("CARGO_MANIFEST_DIR"),
-    "/charts/edge-credential-operator"
+    "/../../charts/edge-credential-operator"
 );
-const CRD: &str = include_str!("../../../crds/edgecredentials.yaml");
+const CRD: &str = include_str!("../../../../crds/edgecredentials.yaml");
 
 /// What a scene consists of. The default has one namespace, and the chart's defaults but for leader election: it would
 /// have an operator that was killed wait for its own lease.

@@ -65,6 +65,8 @@ pub use tls::{Certificate, TlsFront};
 pub use token_api::{EdgeKey, TokenApiStyle};
 pub use wire::{End, Wire};
 
+use crate::control_plane::free_port;
+
 /// A running stand-in. Dropping it closes its socket and all connections.
 pub struct Sitecore {
     address: SocketAddr,
@@ -75,7 +77,9 @@ pub struct Sitecore {
 impl Sitecore {
     /// Starts on a free port of 127.0.0.1, in a thread with a runtime of its own. There are no clients yet.
     pub fn start() -> io::Result<Self> {
-        Self::start_on((Ipv4Addr::LOCALHOST, 0).into())
+        // No connection takes it while the stand-in is down.
+        let port = free_port().map_err(io::Error::other)?;
+        Self::start_on((Ipv4Addr::LOCALHOST, port).into())
     }
 
     /// Starts on this address.

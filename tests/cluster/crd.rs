@@ -198,10 +198,10 @@ async fn a_definition_that_is_missing_at_start_is_waited_for() {
     delete_crd(&scene).await;
     scene.operator.spawn();
     is_missing(&scene).await;
-    // It can be ended while it has nothing to do: 9 s is what it gives to work that is under way.
-    let (code, took) = scene.operator.terminate().await;
+    // It can be ended while it has nothing to do, and does not wait for it.
+    let (code, _) = scene.operator.terminate().await;
     assert_eq!(code, 0, "{}", scene.operator.log_tail());
-    assert!(took < Duration::from_secs(5), "it took {took:?}");
+    assert!(scene.operator.finished_in_time());
     scene.operator.spawn();
     is_missing(&scene).await;
 

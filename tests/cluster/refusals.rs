@@ -14,9 +14,6 @@ use crate::harness::*;
 /// Long enough for the operator to do what it should not.
 const A_WHILE: Duration = Duration::from_millis(1500);
 
-/// A second is what the operator promises; the rest is for a machine that is busy with other tests.
-const AT_ONCE: Duration = Duration::from_secs(3);
-
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Next {
     /// `Stalled`: a person has to act.

@@ -3,6 +3,7 @@
 use std::ops::Deref;
 use std::path::Path;
 use std::thread;
+use std::time::Duration;
 
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::authorization::v1::{
@@ -23,6 +24,9 @@ pub const CHART: &str = concat!(
     "/charts/edge-credential-operator"
 );
 const CRD: &str = include_str!("../../../crds/edgecredentials.yaml");
+
+/// Longer than a visit takes from one request to the next.
+const A_WHILE: Duration = Duration::from_secs(2);
 
 /// What a scene consists of. The default has one namespace, and the chart's defaults but for leader election: it would
 /// have an operator that was killed wait for its own lease.
@@ -117,6 +121,26 @@ impl Scene {
             .into_iter()
             .filter(|event| event.user == self.operator.user)
             .collect()
+    }
+
+    /// Waits until the operator has asked nothing of the API server for a while, but for its watches, and returns what it
+    /// has asked so far.
+    pub async fn rests(&self) -> Vec<AuditEvent> {
+        let asked = || {
+            let mut events = self.audit_events();
+            events.retain(|event| event.verb != "watch");
+            events
+        };
+        let mut before = asked();
+        let rests = find(PATIENCE, async || {
+            tokio::time::sleep(A_WHILE).await;
+            let now = asked();
+            let rests = now.len() == before.len();
+            before = now;
+            rests.then_some(())
+        });
+        assert!(rests.await.is_some(), "{before:#?}");
+        before
     }
 }
 

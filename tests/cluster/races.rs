@@ -65,8 +65,12 @@ async fn a_target_that_was_edited_meanwhile_is_read_again_and_written_with_the_s
         })
         .await;
     assert_eq!(renewed.metadata.labels, edited.metadata.labels, "kept");
-    assert_eq!(answers(&scene, "update"), [409, 200]);
     shop.ready("edge").await;
+    // What was answered is logged a moment later.
+    shop.until(PATIENCE, "a conflict, and a write", async || {
+        (answers(&scene, "update") == [409, 200]).then_some(())
+    })
+    .await;
     assert_eq!(scene.sitecore.requests(CLIENT), 2);
     assert!(scene.operator.process().is_running());
 }

@@ -93,8 +93,7 @@ async fn upgrade_rollback_and_uninstall_change_no_token_cost_no_request_and_hold
     }
 
     running.terminate().await;
-    let mut events = control_plane.audit_events().unwrap();
-    events.retain(|event| event.user == running.user);
+    let events = control_plane.audit_events_of(&running.user).unwrap();
     assert!(!events.is_empty(), "{} did nothing", running.user);
     assert_nothing_was_refused(&events);
     helm(&["uninstall", RELEASE, "--namespace", HOME, "--wait"]).await;

@@ -116,11 +116,8 @@ impl Scene {
 
     /// The requests that the operator has sent to the API server so far.
     pub fn audit_events(&self) -> Vec<AuditEvent> {
-        let events = self.control_plane.audit_events().unwrap();
-        events
-            .into_iter()
-            .filter(|event| event.user == self.operator.user)
-            .collect()
+        let user = &self.operator.user;
+        self.control_plane.audit_events_of(user).unwrap()
     }
 
     /// Waits until the operator has asked nothing of the API server for a while, but for its watches, and returns what it

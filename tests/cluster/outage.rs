@@ -11,7 +11,7 @@ use k8s_openapi::api::core::v1::ConfigMap;
 use kit::control_plane::{ControlPlane, Server};
 use kit::sitecore::Withheld;
 use kube::Api;
-use kube::api::{ListParams, ObjectMeta, PostParams};
+use kube::api::{ObjectMeta, PostParams};
 
 use crate::harness::*;
 
@@ -264,18 +264,21 @@ async fn watches_that_expired_are_begun_anew_in_pages_and_cost_no_request() {
         shop.create_object(object).await;
     });
     created.await;
-    shop.until(PATIENCE, "all of them have a target", async || {
-        let list = ListParams::default();
-        let secrets = shop.secrets.list_metadata(&list).await.unwrap().items;
-        (secrets.len() > MORE_THAN_A_PAGE + 2).then_some(())
-    })
-    .await;
+    for object in &many {
+        shop.ready(object.metadata.name.as_deref().unwrap()).await;
+    }
     // What happens while the operator doesn't look, and the API server forgets before it looks again.
     scene.operator.process().signal("STOP").unwrap();
     let shop = &scene.namespaces[0];
     shop.delete_secret("one").await;
     shop.delete_object("two").await;
-    scene.control_plane.restart_api_server().await.unwrap();
+    shop.until(PATIENCE, "the target is collected", async || {
+        let target = shop.secrets.get_opt("two").await.unwrap();
+        target.is_none().then_some(())
+    })
+    .await;
+    // The API server remembers from its start on. These come after all that a watch has told until then, even to a process
+    // that has not read it yet.
     let others = Api::<ConfigMap>::namespaced(scene.client.clone(), &shop.name);
     let other = ConfigMap {
         metadata: ObjectMeta {
@@ -287,6 +290,7 @@ async fn watches_that_expired_are_begun_anew_in_pages_and_cost_no_request() {
     for _ in 0..20 {
         others.create(&PostParams::default(), &other).await.unwrap();
     }
+    scene.control_plane.restart_api_server().await.unwrap();
     let seen = scene.audit_events().len();
     scene.operator.process().signal("CONT").unwrap();
 

@@ -222,6 +222,12 @@ async fn delete_crd(scene: &Scene) {
 async fn install_crd(scene: &Scene) {
     scene.control_plane.apply(CRD).await.unwrap();
     scene.control_plane.wait_for_definitions().await.unwrap();
+    // The API server says so a moment before it does.
+    let shop = &scene.namespaces[0];
+    shop.until(PATIENCE, "EdgeCredentials are served", async || {
+        shop.objects.list(&ListParams::default()).await.ok()
+    })
+    .await;
 }
 
 async fn is_missing(scene: &Scene) {

@@ -1,6 +1,6 @@
 //! What is damaged or changed is set right at once, and with no token request that can be done without.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use edge_credential_operator::api::target::{Source, TargetEntry};
 use edge_credential_operator::edge_credential::rules::target::PROOF;
@@ -8,9 +8,6 @@ use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::Secret;
 
 use kit::harness::*;
-
-/// What the operator promises. It takes some 30 ms.
-const AT_ONCE: Duration = Duration::from_secs(1);
 
 const TARGET: &str = "edge-admin";
 const MANAGED_BY: &str = "app.kubernetes.io/managed-by";

@@ -15,9 +15,6 @@ use kit::harness::*;
 /// Long enough for the operator to do what it should not.
 const A_WHILE: Duration = Duration::from_millis(1500);
 
-/// A second is what the operator promises; the rest is for a machine that is busy with other tests.
-const AT_ONCE: Duration = Duration::from_secs(3);
-
 /// Waits until `edge` is not ready for this reason, and checks what people and programs are told: that it is `Stalled` where
 /// a person has to act, and `Reconciling` where it is tried again by itself.
 async fn is_told(shop: &Namespace, state: ConditionType, reason: Reason, words: &[&str]) {

@@ -13,8 +13,8 @@ use crate::{
     process::{self, GuardedProcess},
 };
 
-/// How long it may take until it's ready: many times what it needs.
-const START_TIMEOUT: Duration = Duration::from_secs(60);
+/// How long it may take until it's ready: many times what it needs, beside many others that start.
+const START_TIMEOUT: Duration = Duration::from_secs(180);
 
 const POLL: Duration = Duration::from_millis(20);
 

@@ -1244,10 +1244,19 @@ async fn watch(client: kube::Client) -> Vec<String> {
     secrets.delete("w", &DeleteParams::default()).await.unwrap();
     merge(json!({"metadata": {"finalizers": null}})).await;
 
-    let params = WatchParams::default().disable_bookmarks().timeout(1);
-    let mut seen = follow(&secrets, &params.clone().labels("app=web"), &start).await;
-    seen.extend(follow(&metadata, &params.clone().fields("metadata.name=w"), &start).await);
-    seen.extend(follow(&secrets, &params, &web.resource_version().unwrap()).await);
+    // What happened before is told at once; this is for a machine that is busy.
+    let params = WatchParams::default().disable_bookmarks().timeout(3);
+    let (labelled, named) = (
+        params.clone().labels("app=web"),
+        params.clone().fields("metadata.name=w"),
+    );
+    let version = web.resource_version().unwrap();
+    let (seen_1, seen_2, seen_3) = tokio::join!(
+        follow(&secrets, &labelled, &start),
+        follow(&metadata, &named, &start),
+        follow(&secrets, &params, &version),
+    );
+    let mut seen = [seen_1, seen_2, seen_3].concat();
     assert_eq!(seen.len(), 15, "{seen:?}");
     for event in &mut seen {
         // Where it was deleted differs, that it is later than any change does not.

@@ -310,9 +310,20 @@ impl ControlPlane {
 
     /// Every request so far, in the order in which they were answered.
     pub fn audit_events(&self) -> Result<Vec<AuditEvent>> {
+        self.audit_events_with("")
+    }
+
+    /// Those of one user. Many tests share a log, and only what is asked for is taken to pieces.
+    pub fn audit_events_of(&self, user: &str) -> Result<Vec<AuditEvent>> {
+        let mut events = self.audit_events_with(user)?;
+        events.retain(|event| event.user == user);
+        Ok(events)
+    }
+
+    fn audit_events_with(&self, text: &str) -> Result<Vec<AuditEvent>> {
         let path = self.audit_log();
         let log = fs::read_to_string(&path).map_err(Error::file("read", &path))?;
-        audit::parse(&log)
+        audit::parse(&log, text)
     }
 
     /// Kills the API server, as a crash would. Connections break, and new ones are refused.

@@ -18,6 +18,7 @@ pub struct Operator {
     args: Vec<String>,
     env: Vec<(String, String)>,
     log: PathBuf,
+    http: reqwest::Client,
     running: Option<Running>,
 }
 
@@ -35,6 +36,7 @@ impl Operator {
             args: self.args.clone(),
             env: self.env.clone(),
             log: self.log.with_extension("replica.log"),
+            http: self.http.clone(),
             running: None,
         }
     }
@@ -52,6 +54,7 @@ impl Operator {
             args,
             env,
             log,
+            http: reqwest::Client::builder().no_proxy().build().unwrap(),
             running: None,
         }
     }
@@ -120,13 +123,21 @@ impl Operator {
 
     /// Gets a path such as `/metrics`: the status, and the text.
     pub async fn get(&self, path: &str) -> reqwest::Result<(u16, String)> {
-        let client = reqwest::Client::builder().no_proxy().build()?;
-        let answer = client.get(format!("{}{path}", self.url())).send().await?;
+        let answer = self
+            .http
+            .get(format!("{}{path}", self.url()))
+            .send()
+            .await?;
         Ok((answer.status().as_u16(), answer.text().await?))
     }
 
     async fn is_ready(&self) -> bool {
         matches!(self.get("/readyz").await, Ok((200, _)))
+    }
+
+    /// Whether it has always ended its work before it ended itself.
+    pub fn finished_in_time(&self) -> bool {
+        !self.log().contains("some work did not end in time")
     }
 
     /// Everything it has printed, in all its lives.

@@ -157,12 +157,17 @@ impl Observed<'_> {
         self.has_renew_request(now) && !answered
     }
 
-    /// The failures that still count. A new generation, changed credentials or a renew request begin anew.
+    /// The failures that still count. A new generation, changed credentials or a renew request begin anew, and so does a
+    /// token in the target that was requested after the last attempt that failed: the status of that success was lost.
     pub fn failures(&self, now: Timestamp) -> Option<&Failures> {
-        if self.must_request_renewal(now) {
-            return None;
-        }
-        counted_failures(self.object, self.credentials.as_ref().ok()?, now)
+        let credentials = self.credentials.as_ref().ok()?;
+        let failures = counted_failures(self.object, credentials, now)?;
+        let is_older = |stored: &ProvenToken| {
+            failures.last_attempt_at.0 <= stored.token.issued_at
+                && stored.is_of(&credentials.client)
+        };
+        let is_over = self.must_request_renewal(now) || self.valid(now).is_some_and(is_older);
+        (!is_over).then_some(failures)
     }
 }
 

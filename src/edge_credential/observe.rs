@@ -8,7 +8,7 @@ use super::{
         credentials::extract_credentials,
         error::Error,
         judge::{Observed, ObservedTarget},
-        spec::{check_names, parameters},
+        spec::{check_names, check_spec},
         target::{ProvenToken, check_ownership, find_token},
     },
 };
@@ -42,7 +42,9 @@ pub async fn observe<'a>(
         futures::future::join(read(&names.name), read(target_name)).await;
     let (credentials_secret, target_secret) = (credentials_secret?, target_secret?);
 
-    let parameters = parameters(object, &context.allowed_origins).map_err(Error::Spec);
+    let parameters = check_spec(object, &context.allowed_origins)
+        .map(|plan| plan.parameters)
+        .map_err(Error::Spec);
     let credentials = extract_credentials(credentials_secret.as_ref(), names)
         .map(|credentials| context.failed_credentials.recognize(object, credentials))
         .map_err(|problem| Error::Credentials {

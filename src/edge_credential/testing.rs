@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 
 use super::rules::{
     credentials::Credentials,
-    spec::parameters,
+    spec::check_spec,
     target::{ProvenToken, render},
 };
 use crate::{
@@ -80,7 +80,7 @@ pub fn allowed() -> AllowedOrigins {
 
 /// What to ask for, by a spec that is sound.
 pub fn sound_parameters(object: &EdgeCredential) -> RequestParameters {
-    parameters(object, &allowed()).unwrap()
+    check_spec(object, &allowed()).unwrap().parameters
 }
 
 /// Client credentials with this secret.

@@ -11,7 +11,9 @@ use crate::{
             credentials::CredentialsProblem,
             failures::{back_off, failed},
             outcome::Outcome,
-            spec::parameters,
+            renew_before::RenewBefore,
+            schedule::cut_to,
+            spec::check_spec,
             status::describe_status,
             target::{TargetProblem, check_ownership, find_token},
         },
@@ -60,7 +62,9 @@ impl World {
     /// As `observe` does it.
     fn decide(&self, now: Timestamp) -> Decision {
         let object = &self.object;
-        let parameters = parameters(object, &allowed()).map_err(Error::Spec);
+        let parameters = check_spec(object, &allowed())
+            .map(|plan| plan.parameters)
+            .map_err(Error::Spec);
         let target = self.target.clone().map(|secret| {
             check_ownership(&secret, object).map_err(|problem| Error::Target {
                 secret: object.target_name().into(),
@@ -346,7 +350,9 @@ fn what_is_damaged_around_a_valid_token_is_repaired_without_a_request() {
         (
             "the spec maps other keys",
             change(World::new().holding(fresh()), |world| {
-                world.object.spec.target.data[0].key = "token".into();
+                let target = &mut world.object.spec.target;
+                target.data = target.entries().into_owned();
+                target.data[0].key = "token".into();
             }),
             "write",
         ),
@@ -904,20 +910,53 @@ fn a_token_is_renewed_after_two_thirds_less_a_little() {
 }
 
 #[test]
-fn a_renewal_before_almost_the_whole_lifetime_leaves_a_minute() {
-    for renew_before in ["23h59m", "23h59m59s"] {
-        assert_eq!(renewal(json!({"renewBefore": renew_before}), 86_400), 60);
+fn a_percentage_is_one_of_the_lifetime() {
+    for (percentage, lifetime, latest) in [
+        (1, 86_400, 85_536),
+        (34, 86_400, 57_024),
+        (50, 3600, 1800),
+        // As long before its expiry as a kubelet needs.
+        (1, 3600, 3480),
+        // Older than the rule.
+        (0, 3600, 2400),
+        (100, 3600, 2400),
+    ] {
+        let renewal = renewal(json!({"renewBeforePercentage": percentage}), lifetime);
+        let range = latest - lifetime / 20..=latest;
+        assert!(range.contains(&renewal), "{percentage} % of {lifetime}");
     }
-    assert_eq!(renewal(json!({"renewBefore": "99s"}), 100), 50);
 }
 
 #[test]
-fn an_early_renewal_is_brought_forward_by_half_its_time_at_most() {
-    for number in 0..1000 {
-        let mut object = object_with(json!({"renewBefore": "23h"}));
-        object.metadata.uid = Some(format!("uid-{number}"));
-        let renewal = renew_at(&object, &token(0, 86_400)).as_second() - NOW;
-        assert!((1799..=3600).contains(&renewal), "{renewal}");
+fn a_renewal_comes_after_a_tenth_of_the_lifetime_at_the_earliest_and_that_can_be_told() {
+    for (spec, lifetime, least, is_cut) in [
+        (json!({"renewBefore": "59m"}), 3600, 360, true),
+        (json!({"renewBefore": "54m1s"}), 3600, 360, true),
+        (json!({"renewBefore": "54m"}), 3600, 360, false),
+        (json!({"renewBeforePercentage": 95}), 3600, 360, true),
+        (json!({"renewBefore": "23h59m59s"}), 86_400, 8640, true),
+        // A minute is more than a tenth, and half of the lifetime less than a minute.
+        (json!({"renewBefore": "299s"}), 300, 60, true),
+        (json!({"renewBefore": "99s"}), 100, 50, true),
+        (json!({}), 100, 50, false),
+    ] {
+        let mut renewals: Vec<_> = (0..100)
+            .map(|number| {
+                let mut object = object_with(spec.clone());
+                object.metadata.uid = Some(format!("uid-{number}"));
+                let token = token(0, lifetime);
+                let cut = cut_to(&object, &token);
+                assert_eq!(cut, is_cut.then(|| SignedDuration::from_secs(least)));
+                renew_at(&object, &token).as_second() - NOW
+            })
+            .collect();
+        renewals.sort_unstable();
+        assert!(renewals[0] >= least, "{spec} of {lifetime}: {renewals:?}");
+        if is_cut {
+            let latest = least + lifetime / 20;
+            assert!(renewals[99] <= latest, "{spec} of {lifetime}: {renewals:?}");
+            assert!(renewals[0] < renewals[99], "not all at once");
+        }
     }
 }
 
@@ -942,11 +981,14 @@ proptest! {
     #[test]
     fn a_renewal_is_always_within_the_lifetime_and_at_a_whole_second(
         lifetime in prop_oneof![1..600_i64, 1..10_000_000_i64, Just(200_000_000_000)],
-        renew_before in option::of((0..200_000_u64, prop::sample::select(vec!["ms", "s", "m", "h"]))),
+        renew_before in option::of((0..200_000_u64, prop::sample::select(vec!["ms", "s", "m", "h", "%"]))),
         uid in "[a-z0-9-]{0,36}",
     ) {
         let spec = renew_before.map_or(json!({}), |(number, unit)| {
-            json!({"renewBefore": format!("{number}{unit}")})
+            match unit {
+                "%" => json!({"renewBeforePercentage": number % 99 + 1}),
+                unit => json!({"renewBefore": format!("{number}{unit}")}),
+            }
         });
         let mut object = object_with(spec);
         object.metadata.uid = Some(uid);
@@ -959,17 +1001,15 @@ proptest! {
             prop_assert!(renewal <= token.expires_at - SignedDuration::from_secs(120));
             prop_assert!(renewal >= token.issued_at + SignedDuration::from_secs(60));
         }
-        let without_jitter = object
-            .spec
-            .renew_before()
-            .unwrap()
-            .map(|before| SignedDuration::try_from(before).unwrap())
-            .filter(|before| *before < token.lifetime())
-            .map_or(token.lifetime() * 2 / 3, |before| token.lifetime() - before)
-            .max(SignedDuration::from_secs(60).min(token.lifetime() / 2));
-        prop_assert!(renewal <= token.issued_at + without_jitter);
-        let least = without_jitter.min(token.lifetime() - SignedDuration::from_secs(120)) / 2;
+        let lifetime = token.lifetime();
+        let least = (lifetime / 10).max(SignedDuration::from_secs(60).min(lifetime / 2));
         prop_assert!(renewal >= token.issued_at + least - SignedDuration::from_secs(1));
+        let wanted = RenewBefore::of(&object.spec).unwrap().age(lifetime);
+        prop_assert!(renewal <= token.issued_at + wanted.max(least + lifetime / 20));
+        if cut_to(&object, &token).is_none() {
+            let earliest = wanted.min(lifetime - SignedDuration::from_secs(120)) - lifetime / 20;
+            prop_assert!(renewal >= token.issued_at + earliest - SignedDuration::from_secs(1));
+        }
     }
 
     #[test]
@@ -1083,7 +1123,7 @@ proptest! {
             .target
             .as_ref()
             .is_some_and(|secret| check_ownership(secret, object) != Ok(()));
-        let invalid = parameters(object, &allowed()).is_err();
+        let invalid = check_spec(object, &allowed()).is_err();
         if object.spec.suspend || foreign || invalid || world.credentials.is_err() {
             let decision = world.decide(at(0));
             prop_assert!(!requested(&decision));

@@ -508,7 +508,8 @@ async fn the_largest_object_takes_less_than_64_kib_as_stored() {
 
     // One more of anything is too much.
     let largest = objects(&scene).get("edge").await.unwrap();
-    let more: [(&str, fn(&mut Value)); 9] = [
+    type Edit = fn(&mut Value);
+    let more: [(&str, Edit); 9] = [
         ("url", |spec| {
             let url = spec["tokenRequest"]["url"].as_str().unwrap();
             spec["tokenRequest"]["url"] = json!(format!("{url}a"));

@@ -158,7 +158,7 @@ async fn visit(api: &FakeApi, object: &EdgeCredential, context: &Context) -> Opt
         Ok(report) => {
             assert!(!report.requeue_after.is_zero());
             assert!(report.requeue_after <= RESYNC_PERIOD);
-            assert_ne!(report.trouble, Some(Reason::InternalError));
+            assert_ne!(report.problem, Some(Reason::InternalError));
             for transition in &report.transitions {
                 assert!(!transition.message.contains(MARK), "{transition:?}");
             }

@@ -17,7 +17,9 @@ use super::{
     failures::Failures,
     schema::finish_schema,
     target::{Target, TargetStatus},
-    token_request::{AUDIENCE_MAX_SIZE, GRANTED_SCOPES, PRINTABLE, TokenRequestSpec, size_rule},
+    token_request::{
+        AUDIENCE_MAX_SIZE, GRANTED_SCOPES, PRINTABLE, TOO_LARGE, TokenRequestSpec, at_most,
+    },
 };
 
 /// Set by a person, to any new value, to have the token renewed now. Each value is handled once.
@@ -191,7 +193,7 @@ pub struct TokenStatus {
     /// The API that the token is for. Absent where none was asked for.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     #[schemars(length(max = AUDIENCE_MAX_SIZE), regex(pattern = PRINTABLE))]
-    #[x_kube(validation = size_rule(AUDIENCE_MAX_SIZE))]
+    #[x_kube(validation = Rule::new(at_most(AUDIENCE_MAX_SIZE)).message(TOO_LARGE))]
     pub audience: String,
     /// The granted scopes, separated by spaces.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -2,7 +2,7 @@
 
 use std::{borrow::Cow, collections::BTreeMap};
 
-use kube::{KubeSchema, core::Rule};
+use kube::KubeSchema;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -37,7 +37,7 @@ pub struct Target {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(min = 1, max = MAX_ENTRIES))]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["key".into()]))]
-    #[x_kube(validation = values_rule())]
+    #[x_kube(validation = Rule::new(values_rule()).message("all values together take at most 8192 bytes"))]
     #[x_kube(validation = Rule::new(
         "self.exists(e, has(e.from) && e.from in ['AccessToken', 'Authorization', 'JSON'])"
     ).message("at least one entry must carry the token: from AccessToken, Authorization or JSON"))]
@@ -171,12 +171,10 @@ pub fn is_reserved_label(key: &str) -> bool {
     is_reserved_annotation(key) && !USERS_LABELS.contains(&key)
 }
 
-fn values_rule() -> Rule {
+/// In CEL, that all fixed values together take no more room than they may.
+fn values_rule() -> String {
     let size = stored_size_rule("e.value");
-    Rule::new(format!(
-        "self.map(e, has(e.value) ? {size} : 0).sum() <= {MAX_SIZE}"
-    ))
-    .message(format!("all values together take at most {MAX_SIZE} bytes").as_str())
+    format!("self.map(e, has(e.value) ? {size} : 0).sum() <= {MAX_SIZE}")
 }
 
 fn key_rules(except: &[&str]) -> Vec<Value> {

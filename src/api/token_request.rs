@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use kube::{KubeSchema, core::Rule};
+use kube::KubeSchema;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 
@@ -54,14 +54,14 @@ pub struct TokenRequestSpec {
     #[schemars(length(min = 1, max = URL_MAX_SIZE))]
     #[x_kube(validation = Rule::new(format!("self.matches(r'{URL}')"))
         .message("must be an http or https URL without user information and fragment"))]
-    #[x_kube(validation = size_rule(URL_MAX_SIZE))]
+    #[x_kube(validation = Rule::new(at_most(URL_MAX_SIZE)).message(TOO_LARGE))]
     pub url: String,
 
     /// The API that the token is for: the `audience` parameter of the request. The token must name it in `aud`. None
     /// is sent and none is checked when empty, for endpoints that go by scope or resource.
     #[serde(default = "default_audience")]
     #[schemars(length(max = AUDIENCE_MAX_SIZE), regex(pattern = PRINTABLE))]
-    #[x_kube(validation = size_rule(AUDIENCE_MAX_SIZE))]
+    #[x_kube(validation = Rule::new(at_most(AUDIENCE_MAX_SIZE)).message(TOO_LARGE))]
     pub audience: String,
 
     /// The scopes to ask for. None is sent when empty, and the client's default ones are granted.
@@ -160,11 +160,14 @@ pub fn is_standard_parameter(name: &str) -> bool {
     STANDARD_PARAMETERS.contains(&name) || name.starts_with(RESERVED_PARAMETERS)
 }
 
-/// A rule that a text takes no more room than so many bytes as stored.
-pub(super) fn size_rule(max: usize) -> Rule {
-    Rule::new(format!("{} <= {max}", stored_size_rule("self")))
-        .message(format!("takes at most {max} bytes, of which <, > and & take six each").as_str())
+/// In CEL, that a text takes no more room than so many bytes as stored.
+pub(super) fn at_most(max: usize) -> String {
+    format!("{} <= {max}", stored_size_rule("self"))
 }
+
+/// What is said where it takes more.
+pub(super) const TOO_LARGE: &str =
+    "is too long: each <, > and & counts as six characters, each quote and backslash as two";
 
 fn extra_parameters_schema(_: &mut SchemaGenerator) -> Schema {
     let size = stored_size_rule("self[k]");

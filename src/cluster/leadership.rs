@@ -1,9 +1,8 @@
 //! Whether this process may act: write to the cluster, and request tokens.
 
-use std::{
-    sync::{Arc, Mutex, PoisonError},
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
+
+use parking_lot::Mutex;
 
 use crate::clock::{Clock, Moment};
 
@@ -50,7 +49,7 @@ impl Leadership {
 
     fn set(&self, renewed: Option<Moment>) {
         if let Some(elected) = &self.0 {
-            *elected.renewed() = renewed;
+            *elected.renewed.lock() = renewed;
         }
     }
 
@@ -60,7 +59,8 @@ impl Leadership {
         self.0.as_ref().is_none_or(|elected| {
             let now = elected.clock.moment();
             elected
-                .renewed()
+                .renewed
+                .lock()
                 .is_some_and(|renewed| renewed.elapsed(&now) < elected.renew_deadline)
         })
     }
@@ -68,12 +68,6 @@ impl Leadership {
     /// [`may_act`](Self::may_act), as an error that ends a reconciliation.
     pub fn check(&self) -> Result<(), NotLeading> {
         self.may_act().then_some(()).ok_or(NotLeading)
-    }
-}
-
-impl Elected {
-    fn renewed(&self) -> std::sync::MutexGuard<'_, Option<Moment>> {
-        self.renewed.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

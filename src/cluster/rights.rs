@@ -1,15 +1,12 @@
 //! What the operator may do with Secrets, asked before a token is requested: one that cannot be stored is paid for in vain.
 
-use std::{
-    collections::HashMap,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Duration,
-};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use k8s_openapi::api::authorization::v1::{
     ResourceAttributes, SelfSubjectAccessReview, SelfSubjectAccessReviewSpec,
 };
 use kube::{Api, api::PostParams};
+use parking_lot::Mutex;
 use tokio::{sync::Mutex as AsyncMutex, time::Instant};
 
 use super::calls::Calls;
@@ -112,18 +109,15 @@ impl Rights {
 
     fn put(&self, verb: Verb, namespace: &str, answer: Right) {
         let answer = Arc::new(AsyncMutex::new(answer));
-        self.lock().insert((namespace.to_owned(), verb), answer);
+        self.0.lock().insert((namespace.to_owned(), verb), answer);
     }
 
     fn entry(&self, verb: Verb, namespace: &str) -> Arc<AsyncMutex<Right>> {
-        self.lock()
+        self.0
+            .lock()
             .entry((namespace.to_owned(), verb))
             .or_insert_with(|| Arc::new(AsyncMutex::new(Right::unknown())))
             .clone()
-    }
-
-    fn lock(&self) -> MutexGuard<'_, HashMap<Key, Arc<AsyncMutex<Right>>>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

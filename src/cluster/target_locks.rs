@@ -1,9 +1,8 @@
 //! Which targets are being worked on: two new objects that name one target must not both request a token for it.
 
-use std::{
-    collections::HashSet,
-    sync::{Mutex, MutexGuard, PoisonError},
-};
+use std::collections::HashSet;
+
+use parking_lot::Mutex;
 
 use super::object_key::ObjectKey;
 
@@ -22,22 +21,18 @@ impl TargetLocks {
     /// Locks a target, if nobody else has. To be taken before the target is looked at: what is seen then stays so until
     /// the lock is given back.
     pub fn try_lock(&self, target: ObjectKey) -> Option<TargetLock<'_>> {
-        let free = self.locked().insert(target.clone());
+        let free = self.0.lock().insert(target.clone());
         // Not `then_some`: a lock that was never taken would be dropped, and so give back the other's.
         free.then(|| TargetLock {
             locks: self,
             target,
         })
     }
-
-    fn locked(&self) -> MutexGuard<'_, HashSet<ObjectKey>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
 }
 
 impl Drop for TargetLock<'_> {
     fn drop(&mut self) {
-        self.locks.locked().remove(&self.target);
+        self.locks.0.lock().remove(&self.target);
     }
 }
 

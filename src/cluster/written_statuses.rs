@@ -1,11 +1,9 @@
 //! The statuses that this process wrote last, of any kind.
 
-use std::{
-    collections::HashMap,
-    sync::{Mutex, MutexGuard, PoisonError},
-};
+use std::collections::HashMap;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use parking_lot::Mutex;
 
 /// Remembers each status from its write until the watch shows it, also where the write failed. A reconciliation in
 /// between would see the earlier status, with one failed attempt less, and make a request too many.
@@ -35,7 +33,7 @@ impl<S: Clone> WrittenStatuses<S> {
                 status: status.clone(),
                 unwritten: false,
             };
-            self.lock().insert(uid.clone(), written);
+            self.0.lock().insert(uid.clone(), written);
         }
     }
 
@@ -48,7 +46,7 @@ impl<S: Clone> WrittenStatuses<S> {
                 status: status.clone(),
                 unwritten: true,
             };
-            self.lock().insert(uid.clone(), written);
+            self.0.lock().insert(uid.clone(), written);
         }
     }
 
@@ -56,17 +54,13 @@ impl<S: Clone> WrittenStatuses<S> {
     /// failed.
     pub fn newer_than(&self, metadata: &ObjectMeta) -> Option<(S, bool)> {
         let uid = metadata.uid.as_ref()?;
-        let mut statuses = self.lock();
+        let mut statuses = self.0.lock();
         let written = statuses.get(uid)?;
         if version(metadata).is_some_and(|version| version < written.version) {
             return Some((written.status.clone(), written.unwritten));
         }
         statuses.remove(uid);
         None
-    }
-
-    fn lock(&self) -> MutexGuard<'_, HashMap<String, Written<S>>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

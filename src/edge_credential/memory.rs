@@ -1,11 +1,9 @@
 //! What is remembered of an EdgeCredential from one reconciliation to the next, beside its status.
 
-use std::{
-    collections::HashMap,
-    sync::{Mutex, MutexGuard, PoisonError},
-};
+use std::collections::HashMap;
 
 use aws_lc_rs::hmac;
+use parking_lot::Mutex;
 use secrecy::ExposeSecret;
 
 use super::rules::credentials::Credentials;
@@ -31,19 +29,19 @@ impl Default for FailedCredentials {
 }
 
 impl FailedCredentials {
-    /// The credentials, under the resourceVersion in which they failed if they are the ones that did.
-    pub fn recognize(&self, object: &EdgeCredential, mut credentials: Credentials) -> Credentials {
+    /// Gives the credentials the resourceVersion in which they failed, if they are the ones that did.
+    pub fn recognize(&self, object: &EdgeCredential, credentials: &mut Credentials) {
         let Some(uid) = &object.metadata.uid else {
-            return credentials;
+            return;
         };
         let status = object.status.as_ref();
         let failures = status.and_then(|status| status.failures.as_ref());
-        let mut fingerprints = self.lock();
+        let mut fingerprints = self.fingerprints.lock();
         let Some(failures) = failures else {
             fingerprints.remove(uid);
-            return credentials;
+            return;
         };
-        let fingerprint = self.fingerprint(&credentials);
+        let fingerprint = self.fingerprint(credentials);
         if failures.credentials_resource_version == credentials.resource_version {
             fingerprints.insert(uid.clone(), fingerprint);
         } else if fingerprints.get(uid) == Some(&fingerprint) {
@@ -51,7 +49,6 @@ impl FailedCredentials {
                 .resource_version
                 .clone_from(&failures.credentials_resource_version);
         }
-        credentials
     }
 
     fn fingerprint(&self, credentials: &Credentials) -> [u8; 32] {
@@ -60,12 +57,6 @@ impl FailedCredentials {
         fingerprint
             .copy_from_slice(hmac::sign(&self.key, text.expose_secret().as_bytes()).as_ref());
         fingerprint
-    }
-
-    fn lock(&self) -> MutexGuard<'_, HashMap<String, [u8; 32]>> {
-        self.fingerprints
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -78,29 +69,25 @@ impl HandledRenewals {
     /// The object's renew request has its token.
     pub fn remember(&self, object: &EdgeCredential) {
         if let (Some(uid), Some(request)) = (&object.metadata.uid, object.renew_request()) {
-            self.lock().insert(uid.clone(), request.into());
+            self.0.lock().insert(uid.clone(), request.into());
         }
     }
 
     /// The token is stored, and tells of the request itself.
     pub fn forget(&self, object: &EdgeCredential) {
         if let Some(uid) = &object.metadata.uid {
-            self.lock().remove(uid);
+            self.0.lock().remove(uid);
         }
     }
 
     /// Whether the object's present renew request has its token.
     pub fn contains(&self, object: &EdgeCredential) -> bool {
-        let answers = self.lock();
+        let answers = self.0.lock();
         let answered = object
             .metadata
             .uid
             .as_ref()
             .and_then(|uid| answers.get(uid));
         answered.is_some() && answered.map(String::as_str) == object.renew_request()
-    }
-
-    fn lock(&self) -> MutexGuard<'_, HashMap<String, String>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -14,6 +14,48 @@ pub mod context;
 pub mod memory;
 pub mod observe;
 pub mod reconcile;
+pub mod report;
 pub mod rules;
 #[cfg(test)]
 pub(crate) mod testing;
+
+use std::collections::BTreeSet;
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use tokio::sync::broadcast;
+
+use self::{context::Context, rules::error::Error};
+use crate::{
+    api::EdgeCredential,
+    cluster::{
+        object_key::ObjectKey, reconciler::Reconciler, report::Report, transition::Transition,
+    },
+};
+
+impl Reconciler for Context {
+    type Object = EdgeCredential;
+    type Error = Error;
+
+    fn secrets_of(object: &EdgeCredential) -> BTreeSet<String> {
+        BTreeSet::from([
+            object.spec.credentials_secret_ref.name.clone(),
+            object.target_name().to_owned(),
+        ])
+    }
+
+    async fn reconcile(&self, object: &EdgeCredential) -> Result<Report, Error> {
+        reconcile::reconcile(object, self).await
+    }
+
+    async fn report_panic(&self, object: &EdgeCredential) -> Result<Report, Error> {
+        report::report_panic(object, self).await
+    }
+
+    async fn report_malformed(&self, metadata: &ObjectMeta) -> Result<Vec<Transition>, Error> {
+        report::report_malformed(metadata, self).await
+    }
+
+    fn wakeups(&self) -> broadcast::Receiver<ObjectKey> {
+        self.tokens.wakeups()
+    }
+}

@@ -1,114 +1,40 @@
-//! Observe, decide, act, report: the only file that writes to the cluster.
-
-use std::{borrow::Cow, time::Duration};
+//! Observes, decides and acts.
 
 use k8s_openapi::{
     api::core::v1::Secret,
-    apimachinery::pkg::apis::meta::v1::{Condition, ObjectMeta},
     jiff::{SignedDuration, Timestamp},
 };
-use kube::{
-    Api,
-    api::{ApiResource, DynamicObject},
-    core::DeserializeGuard,
-};
+use kube::Api;
 
 use super::{
     context::Context,
-    observe::{caller_of, observe},
+    observe::observe,
+    report::{report, with_latest_status},
     rules::{
-        credentials::Credentials,
-        decide::{Action, Decision, Rendered, decide},
+        decide::{Action, Decision, decide},
         error::Error,
-        failures::{Class, counted_failures, failed, standing_reason},
-        judge::ObservedTarget,
+        failures::{count_failure, counted_failures},
+        judge::{Observed, Remembered, judge},
         outcome::{Outcome, Problem},
-        revisit::{BLOCKED_WAIT, revisit},
         schedule::renew_at,
-        status::{describe_malformed, describe_status},
         target::{ProvenToken, TargetProblem, render},
     },
 };
 use crate::{
-    api::{EdgeCredential, EdgeCredentialStatus, Reason, failures::Failures},
+    api::{EdgeCredential, failures::Failures},
     cluster::{
-        errors::{is_conflict, is_namespace_gone, is_outdated, is_refusal},
+        errors::{is_conflict, is_namespace_gone, is_outdated},
         object_key::ObjectKey,
+        report::Report,
         rights::Verb,
         secrets::Secrets,
-        transition::{Transition, find_transitions},
-        write::write_status,
     },
     oauth::{Token, TokenError, TokenRequest},
-    traffic::share::Failure,
+    traffic::{Caller, share::Failure},
 };
 
 /// How often a write that met a change by somebody else is decided anew before it is left for later.
 const CONFLICT_ATTEMPTS: usize = 3;
-
-/// What a reconciliation came to, for logs, events and metrics.
-#[derive(Debug)]
-pub struct Report {
-    /// When to look again.
-    pub requeue_after: Duration,
-    /// The reason of what is wrong, if anything is.
-    pub trouble: Option<Reason>,
-    /// What changed for those who watch the object.
-    pub transitions: Vec<Transition>,
-    /// The token that was written to the target, if one was.
-    pub written: Option<Written>,
-    /// How late a renewal that was due by time began.
-    pub renewal_delay: Option<SignedDuration>,
-}
-
-impl Report {
-    fn nothing() -> Self {
-        Self {
-            requeue_after: BLOCKED_WAIT.unsigned_abs(),
-            trouble: None,
-            transitions: Vec::new(),
-            written: None,
-            renewal_delay: None,
-        }
-    }
-}
-
-/// A token that was written to the target.
-#[derive(Debug)]
-pub struct Written {
-    /// When it expires.
-    pub expires_at: Timestamp,
-    /// When it is renewed.
-    pub renew_at: Timestamp,
-    /// Whether it was requested for this object now, rather than found in the target or in memory.
-    pub requested: bool,
-}
-
-/// What was done, before it is told.
-struct Done {
-    outcome: Outcome,
-    requested: bool,
-    wrote: bool,
-    /// Whether to look again soon for what no count of failures tells of.
-    requeue_soon: bool,
-    renewal_delay: Option<SignedDuration>,
-}
-
-impl Done {
-    fn without_action(token: Option<ProvenToken>, trouble: Problem) -> Self {
-        Self {
-            outcome: Outcome {
-                token,
-                trouble,
-                attempted: false,
-            },
-            requested: false,
-            wrote: false,
-            requeue_soon: false,
-            renewal_delay: None,
-        }
-    }
-}
 
 /// Brings one EdgeCredential to where it should be. `Err` only where not even the status could be written.
 pub async fn reconcile(object: &EdgeCredential, context: &Context) -> Result<Report, Error> {
@@ -117,10 +43,10 @@ pub async fn reconcile(object: &EdgeCredential, context: &Context) -> Result<Rep
         // go on for ever.
         return Ok(Report::nothing());
     }
-    let latest = latest(object, context);
+    let (object, is_unwritten) = with_latest_status(object, context);
     let mut attempt = 1;
-    let done = loop {
-        match visit(&latest.object, context).await {
+    let outcome = loop {
+        match attempt_once(&object, context).await {
             Err(Error::WriteTarget { source, .. })
                 if is_outdated(&source) && attempt < CONFLICT_ATTEMPTS =>
             {
@@ -129,208 +55,129 @@ pub async fn reconcile(object: &EdgeCredential, context: &Context) -> Result<Rep
             result => break result?,
         }
     };
-    report(latest, &done, context).await
-}
-
-/// Tells on the object that the program panicked when it reconciled it.
-pub async fn report_panic(object: &EdgeCredential, context: &Context) -> Result<Report, Error> {
-    let done = Done::without_action(None, Problem::Found(Error::Panicked));
-    report(latest(object, context), &done, context).await
-}
-
-/// Tells on an object that does not fit its type, and returns what is news. The API server may refuse the status of
-/// such an object: then that is all that can be done.
-pub async fn report_malformed(
-    metadata: &ObjectMeta,
-    context: &Context,
-) -> Result<Vec<Transition>, Error> {
-    let (Some(namespace), Some(name)) = (&metadata.namespace, &metadata.name) else {
-        return Err(Error::Unidentified);
-    };
-    let resource = ApiResource::erase::<EdgeCredential>(&());
-    let client = context.calls.client();
-    let objects: Api<DynamicObject> = Api::namespaced_with(client, namespace, &resource);
-    let stored = context
-        .calls
-        .read(objects.get(name))
-        .await
-        .map_err(|source| Error::ReadObject { source })?;
-    let earlier: Option<EdgeCredentialStatus> = stored
-        .data
-        .get("status")
-        .and_then(|status| serde_json::from_value(status.clone()).ok());
-    let status = describe_malformed(
-        earlier.clone().unwrap_or_default(),
-        metadata.generation,
-        context.clock.now(),
-    );
-    if earlier.as_ref() != Some(&status) {
-        match publish_status(metadata, &status, context).await {
-            Err(Error::WriteStatus { source }) if is_refusal(&source) => {}
-            result => result?,
-        }
-    }
-    Ok(find_transitions(
-        conditions_of(earlier.as_ref()),
-        &status.conditions,
-    ))
-}
-
-/// Writes the status if it says anything new.
-async fn report(latest: Latest<'_>, done: &Done, context: &Context) -> Result<Report, Error> {
-    let Latest { object, unwritten } = latest;
-    let now = context.clock.now();
-    let status = describe_status(&object, &done.outcome, now);
-    let transitions = find_transitions(conditions_of(object.status.as_ref()), &status.conditions);
-    if unwritten || object.status.as_ref() != Some(&status) {
-        let written = publish_status(&object.metadata, &status, context).await;
-        written.inspect_err(|_| {
-            context
-                .statuses
-                .remember_unwritten(&object.metadata, &status)
-        })?;
-    }
-    let token = done.outcome.token.as_ref();
-    let trouble = match &done.outcome.trouble {
-        Problem::None | Problem::Suspended => None,
-        Problem::Found(error) | Problem::Failed(error, _) => Some(error.reason()),
-        Problem::BackingOff(_) => Some(standing_reason(&object)),
-    };
-    Ok(Report {
-        trouble,
-        requeue_after: revisit(&object, &done.outcome, done.requeue_soon, now)
-            .min(context.resync_period),
-        transitions,
-        written: token.filter(|_| done.wrote).map(|proven| Written {
-            expires_at: proven.token.expires_at,
-            renew_at: renew_at(&object, &proven.token),
-            requested: done.requested,
-        }),
-        renewal_delay: done.renewal_delay,
-    })
-}
-
-/// An object with what is known of it beyond what the watch has shown.
-struct Latest<'a> {
-    object: Cow<'a, EdgeCredential>,
-    /// Whether the API server could not be told its status.
-    unwritten: bool,
-}
-
-/// The object with its last status, in case the watch has not shown it yet, or it could not be written.
-fn latest<'a>(object: &'a EdgeCredential, context: &Context) -> Latest<'a> {
-    let Some((status, unwritten)) = context.statuses.newer_than(&object.metadata) else {
-        return Latest {
-            object: Cow::Borrowed(object),
-            unwritten: false,
-        };
-    };
-    let mut object = object.clone();
-    object.status = Some(status);
-    Latest {
-        object: Cow::Owned(object),
-        unwritten,
-    }
+    report(&object, &outcome, is_unwritten, context).await
 }
 
 /// One pass from observation to action. A conflict is an error, and so is a target that is gone, so that the pass can be
 /// made again on what is there now; a token that was requested is in memory by then.
-async fn visit(object: &EdgeCredential, context: &Context) -> Result<Done, Error> {
-    let target = ObjectKey::new(
-        object.metadata.namespace.clone().unwrap_or_default(),
-        object.target_name(),
-    );
+async fn attempt_once(object: &EdgeCredential, context: &Context) -> Result<Outcome, Error> {
+    let namespace = object.metadata.namespace.as_deref().unwrap_or_default();
+    let target = ObjectKey::new(namespace, object.target_name());
+    // Taken before the target is read, so that what is seen then stays so.
     let lock = context.target_locks.try_lock(target);
-    let observed = match observe(context, object).await {
-        Ok(observed) => observed,
-        Err(error) if Class::of(error.reason()) == Class::Blocked => {
-            return Ok(Done::without_action(None, Problem::Found(error)));
+    let found = match observe(object, &context.calls).await {
+        Ok(found) => found,
+        Err(error) if error.class().is_stalled(0) => {
+            return Ok(Outcome::untouched(None, Problem::Found(error)));
         }
         Err(error) => return Err(error),
     };
-    let visit = Visit {
-        object,
+    let allowed = &context.allowed_origins;
+    let mut observed = judge(object, allowed, found.credentials.as_ref(), found.target);
+    let started = context.clock.now();
+    remember(&mut observed, started, context);
+    let Decision { action, problem } = decide(&observed, started);
+    let attempt = Attempt {
+        observed,
         context,
-        credentials: observed.credentials.as_ref().ok().cloned(),
-        target: observed.target.as_ref().ok().cloned().flatten(),
         may_create: lock.is_some(),
-        started: context.clock.now(),
+        started,
     };
-    let Decision { action, trouble } = decide(observed, visit.started);
     match action {
-        Action::Leave(token) => Ok(Done::without_action(token, trouble)),
-        Action::Write(rendered) => visit.reuse(*rendered, trouble).await,
-        Action::Request {
-            request,
-            forced,
-            failures,
-        } => visit.renew(*request, forced, failures.as_ref()).await,
+        Action::Leave(token) => Ok(Outcome::untouched(token, problem)),
+        Action::Write(secret, proven) => attempt.reuse(&secret, proven, problem).await,
+        Action::Request { request, forced } => attempt.request(*request, forced).await,
+    }
+}
+
+/// Adds what this process remembers to what was read, and the other way round: what the target holds is kept, lest its
+/// deletion cost a request.
+fn remember(observed: &mut Observed<'_>, now: Timestamp, context: &Context) {
+    let object = observed.object;
+    if let Ok(credentials) = &mut observed.credentials {
+        context.failed_credentials.recognize(object, credentials);
+    }
+    let (Some(request), Some(uid)) = (observed.request(), &object.metadata.uid) else {
+        return;
+    };
+    let tokens = &context.tokens;
+    let stored = observed.valid(now);
+    if let Some(stored) = stored.filter(|stored| stored.is_of(&request.credentials)) {
+        tokens.cache_for(&request, uid, &stored.token);
+    }
+    observed.memory = Remembered {
+        token: tokens
+            .cached(&request, now)
+            .or_else(|| tokens.cached_for(&request, uid, now)),
+        answers_renew_request: context.handled_renewals.contains(object),
+        circuit_open: tokens.circuit_open(&request, &caller_of(observed, now)),
+    };
+}
+
+/// On whose behalf a token is requested: an object, with what is left of the token it has.
+fn caller_of(observed: &Observed<'_>, now: Timestamp) -> Caller {
+    Caller {
+        object: ObjectKey::of(observed.object),
+        expires_at: observed.valid(now).map(|stored| stored.token.expires_at),
     }
 }
 
 /// What acting on a decision needs.
-struct Visit<'a> {
-    object: &'a EdgeCredential,
+struct Attempt<'a> {
+    observed: Observed<'a>,
     context: &'a Context,
-    credentials: Option<Credentials>,
-    target: Option<ObservedTarget>,
     /// Whether no other object is about to create the target.
     may_create: bool,
     started: Timestamp,
 }
 
-impl Visit<'_> {
-    /// Writes a token that is at hand. What was in the way of more still is, and says more than a failed write.
-    async fn reuse(&self, rendered: Rendered, trouble: Problem) -> Result<Done, Error> {
-        let mut done = self.put(&rendered.secret, rendered.proven).await?;
-        if !matches!(trouble, Problem::None) {
-            done.outcome.trouble = trouble;
-            done.requeue_soon = !done.wrote;
+impl Attempt<'_> {
+    /// Writes a token that is at hand. The problem that kept it from being a new one is told rather than a failed write.
+    async fn reuse(
+        &self,
+        secret: &Secret,
+        proven: ProvenToken,
+        problem: Problem,
+    ) -> Result<Outcome, Error> {
+        let mut outcome = self.write(secret, proven).await?;
+        if !matches!(problem, Problem::None) {
+            outcome.problem = problem;
+            outcome.requeue_soon = !outcome.wrote;
         }
-        Ok(done)
+        Ok(outcome)
     }
 
     /// Requests a token and writes it.
-    async fn renew(
-        &self,
-        request: TokenRequest,
-        forced: bool,
-        failures: Option<&Failures>,
-    ) -> Result<Done, Error> {
-        let object = self.object;
-        if self.existing().is_none() && !self.may_create {
+    async fn request(&self, request: TokenRequest, forced: bool) -> Result<Outcome, Error> {
+        let (object, context) = (self.observed.object, self.context);
+        if self.observed.existing().is_none() && !self.may_create {
             let error = Error::Target {
                 secret: object.target_name().into(),
                 problem: TargetProblem::OwnedByAnother,
             };
-            let mut done = Done::without_action(None, Problem::Found(error));
+            let mut outcome = Outcome::untouched(None, Problem::Found(error));
             // The other one may not get a token either, and then no watch tells that the name is free.
-            done.requeue_soon = true;
-            return Ok(done);
+            outcome.requeue_soon = true;
+            return Ok(outcome);
         }
         self.check_latest().await?;
         if let Some(error) = self.missing_right().await {
-            let trouble = Problem::Found(error);
-            return Ok(Done::without_action(self.still_valid(), trouble));
+            let problem = Problem::Found(error);
+            return Ok(Outcome::untouched(self.still_valid(), problem));
         }
         let parameters = request.parameters.clone();
         let client = request.credentials.clone();
-        let fresh = |held: &Token| !forced && self.started < renew_at(object, held);
-        let stored = self
-            .target
-            .as_ref()
-            .and_then(|target| target.stored.as_ref());
-        let caller = caller_of(object, stored, self.started);
-        let tokens = &self.context.tokens;
-        self.context.calls.check_leadership()?;
-        let mut done = match tokens.request(request, &caller, fresh).await {
+        let acceptable = |cached: &Token| !forced && self.started < renew_at(object, cached);
+        let caller = caller_of(&self.observed, self.started);
+        context.calls.check_leadership()?;
+        let mut outcome = match context.tokens.request(request, &caller, acceptable).await {
             Ok(token) => {
                 if forced {
-                    self.context.handled_renewals.remember(object);
+                    context.handled_renewals.remember(object);
                 }
                 let proven = ProvenToken::new(token, &client, object.renew_request());
-                let secret = render(object, &parameters, &proven, self.existing());
-                self.put(&secret, proven).await?
+                let secret = render(object, &parameters, &proven, self.observed.existing());
+                self.write(&secret, proven).await?
             }
             Err(Failure {
                 error: TokenError::Queued,
@@ -338,44 +185,43 @@ impl Visit<'_> {
             }) => return Err(Error::RequestToken(TokenError::Queued)),
             Err(failure) => {
                 // Where this process stopped leading meanwhile, nothing was sent, and nothing failed.
-                self.context.calls.check_leadership()?;
-                let error = Error::RequestToken(failure.error);
-                // Told once: while one tries for all, the others have nothing new to say.
-                let told = failures
-                    .filter(|_| failure.circuit_open && standing_reason(object) == error.reason());
-                let trouble = match told {
-                    Some(failures) => Problem::BackingOff(failures.clone()),
-                    None => {
-                        let failures = self.count(failures, &error, failure.not_before);
-                        Problem::Failed(error, failures)
-                    }
-                };
-                Done::without_action(self.still_valid(), trouble)
+                context.calls.check_leadership()?;
+                Outcome::untouched(self.still_valid(), self.failed(failure))
             }
         };
-        done.requested = true;
-        done.outcome.attempted = true;
-        done.renewal_delay = self.delay().filter(|_| !forced);
-        Ok(done)
+        outcome.requested = true;
+        outcome.renewal_delay = self.delay().filter(|_| !forced);
+        Ok(outcome)
+    }
+
+    /// What a failed request says. While one object tries for all, the status of the others stays as it is.
+    fn failed(&self, failure: Failure) -> Problem {
+        let error = Error::RequestToken(failure.error);
+        let earlier = self.observed.failures(self.started);
+        let is_told =
+            |earlier: &&Failures| failure.circuit_open && earlier.reason == error.reason();
+        match earlier.filter(is_told) {
+            Some(earlier) => Problem::BackingOff(earlier.clone()),
+            None => {
+                let failures = self.count(earlier, &error, failure.not_before);
+                Problem::Failed(error, failures)
+            }
+        }
     }
 
     /// Makes sure, before a token is requested in place of one that does not prove itself for the spec, that this is the
     /// spec as it is now. A list that lags behind shows an earlier one, and the token may be for what came after it.
     async fn check_latest(&self) -> Result<(), Error> {
-        let proves_itself = |target: &ObservedTarget| target.stored.is_some();
-        if self.target.as_ref().is_none_or(proves_itself) {
+        if self.observed.existing().is_none() || self.observed.stored().is_some() {
             return Ok(());
         }
-        let metadata = &self.object.metadata;
+        let metadata = &self.observed.object.metadata;
         let (Some(namespace), Some(name)) = (&metadata.namespace, &metadata.name) else {
             return Err(Error::Unidentified);
         };
-        let objects: Api<EdgeCredential> = Api::namespaced(self.context.calls.client(), namespace);
-        let latest = self
-            .context
-            .calls
-            .read(objects.get_metadata_opt(name))
-            .await;
+        let calls = &self.context.calls;
+        let objects: Api<EdgeCredential> = Api::namespaced(calls.client(), namespace);
+        let latest = calls.read(objects.get_metadata_opt(name)).await;
         let latest = latest.map_err(|source| Error::ReadObject { source })?;
         let is_latest = latest.is_some_and(|latest| {
             latest.metadata.uid == metadata.uid && latest.metadata.generation == metadata.generation
@@ -389,24 +235,26 @@ impl Visit<'_> {
 
     /// Why the token could not be stored once it is there, as far as that can be known.
     async fn missing_right(&self) -> Option<Error> {
-        let namespace = self.object.metadata.namespace.as_deref()?;
-        let verb = Verb::to_replace(self.existing());
-        let rights = &self.context.rights;
-        let granted = rights.may(verb, namespace, &self.context.calls).await;
+        let object = self.observed.object;
+        let namespace = object.metadata.namespace.as_deref()?;
+        let verb = Verb::to_replace(self.observed.existing());
+        let Context { calls, rights, .. } = self.context;
+        let granted = rights.may(verb, namespace, calls).await;
         (!granted).then(|| Error::MissingRight {
-            secret: self.object.target_name().into(),
+            secret: object.target_name().into(),
             verb,
         })
     }
 
     /// Writes the target. Where that fails, the token that was there before still is.
-    async fn put(&self, secret: &Secret, proven: ProvenToken) -> Result<Done, Error> {
-        match write_target(self.object, secret, self.existing(), self.context).await {
+    async fn write(&self, secret: &Secret, proven: ProvenToken) -> Result<Outcome, Error> {
+        let object = self.observed.object;
+        match self.write_target(secret).await {
             Ok(()) => {
-                self.context.handled_renewals.forget(self.object);
-                let mut done = Done::without_action(Some(proven), Problem::None);
-                done.wrote = true;
-                Ok(done)
+                self.context.handled_renewals.forget(object);
+                let mut outcome = Outcome::untouched(Some(proven), Problem::None);
+                outcome.wrote = true;
+                Ok(outcome)
             }
             Err(Error::NotLeading) => Err(Error::NotLeading),
             Err(Error::WriteTarget { source, secret })
@@ -415,27 +263,31 @@ impl Visit<'_> {
                 Err(Error::WriteTarget { secret, source })
             }
             Err(error) => {
-                let earlier = self
-                    .credentials
-                    .as_ref()
-                    .and_then(|credentials| counted_failures(self.object, credentials, false));
-                let failures = self.count(earlier.as_ref(), &error, None);
-                Ok(Done::without_action(
-                    self.still_valid(),
-                    Problem::Failed(error, failures),
-                ))
+                let credentials = self.observed.credentials.as_ref().ok();
+                let earlier =
+                    credentials.and_then(|credentials| counted_failures(object, credentials));
+                let failures = self.count(earlier, &error, None);
+                let problem = Problem::Failed(error, failures);
+                Ok(Outcome::untouched(self.still_valid(), problem))
             }
         }
     }
 
-    fn existing(&self) -> Option<&Secret> {
-        self.target.as_ref().map(|target| &target.secret)
+    /// Creates or replaces the target.
+    async fn write_target(&self, secret: &Secret) -> Result<(), Error> {
+        let Context { calls, rights, .. } = self.context;
+        let object = self.observed.object;
+        let secrets = Secrets::beside(object, calls).ok_or(Error::Unidentified)?;
+        let verb = Verb::to_replace(self.observed.existing());
+        let written = secrets.write(secret, verb, rights).await?;
+        written.map_err(|source| Error::WriteTarget {
+            secret: object.target_name().into(),
+            source,
+        })
     }
 
     fn still_valid(&self) -> Option<ProvenToken> {
-        let now = self.context.clock.now();
-        let stored = self.target.as_ref()?.stored.clone()?;
-        Some(stored).filter(|stored| stored.token.is_valid(now))
+        self.observed.valid(self.context.clock.now()).cloned()
     }
 
     fn count(
@@ -445,15 +297,13 @@ impl Visit<'_> {
         not_before: Option<Timestamp>,
     ) -> Failures {
         let now = self.context.clock.now();
-        let valid = self.still_valid();
-        let valid = valid.as_ref().map(|proven| &proven.token);
-        let credentials = self.credentials.as_ref();
-        failed(
+        let valid = self.observed.valid(now);
+        count_failure(
             earlier,
             error,
-            self.object,
-            credentials,
-            valid,
+            self.observed.object,
+            self.observed.credentials.as_ref().ok(),
+            valid.map(|proven| &proven.token),
             not_before,
             now,
         )
@@ -461,53 +311,10 @@ impl Visit<'_> {
 
     /// How late this is for a renewal, if it is one that was due by time.
     fn delay(&self) -> Option<SignedDuration> {
-        let stored = self.target.as_ref()?.stored.as_ref()?;
-        let same_credentials = stored.is_of(&self.credentials.as_ref()?.client);
-        let delay = self
-            .started
-            .duration_since(renew_at(self.object, &stored.token));
-        Some(delay).filter(|delay| same_credentials && delay.is_positive())
+        let stored = self.observed.stored()?;
+        let credentials = self.observed.credentials.as_ref().ok()?;
+        let due = renew_at(self.observed.object, &stored.token);
+        let delay = self.started.duration_since(due);
+        Some(delay).filter(|delay| stored.is_of(&credentials.client) && delay.is_positive())
     }
-}
-
-/// Creates or replaces the target.
-async fn write_target(
-    object: &EdgeCredential,
-    secret: &Secret,
-    existing: Option<&Secret>,
-    context: &Context,
-) -> Result<(), Error> {
-    let Context { calls, rights, .. } = context;
-    let secrets = Secrets::beside(object, calls).ok_or(Error::Unidentified)?;
-    secrets
-        .write(secret, Verb::to_replace(existing), rights)
-        .await?
-        .map_err(|source| Error::WriteTarget {
-            secret: object.target_name().into(),
-            source,
-        })
-}
-
-fn conditions_of(status: Option<&EdgeCredentialStatus>) -> &[Condition] {
-    status.map_or(&[], |status| &status.conditions)
-}
-
-/// Writes the status, and remembers it until the watch shows it.
-async fn publish_status(
-    metadata: &ObjectMeta,
-    status: &EdgeCredentialStatus,
-    context: &Context,
-) -> Result<(), Error> {
-    let namespace = metadata.namespace.as_deref().ok_or(Error::Unidentified)?;
-    let objects: Api<DeserializeGuard<EdgeCredential>> =
-        Api::namespaced(context.calls.client(), namespace);
-    let written = write_status(&objects, metadata, status, &context.calls)
-        .await?
-        .map_err(|source| Error::WriteStatus { source })?;
-    if let DeserializeGuard(Ok(written)) = written
-        && let Some(status) = &written.status
-    {
-        context.statuses.remember(&written.metadata, status);
-    }
-    Ok(())
 }

@@ -1,16 +1,13 @@
-//! The watches, and what each of them sets going.
+//! The watches of a kind, and what each of them sets going.
 
-use std::{
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{hash::Hash, sync::Arc, time::Duration, time::Instant};
 
 use futures::{
     FutureExt, Stream, StreamExt,
     future::{BoxFuture, ready},
     stream::unfold,
 };
-use k8s_openapi::api::core::v1::Secret;
+use k8s_openapi::{NamespaceResourceScope, api::core::v1::Secret};
 use kube::{
     Api, Client, Resource, ResourceExt,
     core::PartialObjectMeta,
@@ -22,7 +19,6 @@ use kube::{
         watcher,
     },
 };
-
 use tokio::sync::broadcast::error::RecvError;
 
 use super::{
@@ -36,34 +32,15 @@ use super::{
     watched::Watched,
 };
 use crate::{
-    api::EdgeCredential,
+    clock::Clock,
     cluster::{
-        errors::{is_conflict, is_forbidden, is_namespace_gone, is_refusal},
         object_key::ObjectKey,
+        reconciler::{Failure, Reconciler},
+        report::Report,
+        retry::Class,
         transition::Transition,
     },
-    edge_credential::{
-        context::Context,
-        reconcile::{Report, reconcile, report_malformed, report_panic},
-        rules::error::Error,
-    },
-    oauth::TokenError,
 };
-
-/// How long to wait after an error that could not even be written to the status: the API server is not there.
-const ERROR_WAIT: Duration = Duration::from_secs(5);
-
-/// How long to wait after a conflict: somebody else writes the same target.
-const CONFLICT_WAIT: Duration = Duration::from_secs(1);
-
-/// How long to wait for one's turn at a token endpoint before asking again: the turn comes sooner, unless a call was lost.
-const QUEUED_WAIT: Duration = Duration::from_mins(1);
-
-/// How long to wait where the watch lags behind: it tells of the change itself, most likely at once.
-const OUTDATED_WAIT: Duration = Duration::from_secs(1);
-
-/// How long to wait where a namespace is going away, an object cannot be read, or the program fails on it.
-const HOPELESS_WAIT: Duration = Duration::from_mins(5);
 
 /// How long all watches of a scope pause after one of them failed: 2 s, and longer while there is nothing to watch.
 ///
@@ -87,13 +64,14 @@ impl Backoff for WatchPause {
     fn reset(&mut self) {}
 }
 
-/// Everything that a visit to an object needs.
-pub struct ControllerContext {
-    /// What the reconciliation itself needs.
-    pub edge_credentials: Context,
+/// Everything that the controllers of one kind need.
+pub struct ControllerContext<R> {
+    /// Keeps the objects of the kind.
+    pub reconciler: R,
+    pub clock: Clock,
     /// Which objects a Secret concerns.
     pub references: SecretReferences,
-    /// Whether there are EdgeCredentials at all.
+    /// Whether the kind is known to the API server at all.
     pub crd: CrdPresence,
     /// Which objects that do not fit their type were told of.
     pub malformed: MalformedObjects,
@@ -108,7 +86,7 @@ pub struct ControllerContext {
 pub struct Scope {
     /// One namespace, or all.
     pub namespace: Option<String>,
-    /// The labels that EdgeCredentials must have.
+    /// The labels that objects must have.
     pub selector: Option<String>,
     /// Whether Secrets are watched too.
     pub watch_secrets: bool,
@@ -117,13 +95,13 @@ pub struct Scope {
 }
 
 /// The watches of one scope: their store, and the work, which ends some time after `shutdown` does.
-pub fn controller(
+pub fn start_controller<R: Reconciler>(
     client: &Client,
     scope: &Scope,
-    context: Arc<ControllerContext>,
+    context: Arc<ControllerContext<R>>,
     shutdown: impl Future<Output = ()> + Clone + Send + Sync + 'static,
-) -> (Store<Watched>, BoxFuture<'static, ()>) {
-    let objects: Api<Watched> = api(client, scope);
+) -> (Store<Watched<R::Object>>, BoxFuture<'static, ()>) {
+    let objects: Api<Watched<R::Object>> = api(client, scope);
     let crd = context.crd.clone();
     let mut config = watcher::Config::default();
     if let Some(selector) = &scope.selector {
@@ -132,8 +110,8 @@ pub fn controller(
     let mut controller = Controller::new(objects.clone(), config)
         .with_config(controller::Config::default().concurrency(scope.in_progress))
         .trigger_backoff(WatchPause(crd.clone()))
-        .reconcile_all_on(watch_jumps(context.edge_credentials.clock.clone()))
-        .reconcile_on(wakeups(&context, scope.namespace.clone()))
+        .reconcile_all_on(watch_jumps(context.clock.clone()))
+        .reconcile_on(wakeups(&context.reconciler, scope.namespace.clone()))
         .graceful_shutdown_on(shutdown.clone());
     if scope.watch_secrets {
         // Metadata only: no Secret's content is ever in a cache. Helm's release Secrets can be large and many.
@@ -141,7 +119,7 @@ pub fn controller(
         let config = watcher::Config::default().fields("type!=helm.sh/release.v1");
         let context = context.clone();
         controller = controller.watches(secrets, config, move |secret| {
-            find_concerned(&context, &secret)
+            find_concerned::<R>(&context.references, &secret)
         });
     }
     let store = controller.store();
@@ -162,7 +140,11 @@ pub fn controller(
 
 /// Ends with `shutdown`, if that comes before the first list. kube's controller waits for the list even then, though
 /// nothing has begun that would have to be finished.
-async fn stopped_before_the_first_list(store: &Store<Watched>, shutdown: impl Future<Output = ()>) {
+async fn stopped_before_the_first_list<K>(store: &Store<K>, shutdown: impl Future<Output = ()>)
+where
+    K: Resource + Clone + 'static,
+    K::DynamicType: Eq + Hash + Clone,
+{
     tokio::select! {
         biased;
         _ = store.wait_until_ready() => std::future::pending().await,
@@ -172,7 +154,7 @@ async fn stopped_before_the_first_list(store: &Store<Watched>, shutdown: impl Fu
 
 fn api<K>(client: &Client, scope: &Scope) -> Api<K>
 where
-    K: Resource<Scope = k8s_openapi::NamespaceResourceScope, DynamicType = ()>,
+    K: Resource<Scope = NamespaceResourceScope, DynamicType = ()>,
 {
     match &scope.namespace {
         Some(namespace) => Api::namespaced(client.clone(), namespace),
@@ -180,24 +162,21 @@ where
     }
 }
 
-/// The objects whose turn it is at a token endpoint that turned them away before.
-fn wakeups(
-    context: &ControllerContext,
+/// The objects of a namespace, or of all, that something else than a watch wakes.
+fn wakeups<R: Reconciler>(
+    reconciler: &R,
     namespace: Option<String>,
-) -> impl Stream<Item = ObjectRef<Watched>> + Send + 'static {
-    unfold(
-        context.edge_credentials.tokens.wakeups(),
-        async |mut wakeups| {
-            loop {
-                match wakeups.recv().await {
-                    Ok(object) => return Some((object, wakeups)),
-                    // Those that were missed come back by themselves, only later.
-                    Err(RecvError::Lagged(_)) => {}
-                    Err(RecvError::Closed) => return None,
-                }
+) -> impl Stream<Item = ObjectRef<Watched<R::Object>>> + Send + 'static {
+    unfold(reconciler.wakeups(), async |mut wakeups| {
+        loop {
+            match wakeups.recv().await {
+                Ok(object) => return Some((object, wakeups)),
+                // Those that were missed come back by themselves, only later.
+                Err(RecvError::Lagged(_)) => {}
+                Err(RecvError::Closed) => return None,
             }
-        },
-    )
+        }
+    })
     .filter(move |object| {
         let in_scope = namespace
             .as_ref()
@@ -208,23 +187,21 @@ fn wakeups(
 }
 
 /// The objects that name a Secret, as credentials or as target.
-fn find_concerned(
-    context: &ControllerContext,
+fn find_concerned<R: Reconciler>(
+    references: &SecretReferences,
     secret: &PartialObjectMeta<Secret>,
-) -> Vec<ObjectRef<Watched>> {
+) -> Vec<ObjectRef<Watched<R::Object>>> {
     let secret = ObjectKey::of(secret);
-    context
-        .references
-        .of_secret(&secret)
-        .into_iter()
+    let names = references.of_secret(&secret).into_iter();
+    names
         .map(|name| ObjectRef::new(&name).within(&secret.namespace))
         .collect()
 }
 
-async fn reconcile_once(
-    object: Arc<Watched>,
-    context: Arc<ControllerContext>,
-) -> Result<Action, Error> {
+async fn reconcile_once<R: Reconciler>(
+    object: Arc<Watched<R::Object>>,
+    context: Arc<ControllerContext<R>>,
+) -> Result<Action, R::Error> {
     if context.crd.is_missing() {
         // The object is gone, though no watch has said so. Its target would be written and collected in turn.
         return Ok(Action::requeue(definition::INTERVAL));
@@ -233,25 +210,26 @@ async fn reconcile_once(
         Ok(object) => object,
         Err(_) => return reconcile_malformed(&object, &context).await,
     };
-    context.malformed.remove(&ObjectKey::of(object));
-    context.references.enter(object);
+    let key = ObjectKey::of(object);
+    context.malformed.remove(&key);
+    context.references.enter(key, R::secrets_of(object));
     let started = Instant::now();
-    let result = match caught(reconcile(object, &context.edge_credentials)).await {
+    let result = match caught(context.reconciler.reconcile(object)).await {
         Ok(result) => result,
         Err(Panicked) => {
             context.metrics.panicked();
             // This is much of the same program: it may panic too.
-            let reported = caught(report_panic(object, &context.edge_credentials)).await;
-            reported.unwrap_or(Err(Error::Panicked))
+            let reported = caught(context.reconciler.report_panic(object)).await;
+            reported.unwrap_or_else(|Panicked| Err(R::Error::panicked()))
         }
     };
-    let trouble = match &result {
-        Ok(report) => report.trouble,
+    let problem = match &result {
+        Ok(report) => report.problem,
         Err(error) => Some(error.reason()),
     };
     context
         .metrics
-        .reconciled(started.elapsed(), trouble.map(|reason| reason.as_str()));
+        .reconciled(started.elapsed(), problem.map(|reason| reason.as_str()));
     result.map(|report| {
         publish_report(object, &report, &context);
         Action::requeue(report.requeue_after)
@@ -259,49 +237,52 @@ async fn reconcile_once(
 }
 
 /// Tells about an object that does not fit its type, once for each version of it.
-async fn reconcile_malformed(
-    object: &Watched,
-    context: &ControllerContext,
-) -> Result<Action, Error> {
+async fn reconcile_malformed<R: Reconciler>(
+    object: &Watched<R::Object>,
+    context: &ControllerContext<R>,
+) -> Result<Action, R::Error> {
     if !context.malformed.contains(object) {
-        let reported = caught(report_malformed(object.meta(), &context.edge_credentials)).await;
+        let reported = caught(context.reconciler.report_malformed(object.meta())).await;
         let transitions = reported.unwrap_or_else(|Panicked| {
             context.metrics.panicked();
-            Err(Error::Panicked)
+            Err(R::Error::panicked())
         })?;
         context.malformed.enter(object);
-        publish_transitions(object, &transitions, context);
+        publish_transitions(object, &transitions, &context.events);
     }
-    Ok(Action::requeue(HOPELESS_WAIT))
+    Ok(Action::requeue(wait(Class::Blocked)))
 }
 
-/// Tells about a visit in the log, in Events and in metrics.
-fn publish_report(object: &EdgeCredential, report: &Report, context: &ControllerContext) {
-    let (namespace, name) = (&object.metadata.namespace, &object.metadata.name);
+/// Tells about a reconciliation in the log, in Events and in metrics.
+fn publish_report<R: Reconciler>(
+    object: &R::Object,
+    report: &Report,
+    context: &ControllerContext<R>,
+) {
     if let Some(delay) = report.renewal_delay {
-        context
-            .metrics
-            .renewal_began(Duration::try_from(delay).unwrap_or_default());
+        let delay = Duration::try_from(delay).unwrap_or_default();
+        context.metrics.renewal_began(delay);
     }
     if let Some(written) = &report.written {
+        let ObjectKey { namespace, name } = ObjectKey::of(object);
         tracing::info!(
             namespace,
             name,
             // Not "target": that is the module's in a line of JSON.
-            secret = object.target_name(),
+            secret = written.secret,
             origin = if written.requested { "request" } else { "reuse" },
             expires_at = %written.expires_at,
             renew_at = %written.renew_at,
             "token written"
         );
     }
-    publish_transitions(object, &report.transitions, context);
+    publish_transitions(object, &report.transitions, &context.events);
 }
 
 fn publish_transitions(
     object: &impl Resource<DynamicType = ()>,
     transitions: &[Transition],
-    context: &ControllerContext,
+    events: &Events,
 ) {
     let (namespace, name) = (&object.meta().namespace, &object.meta().name);
     for transition in transitions {
@@ -311,57 +292,38 @@ fn publish_transitions(
         } else {
             tracing::info!(namespace, name, reason, "{message}");
         }
-        context
-            .events
-            .publish(object.object_ref(&()), transition.clone());
+        events.publish(object.object_ref(&()), transition.clone());
     }
 }
 
-fn error_policy(object: Arc<Watched>, error: &Error, _: Arc<ControllerContext>) -> Action {
+fn error_policy<R: Reconciler>(
+    object: Arc<Watched<R::Object>>,
+    error: &R::Error,
+    _: Arc<ControllerContext<R>>,
+) -> Action {
     let (namespace, name) = (object.namespace(), object.name_any());
-    match error {
-        Error::WriteTarget { source, .. } | Error::WriteStatus { source }
-            if is_namespace_gone(source) =>
-        {
-            tracing::debug!(namespace, name, "the object or its namespace is going away");
-            Action::requeue(HOPELESS_WAIT)
-        }
-        Error::WriteTarget { source, .. } | Error::WriteStatus { source }
-            if is_conflict(source) =>
-        {
-            tracing::debug!(namespace, name, "somebody else writes the same object");
-            Action::requeue(CONFLICT_WAIT)
-        }
-        Error::Outdated => {
-            tracing::debug!(namespace, name, "{error}");
-            Action::requeue(OUTDATED_WAIT)
-        }
-        Error::RequestToken(TokenError::Queued) => {
-            tracing::debug!(namespace, name, "many others wait for the token endpoint");
-            Action::requeue(QUEUED_WAIT)
-        }
-        Error::NotLeading => {
-            tracing::debug!(namespace, name, "{error}");
-            Action::requeue(ERROR_WAIT)
-        }
-        // Not for lack of a right, which may be granted: a status that does not fit, or an object that breaks a rule.
-        Error::WriteStatus { source } if is_refusal(source) && !is_forbidden(source) => {
-            tracing::warn!(namespace, name, reason = %error.reason(), "{error}");
-            Action::requeue(HOPELESS_WAIT)
-        }
-        error => {
-            tracing::warn!(namespace, name, reason = %error.reason(), "{error}");
-            Action::requeue(match error {
-                Error::Panicked => HOPELESS_WAIT,
-                _ => ERROR_WAIT,
-            })
-        }
+    let class = error.class();
+    if class.is_usual() {
+        tracing::debug!(namespace, name, "{error}");
+    } else {
+        tracing::warn!(namespace, name, reason = %error.reason(), "{error}");
     }
+    Action::requeue(wait(class))
 }
 
-type Reconciled = Result<(ObjectRef<Watched>, Action), controller::Error<Error, watcher::Error>>;
+fn wait(class: Class) -> Duration {
+    class.wait(0, 0.0).unsigned_abs()
+}
 
-async fn follow(reconciliations: impl Stream<Item = Reconciled>, context: Arc<ControllerContext>) {
+type Reconciled<R> = Result<
+    (ObjectRef<Watched<<R as Reconciler>::Object>>, Action),
+    controller::Error<<R as Reconciler>::Error, watcher::Error>,
+>;
+
+async fn follow<R: Reconciler>(
+    reconciliations: impl Stream<Item = Reconciled<R>>,
+    context: Arc<ControllerContext<R>>,
+) {
     reconciliations
         .for_each(|reconciled| {
             match reconciled {

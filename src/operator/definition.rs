@@ -1,14 +1,13 @@
-//! Whether the API server knows EdgeCredentials at all: their CustomResourceDefinition can be deleted, and come back.
+//! Whether the API server knows a kind at all: its CustomResourceDefinition can be deleted, and come back.
 
 use std::{sync::Arc, time::Duration};
 
-use kube::{Api, api::ListParams};
+use kube::{Api, Resource, api::ListParams};
+use serde::de::DeserializeOwned;
 use tokio::{
     sync::watch,
     time::{sleep, timeout},
 };
-
-use super::watched::Watched;
 
 /// How often to look while it does not.
 pub const INTERVAL: Duration = Duration::from_secs(10);
@@ -18,39 +17,51 @@ const TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Whether the CustomResourceDefinition is missing, as far as is known. Clones are the same.
 #[derive(Clone, Debug)]
-pub struct CrdPresence(Arc<watch::Sender<bool>>);
-
-impl Default for CrdPresence {
-    fn default() -> Self {
-        Self(Arc::new(watch::Sender::new(false)))
-    }
+pub struct CrdPresence {
+    kind: String,
+    missing: Arc<watch::Sender<bool>>,
 }
 
 impl CrdPresence {
+    /// Takes the definition of a kind to be there, until a watch says otherwise.
+    pub fn of<K: Resource<DynamicType = ()>>() -> Self {
+        Self {
+            kind: K::kind(&()).into_owned(),
+            missing: Arc::new(watch::Sender::new(false)),
+        }
+    }
+
     /// Whether it is missing.
     pub fn is_missing(&self) -> bool {
-        *self.0.borrow()
+        *self.missing.borrow()
     }
 
     /// A watch was told that there is no such kind.
     pub fn went_missing(&self) {
-        if !self.0.send_replace(true) {
+        if !self.missing.send_replace(true) {
             tracing::error!(
-                "the CustomResourceDefinition of EdgeCredentials is missing: nothing is done until it is installed"
+                "the CustomResourceDefinition of {}s is missing: nothing is done until it is installed",
+                self.kind
             );
         }
     }
 
     /// Looks for it whenever it is missing. Never ends.
-    pub async fn look_for(&self, objects: Api<Watched>) {
-        let mut missing = self.0.subscribe();
+    pub async fn look_for<K>(&self, objects: Api<K>)
+    where
+        K: Clone + std::fmt::Debug + DeserializeOwned,
+    {
+        let mut missing = self.missing.subscribe();
         let one = ListParams::default().limit(1);
         // Fails only where there is no sender, and `self` is one.
         while missing.wait_for(|missing| *missing).await.is_ok() {
             sleep(INTERVAL).await;
             let answer = timeout(TIMEOUT, objects.list_metadata(&one)).await;
-            if matches!(answer, Ok(Ok(_))) && self.0.send_replace(false) {
-                tracing::info!("the CustomResourceDefinition of EdgeCredentials is there again");
+            if matches!(answer, Ok(Ok(_))) && self.missing.send_replace(false) {
+                tracing::info!(
+                    "the CustomResourceDefinition of {}s is there again",
+                    self.kind
+                );
             }
         }
     }

@@ -1,11 +1,9 @@
 //! Which stored objects that do not fit their type were told of already.
 
-use std::{
-    collections::HashMap,
-    sync::{Mutex, MutexGuard, PoisonError},
-};
+use std::collections::HashMap;
 
 use kube::Resource;
+use parking_lot::Mutex;
 
 use crate::cluster::object_key::ObjectKey;
 
@@ -20,21 +18,17 @@ type Version = (Option<String>, Option<i64>);
 impl MalformedObjects {
     /// Whether this version of the object was told of.
     pub fn contains(&self, object: &impl Resource) -> bool {
-        self.lock().get(&ObjectKey::of(object)) == Some(&version(object))
+        self.0.lock().get(&ObjectKey::of(object)) == Some(&version(object))
     }
 
     /// This version of the object was told of.
     pub fn enter(&self, object: &impl Resource) {
-        self.lock().insert(ObjectKey::of(object), version(object));
+        self.0.lock().insert(ObjectKey::of(object), version(object));
     }
 
     /// Forgets an object that is well-formed now, or gone.
     pub fn remove(&self, object: &ObjectKey) {
-        self.lock().remove(object);
-    }
-
-    fn lock(&self) -> MutexGuard<'_, HashMap<ObjectKey, Version>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock().remove(object);
     }
 }
 

@@ -215,7 +215,7 @@ impl TokenRequestMetrics for Metrics {
 }
 
 /// The series of each object: ready, stalled, suspended, expiry, renewal.
-pub struct ObjectCollector(pub Vec<Store<Watched>>);
+pub struct ObjectCollector(pub Vec<Store<Watched<EdgeCredential>>>);
 
 impl fmt::Debug for ObjectCollector {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -225,7 +225,8 @@ impl fmt::Debug for ObjectCollector {
 
 impl Collector for ObjectCollector {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
-        let objects: Vec<Arc<Watched>> = self.0.iter().flat_map(Store::state).collect();
+        let objects: Vec<Arc<Watched<EdgeCredential>>> =
+            self.0.iter().flat_map(Store::state).collect();
         let mut family =
             |name, help, value: fn(&EdgeCredential) -> Option<f64>| -> Result<(), fmt::Error> {
                 let mut metric = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;

@@ -3,6 +3,7 @@
 pub mod admin;
 pub mod check;
 pub mod clock_jump;
+pub mod command;
 pub mod controller;
 pub mod definition;
 pub mod events;

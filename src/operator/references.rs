@@ -1,13 +1,12 @@
-//! Which EdgeCredentials have to do with a Secret: an index, so that a Secret's change costs no scan of all of them.
+//! Which objects of a kind have to do with a Secret: an index, so that a Secret's change costs no scan of all of them.
 
-use std::{
-    collections::{BTreeSet, HashMap},
-    sync::{Mutex, MutexGuard, PoisonError},
-};
+use std::collections::{BTreeSet, HashMap};
 
-use crate::{api::EdgeCredential, cluster::object_key::ObjectKey};
+use parking_lot::Mutex;
 
-/// Maps a Secret to the EdgeCredentials that name it, as credentials or as target. An EdgeCredential is entered
+use crate::cluster::object_key::ObjectKey;
+
+/// Maps a Secret to the objects that name it, as credentials or as target. An object is entered
 /// before its Secrets are read, so no change of theirs is missed.
 #[derive(Debug, Default)]
 pub struct SecretReferences(Mutex<Index>);
@@ -19,14 +18,9 @@ struct Index {
 }
 
 impl SecretReferences {
-    /// Enters the Secrets of an EdgeCredential, in place of those entered earlier.
-    pub fn enter(&self, object: &EdgeCredential) {
-        let key = ObjectKey::of(object);
-        let secrets = BTreeSet::from([
-            object.spec.credentials_secret_ref.name.clone(),
-            object.target_name().to_owned(),
-        ]);
-        let mut index = self.lock();
+    /// Enters the Secrets of an object, in place of those entered earlier.
+    pub fn enter(&self, key: ObjectKey, secrets: BTreeSet<String>) {
+        let mut index = self.0.lock();
         if index.objects.get(&key) == Some(&secrets) {
             return;
         }
@@ -41,22 +35,19 @@ impl SecretReferences {
         index.objects.insert(key, secrets);
     }
 
-    /// Forgets an EdgeCredential that is gone.
+    /// Forgets an object that is gone.
     pub fn remove(&self, object: &ObjectKey) {
-        self.lock().remove(object);
+        self.0.lock().remove(object);
     }
 
-    /// The names of the EdgeCredentials that name a Secret of their namespace.
+    /// The names of the objects that name a Secret of their namespace.
     pub fn of_secret(&self, secret: &ObjectKey) -> Vec<String> {
-        self.lock()
+        self.0
+            .lock()
             .secrets
             .get(secret)
             .map(|names| names.iter().cloned().collect())
             .unwrap_or_default()
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Index> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -79,21 +70,16 @@ impl Index {
 mod tests {
     use super::*;
 
-    fn object(name: &str, credentials: &str) -> EdgeCredential {
-        serde_json::from_value(serde_json::json!({
-            "apiVersion": "edgecredentials.io/v1alpha1",
-            "kind": "EdgeCredential",
-            "metadata": {"namespace": "shop", "name": name},
-            "spec": {"credentialsSecretRef": {"name": credentials}},
-        }))
-        .unwrap()
+    fn enter(references: &SecretReferences, name: &str, credentials: &str) {
+        let secrets = [credentials.to_owned(), name.to_owned()];
+        references.enter(ObjectKey::new("shop", name), secrets.into());
     }
 
     #[test]
     fn a_secret_leads_to_all_that_name_it_in_its_namespace() {
         let references = SecretReferences::default();
-        references.enter(&object("one", "client"));
-        references.enter(&object("two", "client"));
+        enter(&references, "one", "client");
+        enter(&references, "two", "client");
         assert_eq!(
             references.of_secret(&ObjectKey::new("shop", "client")),
             ["one", "two"]
@@ -112,14 +98,14 @@ mod tests {
     #[test]
     fn a_changed_or_removed_object_leaves_nothing_behind() {
         let references = SecretReferences::default();
-        references.enter(&object("one", "client"));
-        references.enter(&object("one", "other-client"));
+        enter(&references, "one", "client");
+        enter(&references, "one", "other-client");
         assert!(
             references
                 .of_secret(&ObjectKey::new("shop", "client"))
                 .is_empty()
         );
         references.remove(&ObjectKey::new("shop", "one"));
-        assert!(references.lock().secrets.is_empty() && references.lock().objects.is_empty());
+        assert!(references.0.lock().secrets.is_empty() && references.0.lock().objects.is_empty());
     }
 }

@@ -13,13 +13,13 @@ use futures::{
     FutureExt,
     future::{BoxFuture, join, pending},
 };
-use kube::{Client, runtime::reflector::Store};
+use kube::{Client, Resource, runtime::reflector::Store};
 use prometheus_client::registry::Registry;
 use tokio::{net::TcpListener, task::JoinSet, time::timeout};
 
 use super::{
     admin::{Readiness, routes},
-    controller::{ControllerContext, Scope, controller},
+    controller::{ControllerContext, Scope, start_controller},
     definition::CrdPresence,
     events::Events,
     lease::{
@@ -32,6 +32,7 @@ use super::{
     watched::Watched,
 };
 use crate::{
+    api::EdgeCredential,
     clock::Clock,
     cluster::{calls::Calls, leadership::Leadership},
     config::Settings,
@@ -160,7 +161,9 @@ pub async fn serve(
     let controllers = build_controllers(client, settings, source, surroundings, shutdown.clone());
 
     if settings.per_object_metrics {
-        registry.register_collector(Box::new(ObjectCollector(controllers.stores.clone())));
+        registry.register_collector(Box::new(ObjectCollector(
+            controllers.edge_credentials.clone(),
+        )));
     }
     let readiness = Readiness::of(controllers.crd.clone());
     let routes = routes(Arc::new(registry), readiness.clone());
@@ -202,18 +205,16 @@ async fn run_controllers(
     lost: impl Future<Output = LostLease>,
 ) -> Result<(), RunError> {
     let mut lost = pin!(lost);
-    let Controllers { stores, work, .. } = controllers;
-    readiness.await_lists(stores.len());
-    let mut work: JoinSet<()> = work
+    readiness.await_lists(controllers.work.len());
+    let mut work: JoinSet<()> = controllers
+        .work
         .into_iter()
-        .zip(stores)
-        .map(|(work, store)| {
+        .map(|(work, first_list)| {
             let readiness = readiness.clone();
             // In the task of the controller itself, which waits for the same thing: a store wakes only the task that
             // asked last, and the other would wait for ever.
             join(work, async move {
-                // Fails only where the controller has ended.
-                if store.wait_until_ready().await.is_ok() {
+                if first_list.await {
                     readiness.listed();
                 }
             })
@@ -270,12 +271,12 @@ fn election(
     Ok((leadership, Some(candidate)))
 }
 
-/// The watches, not yet running.
+/// The watches of all kinds, not yet running.
 pub struct Controllers {
-    /// What they have seen.
-    pub stores: Vec<Store<Watched>>,
-    /// Their work.
-    pub work: Vec<BoxFuture<'static, ()>>,
+    /// The EdgeCredentials that were seen, for their metrics.
+    pub edge_credentials: Vec<Store<Watched<EdgeCredential>>>,
+    /// For each scope of each kind: the work of its watches, and whether they have listed.
+    pub work: Vec<(BoxFuture<'static, ()>, BoxFuture<'static, bool>)>,
     /// Whether there is anything to watch.
     pub crd: CrdPresence,
 }
@@ -319,9 +320,9 @@ pub fn build_controllers(
     } else {
         RESYNC_PERIOD_UNWATCHED
     };
-    let crd = CrdPresence::default();
+    let crd = CrdPresence::of::<EdgeCredential>();
     let context = Arc::new(ControllerContext {
-        edge_credentials: Context::new(
+        reconciler: Context::new(
             Calls::new(
                 client.clone(),
                 leadership,
@@ -329,20 +330,37 @@ pub fn build_controllers(
             ),
             tokens,
             settings.allowed_token_origins.iter().cloned().collect(),
-            clock,
+            clock.clone(),
             resync_period,
         ),
+        clock,
         references: SecretReferences::default(),
         crd: crd.clone(),
         malformed: MalformedObjects::default(),
         events,
         metrics,
     });
-    let (stores, work) = scopes(settings)
-        .iter()
-        .map(|scope| controller(&client, scope, context.clone(), shutdown.clone()))
-        .unzip();
-    Controllers { stores, work, crd }
+    let mut controllers = Controllers {
+        edge_credentials: Vec::new(),
+        work: Vec::new(),
+        crd,
+    };
+    for scope in scopes(settings) {
+        let (store, work) = start_controller(&client, &scope, context.clone(), shutdown.clone());
+        controllers
+            .work
+            .push((work, wait_for_first_list(store.clone())));
+        controllers.edge_credentials.push(store);
+    }
+    controllers
+}
+
+/// Waits for the first list of a store. `false` where its controller ended before.
+fn wait_for_first_list<K>(store: Store<K>) -> BoxFuture<'static, bool>
+where
+    K: Resource<DynamicType = ()> + Clone + Send + Sync + 'static,
+{
+    async move { store.wait_until_ready().await.is_ok() }.boxed()
 }
 
 fn scopes(settings: &Settings) -> Vec<Scope> {

@@ -2,7 +2,5 @@
 
 use kube::core::DeserializeGuard;
 
-use crate::api::EdgeCredential;
-
-/// What is watched: an object that does not fit its type is reported, and does not stop the others.
-pub type Watched = DeserializeGuard<EdgeCredential>;
+/// An object of a kind that is watched: one that does not fit its type is reported, and does not stop the others.
+pub type Watched<K> = DeserializeGuard<K>;

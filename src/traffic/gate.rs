@@ -9,11 +9,12 @@
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
     fmt,
-    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
+    sync::{Arc, Weak},
     time::Duration,
 };
 
 use k8s_openapi::jiff::Timestamp;
+use parking_lot::Mutex;
 use tokio::{
     sync::{Notify, broadcast, oneshot},
     time::{Instant, sleep_until},
@@ -111,7 +112,7 @@ impl Gate {
 
     /// Whether it is decided here when this caller's next attempt is made, because the origin fails for everybody.
     pub fn circuit_open(&self, origin: &Origin, caller: &ObjectKey) -> bool {
-        let lines = self.lines();
+        let lines = self.lines.lock();
         lines
             .get(origin)
             .is_some_and(|line| line.breaker.circuit_open(caller))
@@ -124,7 +125,7 @@ impl Gate {
     }
 
     fn hold(&self, client: &ClientHash) -> Option<Hold> {
-        let holds = self.holds();
+        let holds = self.holds.lock();
         holds
             .get(client)
             .filter(|hold| self.now() < hold.until)
@@ -139,7 +140,7 @@ impl Gate {
         caller: &Caller,
     ) -> Result<Ticket, TokenError> {
         self.check_hold(&client)?;
-        let mut lines = self.lines();
+        let mut lines = self.lines.lock();
         let line = lines.entry(origin.clone()).or_default();
         if !line.breaker.admit(caller, self.now()) {
             self.wake_those_parked(origin, line);
@@ -176,7 +177,7 @@ impl Gate {
 
     fn hold_back(&self, client: ClientHash, hold: Hold) {
         let now = self.now();
-        let mut holds = self.holds();
+        let mut holds = self.holds.lock();
         holds.retain(|_, hold| now < hold.until);
         let held = holds.entry(client).or_insert(hold);
         if held.until < hold.until {
@@ -217,7 +218,7 @@ impl Gate {
     }
 
     fn next(&self, origin: &Origin) -> Next {
-        let mut lines = self.lines();
+        let mut lines = self.lines.lock();
         let Some(line) = lines.get_mut(origin) else {
             return Next::Nobody;
         };
@@ -228,14 +229,6 @@ impl Gate {
 
     fn now(&self) -> SinceStart {
         self.started.elapsed()
-    }
-
-    fn lines(&self) -> MutexGuard<'_, HashMap<Origin, Line>> {
-        self.lines.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn holds(&self) -> MutexGuard<'_, HashMap<ClientHash, Hold>> {
-        self.holds.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -280,7 +273,7 @@ impl Ticket {
             && turn.await.is_err()
         {
             // The circuit opened meanwhile: this one is called in its turn.
-            let mut lines = gate.lines();
+            let mut lines = gate.lines.lock();
             let line = lines.entry(origin.clone()).or_default();
             line.breaker.park(&caller);
             gate.wake_those_parked(&origin, line);
@@ -313,7 +306,7 @@ impl Slot {
             Err(error) => error.is_outage(),
         };
         let now = self.gate.now();
-        let mut lines = self.gate.lines();
+        let mut lines = self.gate.lines.lock();
         let line = lines.entry(self.origin.clone()).or_default();
         if outage {
             line.breaker.failed(&self.caller, now);
@@ -335,7 +328,7 @@ impl Slot {
 
 impl Drop for Slot {
     fn drop(&mut self) {
-        let mut lines = self.gate.lines();
+        let mut lines = self.gate.lines.lock();
         if let Some(line) = lines.get_mut(&self.origin) {
             self.gate.leave(line);
         }

@@ -3,11 +3,7 @@
 //! Requests are equal when their parameters and their credentials are. Whoever gets a token here has therefore shown
 //! the credentials that it was issued for, in whatever namespace they stand.
 
-use std::{
-    collections::HashMap,
-    fmt,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-};
+use std::{collections::HashMap, fmt, sync::Arc};
 
 use aws_lc_rs::hmac;
 use futures::{
@@ -15,6 +11,7 @@ use futures::{
     future::{BoxFuture, Shared},
 };
 use k8s_openapi::jiff::Timestamp;
+use parking_lot::Mutex;
 use secrecy::ExposeSecret;
 use tokio::{sync::broadcast, task::JoinError};
 
@@ -42,6 +39,7 @@ struct Inner {
     state: Mutex<State>,
 }
 
+/// Consistent between any two statements, so that a panic elsewhere does not spoil it.
 #[derive(Default)]
 struct State {
     in_flight: HashMap<Inputs, InFlight>,
@@ -118,7 +116,7 @@ impl SharedTokens {
             return;
         }
         let inputs = self.0.inputs_of(request, Some(owner));
-        let mut state = self.0.state();
+        let mut state = self.0.state.lock();
         let is_new = state
             .cached
             .get(&inputs)
@@ -185,7 +183,7 @@ impl Inner {
         acceptable: impl FnOnce(&Token) -> bool,
     ) -> Result<Found, TokenError> {
         let inputs = self.inputs(&request);
-        let mut state = self.state();
+        let mut state = self.state.lock();
         if let Some(token) = state.cached.get(&inputs).filter(|token| acceptable(token)) {
             return Ok(Found::Cached(token.clone()));
         }
@@ -239,7 +237,7 @@ impl Inner {
     }
 
     fn valid(&self, inputs: &Inputs, now: Timestamp) -> Option<Token> {
-        let state = self.state();
+        let state = self.state.lock();
         let token = state.cached.get(inputs);
         token.filter(|token| token.is_valid(now)).cloned()
     }
@@ -261,11 +259,6 @@ impl Inner {
         words.extend(owner);
         self.hash(&words)
     }
-
-    /// The state is consistent between any two statements, so a panic elsewhere does not spoil it.
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
 }
 
 struct Landing<'a> {
@@ -277,13 +270,13 @@ impl Landing<'_> {
     fn cache(&self, answer: &Result<Token, TokenError>) {
         let Ok(token) = answer else { return };
         let now = self.shared.clock.now();
-        self.shared.state().cache(self.inputs, token, now);
+        self.shared.state.lock().cache(self.inputs, token, now);
     }
 }
 
 impl Drop for Landing<'_> {
     fn drop(&mut self) {
-        self.shared.state().in_flight.remove(&self.inputs);
+        self.shared.state.lock().in_flight.remove(&self.inputs);
     }
 }
 

@@ -85,7 +85,7 @@ impl World {
             }),
             endpoint: Endpoint::new(clock.clone()),
             clock,
-            crd: CrdPresence::default(),
+            crd: CrdPresence::of::<EdgeCredential>(),
             registry: Registry::default(),
             leadership: Leadership::always(),
             operator: None,
@@ -118,6 +118,7 @@ impl World {
         );
         self.crd = crd;
         let work = tokio::spawn(async move {
+            let work = work.into_iter().map(|(work, _)| work);
             tokio::join!(join_all(work), publisher);
         });
         self.operator = Some(Running { stop, work });

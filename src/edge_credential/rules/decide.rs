@@ -1,6 +1,9 @@
-//! What is to be done about one EdgeCredential, from what was observed and the time. No I/O, no clock.
+//! What is to be done about one EdgeCredential, from what was observed and the time.
 //!
-//! Two different questions run through it: is the stored token *valid*, and is a renewal *due*.
+//! First: does anything stand in the way at all? Then: *why* is a token needed, *whether now*, and *from where*. Two
+//! different questions run through it: is the stored token *valid*, and is a renewal *due*.
+
+use std::ops::ControlFlow;
 
 use k8s_openapi::{api::core::v1::Secret, jiff::Timestamp};
 use secrecy::ExposeSecret;
@@ -8,14 +11,14 @@ use secrecy::ExposeSecret;
 use super::{
     credentials::Credentials,
     error::Error,
-    failures::{Class, counted_failures, standing_reason},
-    judge::{Observed, ObservedTarget, renew_requested},
+    judge::Observed,
     outcome::Problem,
     schedule::renew_at,
     target::{ProvenToken, TargetProblem, render},
 };
 use crate::{
-    api::{EdgeCredential, Reason, failures::Failures},
+    api::{Reason, failures::Failures},
+    cluster::retry::Class,
     oauth::{RequestParameters, Token, TokenRequest},
 };
 
@@ -25,235 +28,292 @@ pub struct Decision {
     /// What is to be done now.
     pub action: Action,
     /// What keeps the object from being all right.
-    pub trouble: Problem,
+    pub problem: Problem,
 }
 
 /// What is to be done.
-#[derive(Debug)]
 pub enum Action {
     /// Nothing. The token that the target holds, if it is valid.
     Leave(Option<ProvenToken>),
-    /// Write a token that is at hand, with no request.
-    Write(Box<Rendered>),
+    /// Write this Secret, with a token that is at hand.
+    Write(Box<Secret>, ProvenToken),
     /// Request a token and write it.
     Request {
-        /// The request.
         request: Box<TokenRequest>,
         /// Whether a token in memory will not do, because a person asked for a new one.
         forced: bool,
-        /// The attempts that failed before, if they still count.
-        failures: Option<Failures>,
     },
 }
 
-/// A Secret to be written, and the token in it.
-pub struct Rendered {
-    /// The Secret.
-    pub secret: Secret,
-    /// The token.
-    pub proven: ProvenToken,
-}
-
-impl std::fmt::Debug for Rendered {
+/// Leaves the Secret out: its own `Debug` prints the bytes.
+impl std::fmt::Debug for Action {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Rendered")
-            .field("proven", &self.proven)
-            .finish_non_exhaustive()
-    }
-}
-
-/// Decides: first what stands in the way of anything at all, then whether a renewal is due.
-pub fn decide(observed: Observed<'_>, now: Timestamp) -> Decision {
-    let Observed {
-        object,
-        parameters,
-        credentials,
-        target,
-        held,
-        answered,
-        circuit_open,
-    } = observed;
-    let nothing = |trouble| Decision {
-        action: Action::Leave(None),
-        trouble,
-    };
-    let target = match target {
-        Ok(target) => target,
-        Err(error) if !object.spec.suspend => return nothing(Problem::Found(error)),
-        Err(_) => None,
-    };
-    let stored = target
-        .as_ref()
-        .and_then(|target| target.stored.clone())
-        .filter(|stored| stored.token.is_valid(now));
-    if object.spec.suspend {
-        return Decision {
-            action: Action::Leave(stored),
-            trouble: Problem::Suspended,
-        };
-    }
-    let is_immutable = |target: &ObservedTarget| target.secret.immutable == Some(true);
-    if target.as_ref().is_some_and(is_immutable) {
-        // What it holds is good for as long as it is valid.
-        return Decision {
-            action: Action::Leave(stored),
-            trouble: Problem::Found(Error::Target {
-                secret: object.target_name().into(),
-                problem: TargetProblem::Immutable,
-            }),
-        };
-    }
-    let parameters = match parameters {
-        Ok(parameters) => parameters,
-        Err(error) => return nothing(Problem::Found(error)),
-    };
-    let scene = Scene {
-        object,
-        parameters: &parameters,
-        existing: target.as_ref().map(|target| &target.secret),
-    };
-    let credentials = match credentials {
-        Ok(credentials) => credentials,
-        Err(error) => {
-            return Decision {
-                action: scene.keep(stored),
-                trouble: Problem::Found(error),
-            };
-        }
-    };
-
-    let renewal = Renewal {
-        scene,
-        credentials,
-        stored,
-        held,
-        answered,
-        circuit_open,
-    };
-    renewal.decide(now)
-}
-
-/// What a rendered target depends on beside the token.
-struct Scene<'a> {
-    object: &'a EdgeCredential,
-    parameters: &'a RequestParameters,
-    existing: Option<&'a Secret>,
-}
-
-impl Scene<'_> {
-    /// Keeps the stored token, and sets right what was changed around it.
-    fn keep(&self, stored: Option<ProvenToken>) -> Action {
-        let Some(proven) = stored else {
-            return Action::Leave(None);
-        };
-        match self.write(proven) {
-            Action::Write(rendered) if Some(&rendered.secret) == self.existing => {
-                Action::Leave(Some(rendered.proven))
-            }
-            action => action,
+        match self {
+            Self::Leave(proven) => f.debug_tuple("Leave").field(proven).finish(),
+            Self::Write(_, proven) => f.debug_tuple("Write").field(proven).finish(),
+            Self::Request { forced, .. } => f.debug_tuple("Request").field(forced).finish(),
         }
     }
+}
 
-    fn write(&self, proven: ProvenToken) -> Action {
-        Action::Write(Box::new(Rendered {
-            secret: render(self.object, self.parameters, &proven, self.existing),
-            proven,
+/// Why another token is needed than the one that the target holds, or another attempt.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Why {
+    /// A person asked for a renewal, and it was not requested yet.
+    Asked,
+    /// The target holds no valid token for these parameters.
+    NoToken,
+    /// The token was requested with credentials that have been replaced since.
+    OtherCredentials,
+    /// The token is to be renewed by now.
+    Due,
+    /// A token could not be written.
+    RetryWrite,
+    /// A renewal that a person asked for could not be requested, and the stored token is good.
+    RetryRequest,
+    /// A renewal that a person asked for was requested, and its token is not in the target yet.
+    Answered,
+}
+
+/// Where the token comes from.
+enum Source<'a> {
+    /// The target itself, in which something else is to be set right.
+    Target,
+    /// An equal request brought it.
+    Memory(&'a Token),
+    Endpoint,
+}
+
+/// What has to wait for the time of the next attempt.
+enum Wait<'a> {
+    Write(&'a Failures),
+    Request(&'a Failures),
+}
+
+/// Decides what is to be done.
+pub fn decide(observed: &Observed<'_>, now: Timestamp) -> Decision {
+    let sound = match check(observed, now) {
+        ControlFlow::Continue(sound) => sound,
+        ControlFlow::Break(decision) => return decision,
+    };
+    let Some(why) = sound.why(now) else {
+        return sound.keep(sound.stored.cloned(), Problem::None);
+    };
+    match (sound.wait(now), sound.source(why, now)) {
+        // What is at hand waits for nothing but a write that failed.
+        (None | Some(Wait::Request(_)), Source::Memory(token)) => sound.write(token),
+        (None, Source::Target) => sound.keep(sound.stored.cloned(), Problem::None),
+        (None, Source::Endpoint) => sound.request(why),
+        (Some(Wait::Write(failures)), _) => sound.leave(failures),
+        (Some(Wait::Request(failures)), _) => sound.wait_with_what_is_there(failures),
+    }
+}
+
+/// Finds what stands in the way of a request, in the order in which a person has to clear it, and says what is done all
+/// the same.
+fn check<'a>(observed: &'a Observed<'_>, now: Timestamp) -> ControlFlow<Decision, Sound<'a>> {
+    let object = observed.object;
+    let stored = observed.valid(now);
+    let blocked = |problem| Decision {
+        action: Action::Leave(stored.cloned()),
+        problem,
+    };
+    let blocked_by_target = |problem| {
+        blocked(Problem::Found(Error::Target {
+            secret: object.target_name().into(),
+            problem,
         }))
+    };
+    if object.spec.suspend {
+        return ControlFlow::Break(blocked(Problem::Suspended));
     }
-}
-
-/// The decision once nothing stands in the way of a request: is one due, may it be made now, and is there a token at
-/// hand that saves it?
-struct Renewal<'a> {
-    scene: Scene<'a>,
-    credentials: Credentials,
-    stored: Option<ProvenToken>,
-    held: Option<Token>,
-    answered: bool,
-    circuit_open: bool,
-}
-
-impl Renewal<'_> {
-    fn decide(self, now: Timestamp) -> Decision {
-        let Self {
-            scene,
+    if let Err(problem) = observed.target {
+        return ControlFlow::Break(blocked_by_target(problem));
+    }
+    let is_immutable = |secret: &Secret| secret.immutable == Some(true);
+    if observed.existing().is_some_and(is_immutable) {
+        // What it holds is good for as long as it is valid.
+        return ControlFlow::Break(blocked_by_target(TargetProblem::Immutable));
+    }
+    let parameters = match &observed.parameters {
+        Ok(parameters) => parameters,
+        Err(problem) => {
+            return ControlFlow::Break(blocked(Problem::Found(Error::Spec(problem.clone()))));
+        }
+    };
+    match &observed.credentials {
+        Ok(credentials) => ControlFlow::Continue(Sound {
+            observed,
+            parameters,
             credentials,
             stored,
-            held,
-            answered,
-            circuit_open,
-        } = self;
-        let object = scene.object;
-        let at_hand = |token| ProvenToken::new(token, &credentials.client, object.renew_request());
-        let asked = renew_requested(object, stored.as_ref());
-        let requested = asked && !(answered && held.is_some());
-        let failures = counted_failures(object, &credentials, requested);
-        let outdated = stored.as_ref().is_none_or(|stored| {
-            now >= renew_at(object, &stored.token) || !stored.is_of(&credentials.client)
-        });
-        if !asked && failures.is_none() && !outdated {
-            return Decision {
-                action: scene.keep(stored),
-                trouble: Problem::None,
+            failures: observed.failures(now),
+        }),
+        Err(problem) => {
+            let error = Error::Credentials {
+                secret: object.spec.credentials_secret_ref.name.clone(),
+                problem: problem.clone(),
             };
+            let problem = Problem::Found(error);
+            ControlFlow::Break(keep(observed, parameters, stored.cloned(), problem))
         }
+    }
+}
 
-        let write_failed = failures.is_some() && Class::of(standing_reason(object)) == Class::Write;
-        let in_turn = circuit_open && standing_reason(object) == Reason::TokenEndpointUnavailable;
-        let waiting = failures
-            .clone()
-            .filter(|failures| now < failures.next_attempt_at.0 && !in_turn);
-        let may_write = !write_failed || waiting.is_none();
-        let is_news = |held: &Token| {
-            outdated
-                || stored.as_ref().is_none_or(|stored| {
-                    stored.token.access_token.expose_secret() != held.access_token.expose_secret()
-                })
+/// Keeps a token in the target, and sets right what was changed around it.
+fn keep(
+    observed: &Observed<'_>,
+    parameters: &RequestParameters,
+    proven: Option<ProvenToken>,
+    problem: Problem,
+) -> Decision {
+    let action = match proven {
+        None => Action::Leave(None),
+        Some(proven) => {
+            let existing = observed.existing();
+            let secret = render(observed.object, parameters, &proven, existing);
+            if Some(&secret) == existing {
+                Action::Leave(Some(proven))
+            } else {
+                Action::Write(Box::new(secret), proven)
+            }
+        }
+    };
+    Decision { action, problem }
+}
+
+/// An object that nothing stands in the way of.
+struct Sound<'a> {
+    observed: &'a Observed<'a>,
+    parameters: &'a RequestParameters,
+    credentials: &'a Credentials,
+    /// The valid token that the target holds.
+    stored: Option<&'a ProvenToken>,
+    /// The failures that still count.
+    failures: Option<&'a Failures>,
+}
+
+impl Sound<'_> {
+    /// Why anything is to be done: the first reason that holds, if one does.
+    fn why(&self, now: Timestamp) -> Option<Why> {
+        let must_request = self.observed.must_request_renewal(now);
+        let Some(stored) = self.stored else {
+            return Some(if must_request {
+                Why::Asked
+            } else {
+                Why::NoToken
+            });
         };
-        let fresh = held.clone().filter(|held| {
-            !requested && may_write && is_news(held) && now < renew_at(object, held)
-        });
-        if let Some(token) = fresh {
-            return Decision {
-                action: scene.write(at_hand(token)),
-                trouble: Problem::None,
-            };
+        let object = self.observed.object;
+        let reasons = [
+            (Why::Asked, must_request),
+            (
+                Why::OtherCredentials,
+                !stored.is_of(&self.credentials.client),
+            ),
+            (Why::Due, now >= renew_at(object, &stored.token)),
+            (Why::RetryWrite, self.failed_to_write()),
+            (Why::RetryRequest, self.failures.is_some()),
+            (Why::Answered, self.observed.has_renew_request(now)),
+        ];
+        let first = reasons.into_iter().find(|(_, holds)| *holds);
+        first.map(|(why, _)| why)
+    }
+
+    /// Whether anything has to wait. While the endpoint fails for everybody, the object whose turn it is asks, whatever its
+    /// own back-off says.
+    fn wait(&self, now: Timestamp) -> Option<Wait<'_>> {
+        let failures = self.failures?;
+        let in_turn = self.observed.memory.circuit_open
+            && failures.reason == Reason::TokenEndpointUnavailable;
+        if in_turn || now >= failures.next_attempt_at.0 {
+            None
+        } else if self.failed_to_write() {
+            Some(Wait::Write(failures))
+        } else {
+            Some(Wait::Request(failures))
         }
-        if write_failed && may_write && !outdated {
+    }
+
+    /// From where the token comes.
+    fn source(&self, why: Why, now: Timestamp) -> Source<'_> {
+        let cached = self.observed.memory.token.as_ref();
+        match cached.filter(|token| self.is_better(token, why, now)) {
+            Some(token) => Source::Memory(token),
             // It may have been a repair that could not be written: that needs no other token.
-            let repair = scene.keep(stored.clone());
-            if matches!(repair, Action::Write(_)) {
-                return Decision {
-                    action: repair,
-                    trouble: Problem::None,
-                };
-            }
+            None if why == Why::RetryWrite && self.needs_repair() => Source::Target,
+            None => Source::Endpoint,
         }
-        match waiting {
-            Some(waiting) if write_failed => Decision {
-                action: Action::Leave(stored),
-                trouble: Problem::BackingOff(waiting),
-            },
-            Some(waiting) => {
-                // A token that is due but valid is still worth having.
-                Decision {
-                    action: scene.keep(stored.or(held.map(at_hand))),
-                    trouble: Problem::BackingOff(waiting),
-                }
+    }
+
+    /// Whether a token in memory serves better than the one in the target. One that is due itself serves nobody.
+    fn is_better(&self, cached: &Token, why: Why, now: Timestamp) -> bool {
+        let is_another = |stored: &ProvenToken| {
+            stored.token.access_token.expose_secret() != cached.access_token.expose_secret()
+        };
+        let is_wanted = match why {
+            Why::Asked => false,
+            Why::NoToken | Why::OtherCredentials | Why::Due => true,
+            Why::RetryWrite | Why::RetryRequest | Why::Answered => {
+                self.stored.is_none_or(is_another)
             }
-            None => Decision {
-                action: Action::Request {
-                    request: Box::new(TokenRequest {
-                        parameters: scene.parameters.clone(),
-                        credentials: credentials.client.clone(),
-                    }),
-                    // What failed although the stored token is good was asked for by a person.
-                    forced: requested || (failures.is_some() && !write_failed && !outdated),
-                    failures,
-                },
-                trouble: Problem::None,
+        };
+        is_wanted && now < renew_at(self.observed.object, cached)
+    }
+
+    fn failed_to_write(&self) -> bool {
+        let is_of_write = |failures: &Failures| Class::of(failures.reason) == Class::Write;
+        self.failures.is_some_and(is_of_write)
+    }
+
+    fn needs_repair(&self) -> bool {
+        let kept = self.keep(self.stored.cloned(), Problem::None);
+        matches!(kept.action, Action::Write(..))
+    }
+
+    fn prove(&self, token: &Token) -> ProvenToken {
+        let renew_request = self.observed.object.renew_request();
+        ProvenToken::new(token.clone(), &self.credentials.client, renew_request)
+    }
+
+    fn keep(&self, proven: Option<ProvenToken>, problem: Problem) -> Decision {
+        keep(self.observed, self.parameters, proven, problem)
+    }
+
+    fn write(&self, token: &Token) -> Decision {
+        self.keep(Some(self.prove(token)), Problem::None)
+    }
+
+    fn request(&self, why: Why) -> Decision {
+        let request = TokenRequest {
+            parameters: self.parameters.clone(),
+            credentials: self.credentials.client.clone(),
+        };
+        Decision {
+            action: Action::Request {
+                request: Box::new(request),
+                forced: matches!(why, Why::Asked | Why::RetryRequest),
             },
+            problem: Problem::None,
         }
+    }
+
+    fn leave(&self, failures: &Failures) -> Decision {
+        Decision {
+            action: Action::Leave(self.stored.cloned()),
+            problem: Problem::BackingOff(failures.clone()),
+        }
+    }
+
+    /// Waits for the next attempt, with the token in the target or else with one in memory: a token that is due but valid
+    /// is still worth having.
+    fn wait_with_what_is_there(&self, failures: &Failures) -> Decision {
+        let cached = self.observed.memory.token.as_ref();
+        let proven = self
+            .stored
+            .cloned()
+            .or(cached.map(|token| self.prove(token)));
+        self.keep(proven, Problem::BackingOff(failures.clone()))
     }
 }
 

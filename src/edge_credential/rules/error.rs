@@ -6,8 +6,10 @@ use super::{credentials::CredentialsProblem, spec::SpecProblem, target::TargetPr
 use crate::{
     api::Reason,
     cluster::{
-        errors::{ApiFailure, is_forbidden},
+        errors::{ApiFailure, is_conflict, is_forbidden, is_namespace_gone, is_refusal},
         leadership::NotLeading,
+        reconciler::Failure,
+        retry::Class,
         rights::Verb,
     },
     oauth::TokenError,
@@ -81,6 +83,31 @@ impl Error {
         !matches!(self, Self::RequestToken(error) if !error.was_sent())
     }
 
+    /// What this failure means for the next attempt.
+    pub fn class(&self) -> Class {
+        match self {
+            Self::WriteTarget { source, .. } | Self::WriteStatus { source }
+                if is_namespace_gone(source) =>
+            {
+                Class::Waiting
+            }
+            Self::WriteTarget { source, .. } | Self::WriteStatus { source }
+                if is_conflict(source) =>
+            {
+                Class::Conflict
+            }
+            // Not for lack of a right, which may be granted: a status that does not fit, or an object that breaks a rule.
+            Self::WriteStatus { source } if is_refusal(source) && !is_forbidden(source) => {
+                Class::Blocked
+            }
+            Self::Outdated => Class::Conflict,
+            Self::NotLeading => Class::Standby,
+            Self::Panicked => Class::Blocked,
+            Self::RequestToken(TokenError::Queued) => Class::Queued,
+            error => Class::of(error.reason()),
+        }
+    }
+
     /// The reason that conditions, events and metrics show.
     pub fn reason(&self) -> Reason {
         match self {
@@ -152,6 +179,20 @@ impl fmt::Display for Error {
 impl From<NotLeading> for Error {
     fn from(NotLeading: NotLeading) -> Self {
         Self::NotLeading
+    }
+}
+
+impl Failure for Error {
+    fn panicked() -> Self {
+        Self::Panicked
+    }
+
+    fn reason(&self) -> Reason {
+        Self::reason(self)
+    }
+
+    fn class(&self) -> Class {
+        Self::class(self)
     }
 }
 

@@ -11,90 +11,24 @@ use super::{
     schedule::{LEAST_INTERVAL, fraction},
 };
 use crate::{
-    api::{ConditionType, EdgeCredential, Reason, conditions, failures::Failures},
+    api::{ConditionType, EdgeCredential, conditions, failures::Failures},
+    cluster::retry::Class,
     oauth::Token,
 };
 
 /// Over how long those are spread that an endpoint asked to wait.
 const LONGEST_SPREAD: SignedDuration = SignedDuration::from_secs(60);
 
-/// What a reason means for the next attempt.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Class {
-    /// It passes by itself: tried again, with back-off to a minute.
-    Transient,
-    /// The API server refuses a write: tried again, with back-off to five minutes. The token is kept in memory.
-    Write,
-    /// It looks like a person must act, but identity providers take a minute to agree after a change: tried again
-    /// after 5 s, 30 s and 2 min, then every 30 minutes.
-    Terminal,
-    /// As `Terminal`, but nothing that passes by itself: every 30 minutes from the start.
-    Final,
-    /// Something is not there yet. Looked at when it changes.
-    Waiting,
-    /// A person must act before anything is tried. Looked at when it changes.
-    Blocked,
-}
-
-impl Class {
-    /// The class of a reason.
-    pub fn of(reason: Reason) -> Self {
-        match reason {
-            Reason::TokenValid
-            | Reason::RenewalFailing
-            | Reason::RenewalStalled
-            | Reason::TokenExpired
-            | Reason::KubernetesUnavailable
-            | Reason::TokenEndpointUnavailable
-            | Reason::RateLimited
-            | Reason::InvalidResponse
-            | Reason::ResponseTooLarge => Self::Transient,
-            Reason::TargetWriteForbidden | Reason::TargetWriteFailed => Self::Write,
-            Reason::CredentialsRejected
-            | Reason::ClientNotAllowed
-            | Reason::RequestRefused
-            | Reason::UnsupportedTokenType
-            | Reason::InvalidTokenBytes
-            | Reason::NotAJWT
-            | Reason::InvalidLifetime
-            | Reason::ExpiredOnArrival
-            | Reason::WrongAudience => Self::Terminal,
-            Reason::InternalError | Reason::RedirectRefused | Reason::UnknownLifetime => {
-                Self::Final
-            }
-            Reason::CredentialsNotFound => Self::Waiting,
-            Reason::Suspended
-            | Reason::InvalidSpec
-            | Reason::TokenOriginNotAllowed
-            | Reason::CredentialsMalformed
-            | Reason::TargetNotOwned
-            | Reason::TargetConflict
-            | Reason::TargetImmutable
-            | Reason::RBACMissing => Self::Blocked,
-        }
-    }
-
-    /// Whether a person must act, after so many failed attempts in a row.
-    pub fn is_stalled(self, attempts: i32) -> bool {
-        match self {
-            Self::Transient | Self::Write | Self::Waiting => false,
-            Self::Terminal => attempts > 3,
-            Self::Final | Self::Blocked => true,
-        }
-    }
-}
-
-/// The failures that still count: a new generation, changed credentials or a renew request begin anew.
-pub fn counted_failures(
-    object: &EdgeCredential,
+/// The failures that count for this generation and these credentials: where either is another one, all begins anew.
+pub fn counted_failures<'a>(
+    object: &'a EdgeCredential,
     credentials: &Credentials,
-    requested: bool,
-) -> Option<Failures> {
+) -> Option<&'a Failures> {
     let status = object.status.as_ref()?;
     let failures = status.failures.as_ref()?;
     let same_spec = status.observed_generation == object.metadata.generation;
     let same_credentials = failures.credentials_resource_version == credentials.resource_version;
-    (same_spec && same_credentials && !requested).then(|| failures.clone())
+    (same_spec && same_credentials).then_some(failures)
 }
 
 /// The condition of the status that tells what is in the way, by default why its failures happened.
@@ -106,16 +40,9 @@ pub fn standing_condition(object: &EdgeCredential) -> Option<&Condition> {
         .and_then(|type_| conditions::find(conditions, type_))
 }
 
-/// The reason that the status gives for its failures.
-pub fn standing_reason(object: &EdgeCredential) -> Reason {
-    let status = object.status.as_ref();
-    let failures = status.and_then(|status| status.failures.as_ref());
-    failures.map_or(Reason::TokenEndpointUnavailable, |failures| failures.reason)
-}
-
 /// Counts one more failed attempt and plans the next: with the token that the target still holds in mind, and not before
 /// the endpoint wants to be asked again. What was not even sent counts as none.
-pub fn failed(
+pub fn count_failure(
     earlier: Option<&Failures>,
     error: &Error,
     object: &EdgeCredential,
@@ -124,16 +51,17 @@ pub fn failed(
     not_before: Option<Timestamp>,
     now: Timestamp,
 ) -> Failures {
-    let class = Class::of(error.reason());
+    let class = error.class();
     // A long outage is no reason to take the first refusal after it for the hundredth.
-    let same_kind = class == Class::Transient || class == Class::of(standing_reason(object));
+    let same_kind =
+        |earlier: &&Failures| class == Class::Transient || class == Class::of(earlier.reason);
     let count = earlier
-        .filter(|_| same_kind)
+        .filter(same_kind)
         .map_or(0, |failures| failures.count)
         .saturating_add(i32::from(error.was_attempted()))
         .max(1);
     let uid = object.metadata.uid.as_deref().unwrap_or_default();
-    let mut wait = back_off(class, count, fraction(&[uid, &count.to_string()]));
+    let mut wait = class.wait(count, fraction(&[uid, &count.to_string()]));
     if let Some(token) = valid {
         // Half an hour may be more than the token has left.
         let left = token.expires_at.duration_since(now);
@@ -157,92 +85,137 @@ pub fn failed(
     }
 }
 
-/// How long to wait after so many failed attempts in a row. `jitter` is from 0 to 1.
-pub fn back_off(class: Class, attempts: i32, jitter: f64) -> SignedDuration {
-    let seconds = |seconds| SignedDuration::from_secs(seconds);
-    let doubled = |first: i64, most: i64| {
-        let doublings = u32::try_from(attempts.saturating_sub(1))
-            .unwrap_or(0)
-            .min(30);
-        (first << doublings).min(most)
-    };
-    match class {
-        // Full jitter (AWS, "Exponential Backoff And Jitter"), but a second at least: status has whole seconds.
-        Class::Transient | Class::Waiting | Class::Blocked => {
-            seconds(1) + seconds(doubled(1, 60)).mul_f64(jitter)
-        }
-        Class::Write => seconds(doubled(5, 300)),
-        Class::Terminal => seconds(match attempts {
-            ..=1 => 5,
-            2 => 30,
-            3 => 120,
-            4.. => 1800,
-        }),
-        Class::Final => seconds(1800),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{
+        edge_credential::{
+            rules::{
+                outcome::{Outcome, Problem},
+                status::describe_status,
+            },
+            testing::{at, credentials, failures, object, token},
+        },
+        oauth::{TokenError, Unreachable},
+    };
 
-    #[test]
-    fn every_reason_has_its_class() {
-        let classes = [
-            (Class::Transient, "TokenValid"),
-            (Class::Transient, "RenewalFailing"),
-            (Class::Transient, "RenewalStalled"),
-            (Class::Blocked, "Suspended"),
-            (Class::Transient, "TokenExpired"),
-            (Class::Blocked, "InvalidSpec"),
-            (Class::Blocked, "TokenOriginNotAllowed"),
-            (Class::Waiting, "CredentialsNotFound"),
-            (Class::Blocked, "CredentialsMalformed"),
-            (Class::Blocked, "TargetNotOwned"),
-            (Class::Blocked, "TargetConflict"),
-            (Class::Blocked, "TargetImmutable"),
-            (Class::Write, "TargetWriteForbidden"),
-            (Class::Write, "TargetWriteFailed"),
-            (Class::Transient, "KubernetesUnavailable"),
-            (Class::Final, "InternalError"),
-            (Class::Blocked, "RBACMissing"),
-            (Class::Transient, "TokenEndpointUnavailable"),
-            (Class::Transient, "RateLimited"),
-            (Class::Terminal, "CredentialsRejected"),
-            (Class::Terminal, "ClientNotAllowed"),
-            (Class::Terminal, "RequestRefused"),
-            (Class::Final, "RedirectRefused"),
-            (Class::Transient, "InvalidResponse"),
-            (Class::Transient, "ResponseTooLarge"),
-            (Class::Terminal, "UnsupportedTokenType"),
-            (Class::Terminal, "InvalidTokenBytes"),
-            (Class::Terminal, "NotAJWT"),
-            (Class::Final, "UnknownLifetime"),
-            (Class::Terminal, "InvalidLifetime"),
-            (Class::Terminal, "ExpiredOnArrival"),
-            (Class::Terminal, "WrongAudience"),
-        ];
-        let of_reasons: Vec<_> = Reason::ALL
-            .iter()
-            .map(|reason| (Class::of(*reason), reason.as_str()))
-            .collect();
-        assert_eq!(of_reasons, classes);
+    fn endpoint_down() -> Error {
+        Error::RequestToken(TokenError::Unreachable(Unreachable::Connect))
+    }
+
+    fn rejected() -> Error {
+        Error::RequestToken(TokenError::Refused {
+            status: 401,
+            error: None,
+        })
     }
 
     #[test]
-    fn a_person_must_act_at_once_or_after_three_attempts_or_never() {
-        for (class, stalled) in [
-            (Class::Transient, [false, false, false]),
-            (Class::Write, [false, false, false]),
-            (Class::Waiting, [false, false, false]),
-            (Class::Terminal, [false, false, true]),
-            (Class::Final, [true, true, true]),
-            (Class::Blocked, [true, true, true]),
-        ] {
-            assert_eq!(
-                [0, 3, 4].map(|attempts| class.is_stalled(attempts)),
-                stalled
+    fn a_failure_is_counted_on_top_of_those_before() {
+        let credentials = credentials();
+        let mut object = object();
+        let first = count_failure(
+            None,
+            &rejected(),
+            &object,
+            Some(&credentials),
+            None,
+            None,
+            at(0),
+        );
+        assert_eq!((first.count, first.next_attempt_at.0), (1, at(5)));
+        assert_eq!(first.last_attempt_at.0, at(0));
+        assert_eq!(first.credentials_resource_version.as_deref(), Some("7"));
+
+        stands(&mut object, rejected(), &first);
+        let second = count_failure(Some(&first), &rejected(), &object, None, None, None, at(5));
+        assert_eq!((second.count, second.next_attempt_at.0), (2, at(35)));
+        assert_eq!(second.credentials_resource_version, None);
+        let last = Failures {
+            count: i32::MAX,
+            ..first
+        };
+        let count = count_failure(Some(&last), &rejected(), &object, None, None, None, at(5)).count;
+        assert_eq!(count, i32::MAX);
+    }
+
+    #[test]
+    fn a_failure_of_another_kind_is_the_first_of_its_kind() {
+        let mut object = object();
+        let hundred = failures(100, 0);
+        stands(&mut object, endpoint_down(), &hundred);
+        let refused = count_failure(
+            Some(&hundred),
+            &rejected(),
+            &object,
+            None,
+            None,
+            None,
+            at(0),
+        );
+        assert_eq!((refused.count, refused.next_attempt_at.0), (1, at(5)));
+
+        // The other way round it goes on, so that an endpoint that does both in turn is not tried each second.
+        stands(&mut object, rejected(), &hundred);
+        let unreachable = count_failure(
+            Some(&hundred),
+            &endpoint_down(),
+            &object,
+            None,
+            None,
+            None,
+            at(0),
+        );
+        assert_eq!(unreachable.count, 101);
+    }
+
+    #[test]
+    fn who_was_asked_to_wait_comes_back_after_that_and_not_all_at_once() {
+        // How long they were asked to wait, and over how long they are spread at most: 5 %, up to a minute.
+        for (hold, spread) in [(100, 5), (600, 30), (3600, 60), (86_400, 60)] {
+            let mut waits: Vec<_> = (0..100)
+                .map(|number| {
+                    let mut object = object();
+                    object.metadata.uid = Some(format!("uid-{number}"));
+                    let limited = Error::RequestToken(TokenError::RateLimited { quota: None });
+                    let until = Some(at(hold));
+                    let failures = count_failure(None, &limited, &object, None, None, until, at(0));
+                    failures.next_attempt_at.0.duration_since(at(0)).as_secs()
+                })
+                .collect();
+            waits.sort_unstable();
+            assert!(waits[0] >= hold, "{hold} s: {} s", waits[0]);
+            let last = waits[99] - hold;
+            assert!(
+                (spread / 2..=spread).contains(&last),
+                "{hold} s: {last} s more"
             );
         }
+    }
+
+    #[test]
+    fn a_wait_leaves_half_of_the_time_that_the_token_has_left() {
+        let redirected = || Error::RequestToken(TokenError::Redirected { status: 302 });
+        let wait = |left| {
+            let token = token(0, 3600);
+            let now = token.expires_at - SignedDuration::from_secs(left);
+            let failures = count_failure(
+                None,
+                &redirected(),
+                &object(),
+                None,
+                Some(&token),
+                None,
+                now,
+            );
+            failures.next_attempt_at.0.duration_since(now).as_secs()
+        };
+        assert_eq!([3600, 1200, 120, 30].map(wait), [1800, 600, 60, 60]);
+    }
+
+    /// Has the status tell of failures as they stand.
+    fn stands(object: &mut EdgeCredential, error: Error, failures: &Failures) {
+        let outcome = Outcome::untouched(None, Problem::Failed(error, failures.clone()));
+        object.status = Some(describe_status(object, &outcome, at(0)));
     }
 }

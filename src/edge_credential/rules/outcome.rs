@@ -1,5 +1,7 @@
 //! What became of a reconciliation.
 
+use k8s_openapi::jiff::SignedDuration;
+
 use super::{error::Error, target::ProvenToken};
 use crate::api::failures::Failures;
 
@@ -9,9 +11,29 @@ pub struct Outcome {
     /// The valid token that the target holds now.
     pub token: Option<ProvenToken>,
     /// What keeps the object from being all right.
-    pub trouble: Problem,
-    /// Whether a renew request was acted on, if there is one.
-    pub attempted: bool,
+    pub problem: Problem,
+    /// Whether a token was requested, and with that a renew request acted on, if there is one.
+    pub requested: bool,
+    /// Whether the target was written.
+    pub wrote: bool,
+    /// Whether to look again soon, for what no count of failures tells of.
+    pub requeue_soon: bool,
+    /// How late a renewal that was due by time began.
+    pub renewal_delay: Option<SignedDuration>,
+}
+
+impl Outcome {
+    /// The outcome where nothing was done.
+    pub fn untouched(token: Option<ProvenToken>, problem: Problem) -> Self {
+        Self {
+            token,
+            problem,
+            requested: false,
+            wrote: false,
+            requeue_soon: false,
+            renewal_delay: None,
+        }
+    }
 }
 
 /// What keeps an EdgeCredential from being all right.

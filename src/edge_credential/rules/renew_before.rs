@@ -2,7 +2,6 @@
 
 use k8s_openapi::jiff::SignedDuration;
 
-use super::spec::SpecProblem;
 use crate::api::EdgeCredentialSpec;
 
 /// How long before its expiry a token is renewed.
@@ -17,10 +16,19 @@ pub enum RenewBefore {
     Percentage(i32),
 }
 
+/// A spec that does not say it in one sound way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct InvalidRenewBefore {
+    /// The field's path.
+    pub field: &'static str,
+    /// The rule that it breaks.
+    pub rule: &'static str,
+}
+
 impl RenewBefore {
     /// What a spec says, or what is wrong with it.
-    pub fn of(spec: &EdgeCredentialSpec) -> Result<Self, SpecProblem> {
-        let invalid = |field, rule| Err(SpecProblem::Invalid { field, rule });
+    pub fn of(spec: &EdgeCredentialSpec) -> Result<Self, InvalidRenewBefore> {
+        let invalid = |field, rule| Err(InvalidRenewBefore { field, rule });
         match (&spec.renew_before, spec.renew_before_percentage) {
             (None, None) => Ok(Self::OneThird),
             (Some(text), None) => match text.parse::<SignedDuration>() {

@@ -8,14 +8,7 @@ use super::{
     outcome::{Outcome, Problem},
     schedule::renew_at,
 };
-use crate::api::{EdgeCredential, Reason};
-
-/// How long to wait where only a person or another object's change can help, which a watch reports sooner.
-pub const BLOCKED_WAIT: SignedDuration = SignedDuration::from_mins(5);
-
-/// The same where a right is missing. No watch reports that it was granted, and an API server that has just started
-/// refuses everything until it knows the roles (seen on Kubernetes 1.37).
-const RIGHTS_WAIT: SignedDuration = SignedDuration::from_secs(10);
+use crate::{api::EdgeCredential, cluster::retry::Class};
 
 /// How long to wait before a repair is written again, where something else already keeps the object from being all
 /// right, and before a target is looked at again that another object was about to make.
@@ -24,35 +17,29 @@ const LOOK_WAIT: SignedDuration = SignedDuration::from_secs(10);
 /// How long to wait where something is due already.
 const AT_ONCE: SignedDuration = SignedDuration::from_millis(100);
 
-/// How long to wait before the next visit, after one that came to `outcome`. `requeue_soon` asks for a visit soon that no
-/// count of failures tells of.
-pub fn revisit(
-    object: &EdgeCredential,
-    outcome: &Outcome,
-    requeue_soon: bool,
-    now: Timestamp,
-) -> Duration {
+/// How long to wait before the next reconciliation, after one that came to `outcome`.
+pub fn revisit(object: &EdgeCredential, outcome: &Outcome, now: Timestamp) -> Duration {
     let wait = if has_fallen_due(object, outcome, now) {
         AT_ONCE
     } else {
         let token = outcome.token.as_ref().map(|proven| &proven.token);
         let missing_right = matches!(
-            &outcome.trouble,
-            Problem::Found(error) if error.reason() == Reason::RBACMissing
+            &outcome.problem,
+            Problem::Found(error) if error.class() == Class::Forbidden
         );
         [
             token.map(|token| renew_at(object, token).duration_since(now)),
             token.map(|token| token.expires_at.duration_since(now)),
-            next_attempt(&outcome.trouble).map(|time| time.duration_since(now)),
-            missing_right.then_some(RIGHTS_WAIT),
-            requeue_soon.then_some(LOOK_WAIT),
+            next_attempt(&outcome.problem).map(|time| time.duration_since(now)),
+            missing_right.then(|| Class::Forbidden.wait(0, 0.0)),
+            outcome.requeue_soon.then_some(LOOK_WAIT),
         ]
         .into_iter()
         .flatten()
         // What is past was acted on, or has to wait for something else.
         .filter(SignedDuration::is_positive)
         .min()
-        .unwrap_or(BLOCKED_WAIT)
+        .unwrap_or(Class::Blocked.wait(0, 0.0))
     };
     Duration::try_from(wait).unwrap_or_default()
 }
@@ -63,12 +50,12 @@ fn has_fallen_due(object: &EdgeCredential, outcome: &Outcome, now: Timestamp) ->
     let token = outcome.token.as_ref().map(|proven| &proven.token);
     let is_past = |time: Timestamp| time <= now;
     token.is_some_and(|token| is_past(token.expires_at))
-        || match &outcome.trouble {
+        || match &outcome.problem {
             Problem::None => token.is_some_and(|token| is_past(renew_at(object, token))),
             Problem::Failed(_, failures) => is_past(failures.next_attempt_at.0),
             // After an attempt it's somebody who was turned away, and who is called when the turn comes.
             Problem::BackingOff(failures) => {
-                !outcome.attempted && is_past(failures.next_attempt_at.0)
+                !outcome.requested && is_past(failures.next_attempt_at.0)
             }
             Problem::Suspended | Problem::Found(_) => false,
         }
@@ -97,12 +84,11 @@ mod tests {
     };
 
     /// A token of a day that is issued at [`NOW`](crate::edge_credential::testing::NOW), if any, and what is in the way.
-    fn outcome(has_token: bool, trouble: Problem, attempted: bool) -> Outcome {
-        Outcome {
-            token: has_token.then(|| proven(token(0, 86_400))),
-            trouble,
-            attempted,
-        }
+    fn outcome(has_token: bool, problem: Problem, requested: bool) -> Outcome {
+        let token = has_token.then(|| proven(token(0, 86_400)));
+        let mut outcome = Outcome::untouched(token, problem);
+        outcome.requested = requested;
+        outcome
     }
 
     fn failed(next: i64) -> Problem {
@@ -113,18 +99,13 @@ mod tests {
     }
 
     fn wait(outcome: &Outcome, now: i64) -> u64 {
-        revisit(&object(), outcome, false, at(now)).as_secs()
+        revisit(&object(), outcome, at(now)).as_secs()
     }
 
     #[test]
     fn a_valid_token_is_looked_at_again_when_it_is_to_be_renewed() {
         let due = renew_at(&object(), &token(0, 86_400));
-        let wait = revisit(
-            &object(),
-            &outcome(true, Problem::None, false),
-            false,
-            at(0),
-        );
+        let wait = revisit(&object(), &outcome(true, Problem::None, false), at(0));
         assert_eq!(wait, due.duration_since(at(0)).unsigned_abs());
     }
 
@@ -170,13 +151,9 @@ mod tests {
     fn what_only_others_can_help_with_is_looked_at_again_all_the_same() {
         let error = Error::RequestToken(TokenError::OriginNotAllowed);
         assert_eq!(wait(&outcome(false, Problem::Found(error), false), 0), 300);
-        let soon = revisit(
-            &object(),
-            &outcome(false, Problem::Suspended, false),
-            true,
-            at(0),
-        );
-        assert_eq!(soon.as_secs(), 10);
+        let mut soon = outcome(false, Problem::Suspended, false);
+        soon.requeue_soon = true;
+        assert_eq!(wait(&soon, 0), 10);
     }
 
     proptest! {
@@ -206,7 +183,7 @@ mod tests {
                 0 => {}
                 _ => times.push(next),
             }
-            let wait = revisit(&object(), &outcome(has_token, trouble, kind == 1), false, at(took));
+            let wait = revisit(&object(), &outcome(has_token, trouble, kind == 1), at(took));
             let most = times.iter().min().map_or(300_000, |time| (time - took).max(0) * 1000);
             prop_assert!(wait.as_millis() as i64 <= most.max(100), "{wait:?}, at most {most} ms");
             prop_assert!(!wait.is_zero());

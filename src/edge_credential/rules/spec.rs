@@ -10,7 +10,7 @@ use std::{
 
 use reqwest::Url;
 
-use super::renew_before::RenewBefore;
+use super::renew_before::{InvalidRenewBefore, RenewBefore};
 use crate::{
     api::{
         EdgeCredential, Reason,
@@ -103,7 +103,8 @@ pub fn check_spec(object: &EdgeCredential, allowed: &AllowedOrigins) -> Result<P
         "spec.target.name",
         "must not be the credentials Secret",
     )?;
-    let renew_before = RenewBefore::of(spec)?;
+    let renew_before = RenewBefore::of(spec)
+        .map_err(|InvalidRenewBefore { field, rule }| SpecProblem::Invalid { field, rule })?;
     check_labels(&spec.target.labels)?;
     check_annotations(&spec.target.annotations)?;
     Ok(Plan {

@@ -5,7 +5,7 @@ use secrecy::ExposeSecret;
 
 use super::{
     error::Error,
-    failures::{Class, standing_condition, standing_reason},
+    failures::standing_condition,
     outcome::{Outcome, Problem},
     schedule::renew_at,
 };
@@ -14,6 +14,7 @@ use crate::{
         ConditionStatus, ConditionType, EdgeCredential, EdgeCredentialStatus, Reason, conditions,
         edge_credential::TokenStatus, failures::Failures, target::TargetStatus,
     },
+    cluster::retry::Class,
     oauth::{Token, TokenError, jwt},
 };
 
@@ -38,7 +39,7 @@ pub fn describe_status(
     let handled = object
         .renew_request()
         .filter(|request| {
-            outcome.attempted
+            outcome.requested
                 || token.is_some_and(|token| token.renew_request.as_deref() == Some(request))
         })
         .map(Into::into);
@@ -56,7 +57,7 @@ pub fn describe_status(
             uid: None,
             resource_version: None,
         }),
-        failures: match &outcome.trouble {
+        failures: match &outcome.problem {
             Problem::Failed(_, failures) | Problem::BackingOff(failures) => Some(failures.clone()),
             // A right that is missing for a moment is no reason to try anew what was refused.
             Problem::Found(_) => earlier
@@ -95,7 +96,7 @@ fn unseen<'a>(
     now: Timestamp,
 ) -> Option<&'a TokenStatus> {
     let unreadable = matches!(
-        outcome.trouble,
+        outcome.problem,
         Problem::Found(Error::ReadSecret { .. } | Error::Panicked)
     );
     let same_spec = earlier.observed_generation == object.metadata.generation;
@@ -135,7 +136,7 @@ fn current(
             object.target_name(),
         )
     });
-    let (reason, cause, stalled) = match &outcome.trouble {
+    let (reason, cause, stalled) = match &outcome.problem {
         Problem::None => {
             let message = valid.unwrap_or_else(|| "There is no token yet.".into());
             return conditions(outcome.token.is_some(), Reason::TokenValid, message, None);
@@ -147,15 +148,15 @@ fn current(
         }
         Problem::Found(error) => {
             let reason = error.reason();
-            (reason, sentence(error), Class::of(reason).is_stalled(0))
+            (reason, sentence(error), error.class().is_stalled(0))
         }
         Problem::Failed(error, failures) => {
             let reason = error.reason();
             let cause = format!("{}{}", sentence(error), outlook(error, failures));
-            (reason, cause, Class::of(reason).is_stalled(failures.count))
+            (reason, cause, error.class().is_stalled(failures.count))
         }
         Problem::BackingOff(failures) => {
-            let reason = standing_reason(object);
+            let reason = failures.reason;
             let stalled = Class::of(reason).is_stalled(failures.count);
             (reason, standing_message(object, failures), stalled)
         }
@@ -231,7 +232,7 @@ fn outlook(error: &Error, failures: &Failures) -> String {
 
 /// The cause that the status already gives: it is not repeated from an error, because the error is gone.
 fn standing_message(object: &EdgeCredential, failures: &Failures) -> String {
-    let reason = standing_reason(object);
+    let reason = failures.reason;
     standing_condition(object)
         .filter(|condition| condition.reason == reason.as_str())
         .map_or_else(
@@ -301,12 +302,8 @@ mod tests {
         })
     }
 
-    fn outcome(token: Option<Token>, trouble: Problem) -> Outcome {
-        Outcome {
-            token: token.map(proven),
-            trouble,
-            attempted: false,
-        }
+    fn outcome(token: Option<Token>, problem: Problem) -> Outcome {
+        Outcome::untouched(token.map(proven), problem)
     }
 
     fn valid() -> Option<Token> {
@@ -734,7 +731,7 @@ mod tests {
             describe_status(object, outcome, at(0)).last_handled_renew_request
         };
         assert_eq!(handled(&object, &attempt), None);
-        attempt.attempted = true;
+        attempt.requested = true;
         assert_eq!(handled(&object, &attempt).as_deref(), Some("now"));
 
         let mut answered = outcome(valid(), Problem::None);

@@ -1,0 +1,61 @@
+//! What a controller needs to know of a kind.
+
+use std::{collections::BTreeSet, error::Error, fmt::Debug};
+
+use k8s_openapi::{NamespaceResourceScope, apimachinery::pkg::apis::meta::v1::ObjectMeta};
+use kube::Resource;
+use serde::de::DeserializeOwned;
+use tokio::sync::broadcast;
+
+use super::{object_key::ObjectKey, report::Report, retry::Class, transition::Transition};
+use crate::api::Reason;
+
+/// Keeps all objects of one kind as their specs want them.
+pub trait Reconciler: Send + Sync + 'static {
+    /// The kind.
+    type Object: Resource<Scope = NamespaceResourceScope, DynamicType = ()>
+        + Clone
+        + Debug
+        + DeserializeOwned
+        + Send
+        + Sync
+        + 'static;
+    /// Why a reconciliation could not even be told of in the object's status.
+    type Error: Failure;
+
+    /// The Secrets of its own namespace that an object has to do with, by their names.
+    fn secrets_of(object: &Self::Object) -> BTreeSet<String>;
+
+    /// Brings an object to where it should be.
+    fn reconcile(
+        &self,
+        object: &Self::Object,
+    ) -> impl Future<Output = Result<Report, Self::Error>> + Send;
+
+    /// Tells on an object that the program panicked when it reconciled it.
+    fn report_panic(
+        &self,
+        object: &Self::Object,
+    ) -> impl Future<Output = Result<Report, Self::Error>> + Send;
+
+    /// Tells on an object that does not fit its type, and returns what is news.
+    fn report_malformed(
+        &self,
+        metadata: &ObjectMeta,
+    ) -> impl Future<Output = Result<Vec<Transition>, Self::Error>> + Send;
+
+    /// The objects that are to be reconciled now though neither they nor their Secrets changed.
+    fn wakeups(&self) -> broadcast::Receiver<ObjectKey>;
+}
+
+/// A failed reconciliation. Its text has nothing that a server or a Secret said.
+pub trait Failure: Error + Send + 'static {
+    /// That the program panicked.
+    fn panicked() -> Self;
+
+    /// The reason that logs and metrics show.
+    fn reason(&self) -> Reason;
+
+    /// What it means for the next attempt.
+    fn class(&self) -> Class;
+}

@@ -1,0 +1,47 @@
+//! What a reconciliation of any kind came to.
+
+use std::time::Duration;
+
+use k8s_openapi::jiff::{SignedDuration, Timestamp};
+
+use super::{retry::Class, transition::Transition};
+use crate::api::Reason;
+
+/// What a reconciliation came to, for logs, events and metrics.
+#[derive(Debug)]
+pub struct Report {
+    /// When to look again.
+    pub requeue_after: Duration,
+    /// The reason of what is wrong, if anything is.
+    pub problem: Option<Reason>,
+    /// What changed for those who watch the object.
+    pub transitions: Vec<Transition>,
+    /// The token that was written to the target, if one was.
+    pub written: Option<WrittenToken>,
+    /// How late a renewal that was due by time began.
+    pub renewal_delay: Option<SignedDuration>,
+}
+
+impl Report {
+    /// Nothing was done, and nothing is to be told.
+    pub fn nothing() -> Self {
+        Self {
+            requeue_after: Class::Blocked.wait(0, 0.0).unsigned_abs(),
+            problem: None,
+            transitions: Vec::new(),
+            written: None,
+            renewal_delay: None,
+        }
+    }
+}
+
+/// A token that was written to the target.
+#[derive(Debug)]
+pub struct WrittenToken {
+    /// The name of the Secret.
+    pub secret: String,
+    pub expires_at: Timestamp,
+    pub renew_at: Timestamp,
+    /// Whether it was requested for this object now, rather than found in the target or in memory.
+    pub requested: bool,
+}

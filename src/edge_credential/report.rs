@@ -1,0 +1,145 @@
+//! Tells of a reconciliation: in the status, and to those who log, count and publish it.
+
+use std::borrow::Cow;
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, ObjectMeta};
+use kube::{
+    Api,
+    api::{ApiResource, DynamicObject},
+    core::DeserializeGuard,
+};
+
+use super::{
+    context::Context,
+    rules::{
+        error::Error,
+        outcome::{Outcome, Problem},
+        revisit::revisit,
+        schedule::renew_at,
+        status::{describe_malformed, describe_status},
+    },
+};
+use crate::{
+    api::{EdgeCredential, EdgeCredentialStatus},
+    cluster::{
+        errors::is_refusal,
+        report::{Report, WrittenToken},
+        transition::{Transition, find_transitions},
+        write::write_status,
+    },
+};
+
+/// The object with its last status, in case the watch has not shown it yet or it could not be written; and whether it
+/// could not.
+pub fn with_latest_status<'a>(
+    object: &'a EdgeCredential,
+    context: &Context,
+) -> (Cow<'a, EdgeCredential>, bool) {
+    match context.statuses.newer_than(&object.metadata) {
+        None => (Cow::Borrowed(object), false),
+        Some((status, unwritten)) => {
+            let mut object = object.clone();
+            object.status = Some(status);
+            (Cow::Owned(object), unwritten)
+        }
+    }
+}
+
+/// Writes the status if it says anything new, or if what it says `is_unwritten` yet.
+pub async fn report(
+    object: &EdgeCredential,
+    outcome: &Outcome,
+    is_unwritten: bool,
+    context: &Context,
+) -> Result<Report, Error> {
+    let now = context.clock.now();
+    let status = describe_status(object, outcome, now);
+    let transitions = find_transitions(conditions_of(object.status.as_ref()), &status.conditions);
+    if is_unwritten || object.status.as_ref() != Some(&status) {
+        let metadata = &object.metadata;
+        let written = write(metadata, &status, context).await;
+        written.inspect_err(|_| context.statuses.remember_unwritten(metadata, &status))?;
+    }
+    let token = outcome.token.as_ref();
+    let problem = match &outcome.problem {
+        Problem::None | Problem::Suspended => None,
+        Problem::Found(error) | Problem::Failed(error, _) => Some(error.reason()),
+        Problem::BackingOff(failures) => Some(failures.reason),
+    };
+    Ok(Report {
+        problem,
+        requeue_after: revisit(object, outcome, now).min(context.resync_period),
+        transitions,
+        written: token.filter(|_| outcome.wrote).map(|proven| WrittenToken {
+            secret: object.target_name().into(),
+            expires_at: proven.token.expires_at,
+            renew_at: renew_at(object, &proven.token),
+            requested: outcome.requested,
+        }),
+        renewal_delay: outcome.renewal_delay,
+    })
+}
+
+/// Tells on the object that the program panicked when it reconciled it.
+pub async fn report_panic(object: &EdgeCredential, context: &Context) -> Result<Report, Error> {
+    let outcome = Outcome::untouched(None, Problem::Found(Error::Panicked));
+    let (object, is_unwritten) = with_latest_status(object, context);
+    report(&object, &outcome, is_unwritten, context).await
+}
+
+/// Tells on an object that does not fit its type, and returns what is news. The API server may refuse the status of
+/// such an object: then that is all that can be done.
+pub async fn report_malformed(
+    metadata: &ObjectMeta,
+    context: &Context,
+) -> Result<Vec<Transition>, Error> {
+    let (Some(namespace), Some(name)) = (&metadata.namespace, &metadata.name) else {
+        return Err(Error::Unidentified);
+    };
+    let resource = ApiResource::erase::<EdgeCredential>(&());
+    let client = context.calls.client();
+    let objects: Api<DynamicObject> = Api::namespaced_with(client, namespace, &resource);
+    let stored = context.calls.read(objects.get(name)).await;
+    let stored = stored.map_err(|source| Error::ReadObject { source })?;
+    let earlier: Option<EdgeCredentialStatus> = stored
+        .data
+        .get("status")
+        .and_then(|status| serde_json::from_value(status.clone()).ok());
+    let status = describe_malformed(
+        earlier.clone().unwrap_or_default(),
+        metadata.generation,
+        context.clock.now(),
+    );
+    if earlier.as_ref() != Some(&status) {
+        match write(metadata, &status, context).await {
+            Err(Error::WriteStatus { source }) if is_refusal(&source) => {}
+            result => result?,
+        }
+    }
+    let earlier = conditions_of(earlier.as_ref());
+    Ok(find_transitions(earlier, &status.conditions))
+}
+
+fn conditions_of(status: Option<&EdgeCredentialStatus>) -> &[Condition] {
+    status.map_or(&[], |status| &status.conditions)
+}
+
+/// Writes the status, and remembers it until the watch shows it.
+async fn write(
+    metadata: &ObjectMeta,
+    status: &EdgeCredentialStatus,
+    context: &Context,
+) -> Result<(), Error> {
+    let namespace = metadata.namespace.as_deref().ok_or(Error::Unidentified)?;
+    let objects: Api<DeserializeGuard<EdgeCredential>> =
+        Api::namespaced(context.calls.client(), namespace);
+    let written = write_status(&objects, metadata, status, &context.calls)
+        .await?
+        .map_err(|source| Error::WriteStatus { source })?;
+    if let DeserializeGuard(Ok(written)) = written
+        && let Some(status) = &written.status
+    {
+        context.statuses.remember(&written.metadata, status);
+    }
+    Ok(())
+}

@@ -130,6 +130,8 @@ pub fn token(issued: i64, expires: i64) -> Token {
     Token {
         access_token: jwt(&claims).into(),
         scope: Some("edge.admin:manage".into()),
+        tenant_id: Some("tenant-1".into()),
+        organization_id: Some("org_1".into()),
         issued_at: at(issued),
         expires_at: at(expires),
     }

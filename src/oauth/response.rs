@@ -149,9 +149,13 @@ fn judge(
         .as_deref()
         .or(claims.as_ref().and_then(jwt::Claims::scope))
         .filter(|scope| is_scope(scope));
+    let identifier =
+        |id: fn(&jwt::Claims) -> Option<&str>| claims.as_ref().and_then(id).map(Into::into);
     Ok(Token {
         access_token: access_token.clone(),
         scope: scope.map(Into::into),
+        tenant_id: identifier(jwt::Claims::tenant_id),
+        organization_id: identifier(jwt::Claims::organization_id),
         issued_at,
         expires_at,
     })

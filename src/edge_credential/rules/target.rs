@@ -192,13 +192,21 @@ pub fn find_token(secret: &Secret, parameters: &RequestParameters) -> Option<Pro
         .map(|access_token| Token {
             access_token,
             scope: proof.scope.clone(),
+            tenant_id: None,
+            organization_id: None,
             issued_at: proof.issued_at,
             expires_at: proof.expires_at,
         })
-        .find(|token| {
-            proof.request == request_code(token, parameters)
-                && (parameters.token_format == TokenFormat::Any
-                    || jwt::decode_claims(token.access_token.expose_secret()).is_some())
+        .filter(|token| proof.request == request_code(token, parameters))
+        .find_map(|token| {
+            let Some(claims) = jwt::decode_claims(token.access_token.expose_secret()) else {
+                return (parameters.token_format == TokenFormat::Any).then_some(token);
+            };
+            Some(Token {
+                tenant_id: claims.tenant_id().map(Into::into),
+                organization_id: claims.organization_id().map(Into::into),
+                ..token
+            })
         })
         .map(|token| ProvenToken {
             token,
@@ -364,7 +372,6 @@ fn owners(object: &EdgeCredential, existing: Option<&[OwnerReference]>) -> Vec<O
 }
 
 fn data(object: &EdgeCredential, token: &Token) -> BTreeMap<String, ByteString> {
-    let claims = jwt::decode_claims(token.access_token.expose_secret());
     let value = |source: Source| -> String {
         let access_token = token.access_token.expose_secret();
         let scope = token.scope.as_deref().unwrap_or_default();
@@ -376,16 +383,8 @@ fn data(object: &EdgeCredential, token: &Token) -> BTreeMap<String, ByteString> 
             Source::ExpiresAt => token.expires_at.to_string(),
             Source::ExpiresAtUnix => token.expires_at.as_second().to_string(),
             Source::IssuedAt => token.issued_at.to_string(),
-            Source::TenantId => claims
-                .as_ref()
-                .and_then(jwt::Claims::tenant_id)
-                .unwrap_or_default()
-                .into(),
-            Source::OrganizationId => claims
-                .as_ref()
-                .and_then(jwt::Claims::organization_id)
-                .unwrap_or_default()
-                .into(),
+            Source::TenantId => token.tenant_id.clone().unwrap_or_default(),
+            Source::OrganizationId => token.organization_id.clone().unwrap_or_default(),
             Source::Json => serde_json::json!({
                 "access_token": access_token,
                 "token_type": TOKEN_TYPE,

@@ -109,6 +109,8 @@ fn what_a_token_does_not_say_is_written_as_empty() {
     let opaque = Token {
         access_token: "opaque".into(),
         scope: None,
+        tenant_id: None,
+        organization_id: None,
         ..token(0, 3600)
     };
     let secret = target_with(&object, opaque);
@@ -321,6 +323,8 @@ fn other_credentials_leave_the_token_valid_but_are_noticed() {
     let object = object();
     let found = find(&target_with(&object, token(0, 3600)), &object).unwrap();
     assert!(found.is_of(&credentials().client));
+    assert_eq!(found.token.tenant_id.as_deref(), Some("tenant-1"));
+    assert_eq!(found.token.organization_id.as_deref(), Some("org_1"));
     assert!(!found.is_of(&rotated_credentials().client));
     let mut swapped = client("client-1");
     swapped.client_id = credentials().client.client_secret;
@@ -620,6 +624,8 @@ fn some_token() -> BoxedStrategy<Token> {
         .prop_map(|(access_token, scope, issued, lifetime)| Token {
             access_token: access_token.into(),
             scope,
+            tenant_id: None,
+            organization_id: None,
             issued_at: at(issued),
             expires_at: at(issued) + SignedDuration::from_secs(lifetime),
         })

@@ -6,7 +6,7 @@ use super::{
     credentials::{Credentials, CredentialsProblem, extract_credentials},
     failures::counted_failures,
     outcome::Versions,
-    spec::{SpecProblem, parameters},
+    spec::{SpecProblem, check_spec},
     target::{Ownership, ProvenToken, TargetProblem, check_ownership, find_token},
 };
 use crate::{
@@ -69,7 +69,7 @@ pub fn judge<'a>(
     credentials_secret: Option<&Secret>,
     target_secret: Option<Secret>,
 ) -> Observed<'a> {
-    let parameters = parameters(object, allowed);
+    let parameters = check_spec(object, allowed).map(|plan| plan.parameters);
     let names = &object.spec.credentials_secret_ref;
     let credentials = extract_credentials(credentials_secret, names);
     let target = target_secret.map_or(Ok(None), |secret| {

@@ -17,7 +17,7 @@ use crate::{
             failures::count_failure,
             judge::{Observed, ObservedTarget, Remembered, judge},
             outcome::Outcome,
-            spec::parameters,
+            spec::check_spec,
             status::describe_status,
             target::{Ownership, TargetProblem, check_ownership, find_token},
         },
@@ -328,7 +328,9 @@ fn what_is_damaged_around_a_valid_token_is_repaired_without_a_request() {
         (
             "the spec maps other keys",
             change(World::new().holding(fresh()), |world| {
-                world.object.spec.target.data[0].key = "token".into();
+                let target = &mut world.object.spec.target;
+                target.data = target.entries().into_owned();
+                target.data[0].key = "token".into();
             }),
             "write",
         ),
@@ -859,7 +861,7 @@ proptest! {
     ) {
         let object = &world.object;
         let foreign = world.observe(at(0)).target.is_err();
-        let invalid = parameters(object, &allowed()).is_err();
+        let invalid = check_spec(object, &allowed()).is_err();
         if object.spec.suspend || foreign || invalid || world.credentials.is_err() {
             let decision = world.decide(at(0));
             prop_assert!(!requested(&decision));

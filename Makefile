@@ -41,13 +41,13 @@ image: build ## Build the image without a registry, as an OCI archive in target/
 	@du -k $(IMAGE) | awk '{printf "%s: %.1f MB\n", $$2, $$1 * 1.024 / 1000}'
 
 e2e: ## Install the image with the chart on a real node, and watch a workload through renewals (Linux, root; needs containerd, runc)
-	cargo run -q -p kit --bin e2e -- check
+	cargo run -q -p tools --bin e2e -- check
 	$(MAKE) image
-	cargo run -q -p kit --bin e2e
+	cargo run -q -p tools --bin e2e
 
 demo: ## Watch tokens being requested, mounted and renewed on a local control plane (DEMO=once ends by itself)
 	cargo build --bin edge-credential-operator
-	cargo run -p kit --bin demo
+	cargo run -p tools --bin demo
 
 test: controlplane ## Run all tests, also those on a real API server
 	cargo test --workspace
@@ -75,7 +75,7 @@ bench: controlplane ## Measure, on a real API server and with a release build (s
 
 soak: controlplane ## Let all go wrong for SOAK=20m (or 24h): report expired seconds, needless tokens, memory
 	cargo build --release --bin edge-credential-operator
-	cargo run -p kit --bin soak
+	cargo run -p tools --bin soak
 
 lint: ## Check the formatting, and lint with warnings denied
 	cargo fmt --all --check

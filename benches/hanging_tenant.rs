@@ -4,14 +4,6 @@
 //! Before, beside and after are measured in one run, so that what the machine does otherwise shows as a difference between
 //! the first and the last.
 
-#[path = "../tests/cluster/harness/mod.rs"]
-#[allow(
-    dead_code,
-    unused_imports,
-    reason = "the tests on the cluster need all of it"
-)]
-mod harness;
-
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -24,7 +16,7 @@ use kube::core::PartialObjectMeta;
 use kube::runtime::{WatchStreamExt, watcher};
 use kube::{Api, ResourceExt};
 
-use harness::{CLIENT, Namespace, PATIENCE, SECRET, Setup};
+use kit::harness::{CLIENT, Namespace, PATIENCE, SECRET, Setup};
 
 /// How many objects are measured each time, one after the other.
 const MEASURED: usize = 100;

@@ -1,5 +1,6 @@
-//! Which Secret holds the client credentials.
+//! Which Secret holds the client credentials, and in which version it was seen.
 
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::KubeSchema;
 use serde::{Deserialize, Serialize};
 
@@ -27,16 +28,26 @@ pub struct CredentialsSecretRef {
     pub client_secret_key: String,
 }
 
-/// A version of the credentials Secret, so that a restarted operator need not read it to know that it is the same.
+/// A version of a Secret, so that a restarted operator need not read it to know that it is the same.
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
 #[serde(rename_all = "camelCase")]
-pub struct CredentialsStatus {
+pub struct SecretVersion {
     /// The Secret's uid.
     #[schemars(length(max = 64))]
     pub uid: String,
     /// The Secret's resourceVersion.
     #[schemars(length(max = 64))]
     pub resource_version: String,
+}
+
+impl SecretVersion {
+    /// The version of a Secret as it was read or written.
+    pub fn of(metadata: &ObjectMeta) -> Option<Self> {
+        Some(Self {
+            uid: metadata.uid.clone()?,
+            resource_version: metadata.resource_version.clone()?,
+        })
+    }
 }
 
 fn default_client_id_key() -> String {

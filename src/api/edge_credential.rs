@@ -13,7 +13,7 @@ use serde_json::json;
 
 use super::{
     conditions::conditions_schema,
-    credentials::{CredentialsSecretRef, CredentialsStatus},
+    credentials::{CredentialsSecretRef, SecretVersion},
     failures::Failures,
     schema::finish_schema,
     target::{Target, TargetStatus},
@@ -162,9 +162,9 @@ pub struct EdgeCredentialStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub token: Option<TokenStatus>,
 
-    /// The credentials Secret as it was when nothing was left to do for the time being.
+    /// The credentials Secret on which this status was decided. Failures count for these credentials.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub credentials: Option<CredentialsStatus>,
+    pub credentials: Option<SecretVersion>,
 
     /// The Secret that holds the token.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -19,8 +19,4 @@ pub struct Failures {
     pub last_attempt_at: Time,
     /// When the next one is made. A changed spec, changed credentials or a renew request bring it forward.
     pub next_attempt_at: Time,
-    /// The resourceVersion of the credentials Secret that the last attempt used.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(max = 64))]
-    pub credentials_resource_version: Option<String>,
 }

@@ -7,7 +7,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::{group::GROUP, names, size::stored_size_rule};
+use super::{credentials::SecretVersion, group::GROUP, names, size::stored_size_rule};
 
 /// The Secret that the token is written to.
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
@@ -108,6 +108,28 @@ pub struct TargetStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 64))]
     pub resource_version: Option<String>,
+}
+
+impl TargetStatus {
+    /// A Secret, in a version of it if it is there.
+    pub fn new(name: &str, version: Option<SecretVersion>) -> Self {
+        let (uid, resource_version) = version
+            .map(|version| (version.uid, version.resource_version))
+            .unzip();
+        Self {
+            name: name.into(),
+            uid,
+            resource_version,
+        }
+    }
+
+    /// The version of the Secret, where it was there.
+    pub fn version(&self) -> Option<SecretVersion> {
+        Some(SecretVersion {
+            uid: self.uid.clone()?,
+            resource_version: self.resource_version.clone()?,
+        })
+    }
 }
 
 impl Target {

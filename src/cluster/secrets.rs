@@ -34,7 +34,7 @@ impl<'a> Secrets<'a> {
         self.calls.read(self.secrets.get_opt(name)).await
     }
 
-    /// Creates a Secret, or replaces the very one that was read: uid and resourceVersion are in it, so a Secret that
+    /// Creates a Secret, or replaces the very one that was read, and returns it as it is then: uid and resourceVersion are in it, so a Secret that
     /// was changed, or deleted and made anew, in between is not overwritten. An apply would create it (seen on a real
     /// API server, even with a resourceVersion).
     pub async fn write(
@@ -42,7 +42,7 @@ impl<'a> Secrets<'a> {
         secret: &Secret,
         verb: Verb,
         rights: &Rights,
-    ) -> Result<Result<(), kube::Error>, NotLeading> {
+    ) -> Result<Result<Secret, kube::Error>, NotLeading> {
         let params = PostParams {
             field_manager: Some(FIELD_MANAGER.into()),
             ..PostParams::default()
@@ -58,6 +58,6 @@ impl<'a> Secrets<'a> {
             Err(error) if is_forbidden(error) => rights.doubt(verb, self.namespace),
             Err(_) => {}
         }
-        Ok(result.map(drop))
+        Ok(result)
     }
 }

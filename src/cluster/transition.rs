@@ -3,7 +3,7 @@
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 
-use crate::api::{ConditionType, conditions};
+use crate::api::{ConditionType, Reason};
 
 /// A change that is worth telling.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -16,31 +16,29 @@ pub struct Transition {
     pub message: String,
 }
 
-/// What changed from one status's conditions to the next one's: `Ready` in status or reason, and the cause of trouble when another one
-/// appears. A retry that fails as the one before it is no change.
+/// What changed from one status's conditions to the next one's: `Ready` in status or reason, and what is in the way when it
+/// is another thing than before. A retry that fails as the one before it is no change. That a renewal fails is told by its
+/// cause alone.
 pub fn find_transitions(earlier: &[Condition], current: &[Condition]) -> Vec<Transition> {
-    let told = |type_| {
-        let now = conditions::find(current, type_)?;
-        let before = conditions::find(earlier, type_);
-        let changed = before
-            .is_none_or(|before| (&before.status, &before.reason) != (&now.status, &now.reason));
-        changed.then_some(now)
+    let changed = |now: &&Condition| {
+        let before = earlier.iter().find(|before| before.type_ == now.type_);
+        before.is_none_or(|before| {
+            let of_renewal = [Reason::RenewalFailing, Reason::RenewalStalled];
+            let is_told_by_cause = of_renewal
+                .iter()
+                .any(|reason| now.reason == reason.as_str());
+            before.status != now.status || (before.reason != now.reason && !is_told_by_cause)
+        })
     };
-    let ready = told(ConditionType::Ready).map(|ready| Transition {
-        warning: ready.status != "True",
-        reason: ready.reason.clone(),
-        message: ready.message.clone(),
-    });
-    let trouble = [ConditionType::Reconciling, ConditionType::Stalled]
-        .into_iter()
-        .filter_map(told)
-        .find(|condition| condition.status == "True")
+    let mut transitions: Vec<_> = current
+        .iter()
+        .filter(changed)
         .map(|condition| Transition {
-            warning: true,
+            warning: condition.type_ != ConditionType::Ready.as_str() || condition.status != "True",
             reason: condition.reason.clone(),
             message: condition.message.clone(),
-        });
-    let mut transitions: Vec<_> = ready.into_iter().chain(trouble).collect();
+        })
+        .collect();
     // `Ready=False` has the cause as its own reason, unless it says that the token expired.
     transitions.dedup_by(|one, other| one.reason == other.reason);
     transitions
@@ -50,7 +48,7 @@ pub fn find_transitions(earlier: &[Condition], current: &[Condition]) -> Vec<Tra
 mod tests {
     use super::*;
     use crate::{
-        api::{ConditionStatus, Reason},
+        api::{ConditionStatus, conditions::merge},
         edge_credential::testing::at,
     };
 
@@ -64,22 +62,22 @@ mod tests {
                 reason: *reason,
                 message: format!("{reason} of {}", type_.as_str()),
             });
-        conditions::merge(&[], current, Some(1), at(0))
+        merge(&[], current, Some(1), at(0))
     }
 
     fn healthy() -> Vec<Condition> {
-        status(&[
-            (ConditionType::Ready, true, Reason::TokenValid),
-            (ConditionType::Reconciling, false, Reason::TokenValid),
-            (ConditionType::Stalled, false, Reason::TokenValid),
-        ])
+        status(&[(ConditionType::Ready, true, Reason::TokenValid)])
     }
 
     fn troubled(ready: (bool, Reason), stalled: bool, cause: Reason) -> Vec<Condition> {
+        let in_the_way = if stalled {
+            ConditionType::Stalled
+        } else {
+            ConditionType::Reconciling
+        };
         status(&[
             (ConditionType::Ready, ready.0, ready.1),
-            (ConditionType::Reconciling, !stalled, cause),
-            (ConditionType::Stalled, stalled, cause),
+            (in_the_way, true, cause),
         ])
     }
 
@@ -94,10 +92,10 @@ mod tests {
     #[test]
     fn what_changed_is_told_once() {
         use Reason::{
-            ClientNotAllowed, CredentialsNotFound, CredentialsRejected, TokenEndpointUnavailable,
-            TokenExpired, TokenValid,
+            ClientNotAllowed, CredentialsNotFound, CredentialsRejected, RenewalFailing,
+            RenewalStalled, TokenEndpointUnavailable, TokenExpired,
         };
-        let valid = (true, TokenValid);
+        let valid = (true, RenewalFailing);
         let down = |ready| troubled(ready, false, TokenEndpointUnavailable);
         let waiting = troubled((false, CredentialsNotFound), false, CredentialsNotFound);
         let rejected =
@@ -116,7 +114,13 @@ mod tests {
                 down((false, TokenExpired)),
                 &["!TokenExpired"],
             ),
-            (Some(down(valid)), healthy(), &[]),
+            (Some(down(valid)), healthy(), &["TokenValid"]),
+            // A token that is due itself is written while the endpoint is down.
+            (
+                Some(down((false, TokenExpired))),
+                down(valid),
+                &["RenewalFailing"],
+            ),
             (
                 Some(down((false, TokenExpired))),
                 healthy(),
@@ -135,6 +139,11 @@ mod tests {
             ),
             (Some(waiting), rejected(false), &["!CredentialsRejected"]),
             // From now on a person must act.
+            (
+                Some(troubled(valid, false, CredentialsRejected)),
+                troubled((true, RenewalStalled), true, CredentialsRejected),
+                &["!CredentialsRejected"],
+            ),
             (
                 Some(rejected(false)),
                 rejected(true),

@@ -29,25 +29,22 @@ impl Default for FailedCredentials {
 }
 
 impl FailedCredentials {
-    /// Gives the credentials the resourceVersion in which they failed, if they are the ones that did.
+    /// Gives the credentials the version in which they failed, if they are the ones that did.
     pub fn recognize(&self, object: &EdgeCredential, credentials: &mut Credentials) {
         let Some(uid) = &object.metadata.uid else {
             return;
         };
-        let status = object.status.as_ref();
-        let failures = status.and_then(|status| status.failures.as_ref());
         let mut fingerprints = self.fingerprints.lock();
-        let Some(failures) = failures else {
+        let status = object.status.as_ref();
+        let Some(status) = status.filter(|status| status.failures.is_some()) else {
             fingerprints.remove(uid);
             return;
         };
         let fingerprint = self.fingerprint(credentials);
-        if failures.credentials_resource_version == credentials.resource_version {
+        if status.credentials == credentials.version {
             fingerprints.insert(uid.clone(), fingerprint);
         } else if fingerprints.get(uid) == Some(&fingerprint) {
-            credentials
-                .resource_version
-                .clone_from(&failures.credentials_resource_version);
+            credentials.version.clone_from(&status.credentials);
         }
     }
 

@@ -15,13 +15,13 @@ use super::{
         error::Error,
         failures::{count_failure, counted_failures},
         judge::{Observed, Remembered, judge},
-        outcome::{Outcome, Problem},
+        outcome::{Outcome, Problem, Versions},
         schedule::renew_at,
         target::{ProvenToken, TargetProblem, render},
     },
 };
 use crate::{
-    api::{EdgeCredential, failures::Failures},
+    api::{EdgeCredential, credentials::SecretVersion, failures::Failures},
     cluster::{
         errors::{is_conflict, is_namespace_gone, is_outdated},
         object_key::ObjectKey,
@@ -83,11 +83,17 @@ async fn attempt_once(object: &EdgeCredential, context: &Context) -> Result<Outc
         may_create: lock.is_some(),
         started,
     };
-    match action {
-        Action::Leave(token) => Ok(Outcome::untouched(token, problem)),
-        Action::Write(secret, proven) => attempt.reuse(&secret, proven, problem).await,
-        Action::Request { request, forced } => attempt.request(*request, forced).await,
+    let mut outcome = match action {
+        Action::Leave(token) => Outcome::untouched(token, problem),
+        Action::Write(secret, proven) => attempt.reuse(&secret, proven, problem).await?,
+        Action::Request { request, forced } => attempt.request(*request, forced).await?,
+    };
+    if outcome.requeue_soon {
+        outcome.versions = None;
+    } else if outcome.versions.is_none() {
+        outcome.versions = Some(attempt.observed.versions());
     }
+    Ok(outcome)
 }
 
 /// Adds what this process remembers to what was read, and the other way round: what the target holds is kept, lest its
@@ -175,7 +181,7 @@ impl Attempt<'_> {
                 if forced {
                     context.handled_renewals.remember(object);
                 }
-                let proven = ProvenToken::new(token, &client, object.renew_request());
+                let proven = ProvenToken::new(token, &client, object);
                 let secret = render(object, &parameters, &proven, self.observed.existing());
                 self.write(&secret, proven).await?
             }
@@ -250,10 +256,14 @@ impl Attempt<'_> {
     async fn write(&self, secret: &Secret, proven: ProvenToken) -> Result<Outcome, Error> {
         let object = self.observed.object;
         match self.write_target(secret).await {
-            Ok(()) => {
+            Ok(target) => {
                 self.context.handled_renewals.forget(object);
                 let mut outcome = Outcome::untouched(Some(proven), Problem::None);
                 outcome.wrote = true;
+                outcome.versions = Some(Versions {
+                    target,
+                    ..self.observed.versions()
+                });
                 Ok(outcome)
             }
             Err(Error::NotLeading) => Err(Error::NotLeading),
@@ -263,9 +273,10 @@ impl Attempt<'_> {
                 Err(Error::WriteTarget { secret, source })
             }
             Err(error) => {
+                let now = self.context.clock.now();
                 let credentials = self.observed.credentials.as_ref().ok();
                 let earlier =
-                    credentials.and_then(|credentials| counted_failures(object, credentials));
+                    credentials.and_then(|credentials| counted_failures(object, credentials, now));
                 let failures = self.count(earlier, &error, None);
                 let problem = Problem::Failed(error, failures);
                 Ok(Outcome::untouched(self.still_valid(), problem))
@@ -273,17 +284,19 @@ impl Attempt<'_> {
         }
     }
 
-    /// Creates or replaces the target.
-    async fn write_target(&self, secret: &Secret) -> Result<(), Error> {
+    /// Creates or replaces the target, and returns the version that it has then.
+    async fn write_target(&self, secret: &Secret) -> Result<Option<SecretVersion>, Error> {
         let Context { calls, rights, .. } = self.context;
         let object = self.observed.object;
         let secrets = Secrets::beside(object, calls).ok_or(Error::Unidentified)?;
         let verb = Verb::to_replace(self.observed.existing());
-        let written = secrets.write(secret, verb, rights).await?;
-        written.map_err(|source| Error::WriteTarget {
-            secret: object.target_name().into(),
-            source,
-        })
+        match secrets.write(secret, verb, rights).await? {
+            Ok(written) => Ok(SecretVersion::of(&written.metadata)),
+            Err(source) => Err(Error::WriteTarget {
+                secret: object.target_name().into(),
+                source,
+            }),
+        }
     }
 
     fn still_valid(&self) -> Option<ProvenToken> {
@@ -302,7 +315,6 @@ impl Attempt<'_> {
             earlier,
             error,
             self.observed.object,
-            self.observed.credentials.as_ref().ok(),
             valid.map(|proven| &proven.token),
             not_before,
             now,

@@ -45,7 +45,8 @@ pub fn with_latest_status<'a>(
     }
 }
 
-/// Writes the status if it says anything new, or if what it says `is_unwritten` yet.
+/// Writes the status if it says anything new, or if what it says `is_unwritten` yet. Another version of a Secret alone is
+/// nothing new: a label on credentials that many objects share would cost a write for each.
 pub async fn report(
     object: &EdgeCredential,
     outcome: &Outcome,
@@ -55,7 +56,7 @@ pub async fn report(
     let now = context.clock.now();
     let status = describe_status(object, outcome, now);
     let transitions = find_transitions(conditions_of(object.status.as_ref()), &status.conditions);
-    if is_unwritten || object.status.as_ref() != Some(&status) {
+    if is_unwritten || !says_the_same(object.status.as_ref(), &status) {
         let metadata = &object.metadata;
         let written = write(metadata, &status, context).await;
         written.inspect_err(|_| context.statuses.remember_unwritten(metadata, &status))?;
@@ -122,6 +123,20 @@ pub async fn report_malformed(
 
 fn conditions_of(status: Option<&EdgeCredentialStatus>) -> &[Condition] {
     status.map_or(&[], |status| &status.conditions)
+}
+
+/// Whether two statuses differ in the versions of Secrets at most.
+fn says_the_same(earlier: Option<&EdgeCredentialStatus>, status: &EdgeCredentialStatus) -> bool {
+    let without_versions = |status: &EdgeCredentialStatus| {
+        let mut status = status.clone();
+        status.credentials = None;
+        if let Some(target) = &mut status.target {
+            target.uid = None;
+            target.resource_version = None;
+        }
+        status
+    };
+    earlier.is_some_and(|earlier| without_versions(earlier) == without_versions(status))
 }
 
 /// Writes the status, and remembers it until the watch shows it.

@@ -2,6 +2,7 @@
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use k8s_openapi::{
+    ByteString,
     api::core::v1::Secret,
     apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time},
     jiff::Timestamp,
@@ -10,6 +11,7 @@ use kube::core::{
     Status,
     response::{StatusCause, StatusDetails},
 };
+use secrecy::{ExposeSecret, SecretString};
 use serde_json::{Value, json};
 
 use super::rules::{
@@ -19,8 +21,8 @@ use super::rules::{
 };
 use crate::{
     api::{
-        EdgeCredential, EdgeCredentialSpec, Reason, edge_credential::RENEW_REQUESTED_AT,
-        failures::Failures, token_request::DEFAULT_AUDIENCE,
+        EdgeCredential, EdgeCredentialSpec, Reason, credentials::SecretVersion,
+        edge_credential::RENEW_REQUESTED_AT, failures::Failures, token_request::DEFAULT_AUDIENCE,
     },
     oauth::{
         ClientCredentials, RequestParameters, Token,
@@ -91,11 +93,34 @@ pub fn client(secret: &str) -> ClientCredentials {
     }
 }
 
+/// A credentials Secret with these.
+pub fn credentials_secret(client: &ClientCredentials) -> Secret {
+    let value = |secret: &SecretString| ByteString(secret.expose_secret().as_bytes().to_vec());
+    Secret {
+        data: Some(
+            [
+                ("client_id".into(), value(&client.client_id)),
+                ("client_secret".into(), value(&client.client_secret)),
+            ]
+            .into(),
+        ),
+        ..Secret::default()
+    }
+}
+
+/// A version of the credentials Secret.
+pub fn version(resource_version: &str) -> SecretVersion {
+    SecretVersion {
+        uid: "uid-of-credentials".into(),
+        resource_version: resource_version.into(),
+    }
+}
+
 /// The usual credentials.
 pub fn credentials() -> Credentials {
     Credentials {
         client: client("s3cret-CANARY"),
-        resource_version: Some("7".into()),
+        version: Some(version("7")),
     }
 }
 
@@ -103,7 +128,7 @@ pub fn credentials() -> Credentials {
 pub fn rotated_credentials() -> Credentials {
     Credentials {
         client: client("another-CANARY"),
-        resource_version: Some("8".into()),
+        version: Some(version("8")),
     }
 }
 
@@ -137,9 +162,9 @@ pub fn token(issued: i64, expires: i64) -> Token {
     }
 }
 
-/// A token with the usual credentials.
+/// A token with the usual credentials, for the usual object.
 pub fn proven(token: Token) -> ProvenToken {
-    ProvenToken::new(token, &credentials().client, None)
+    ProvenToken::new(token, &credentials().client, &object())
 }
 
 /// The target as it is after this token was written.
@@ -147,7 +172,7 @@ pub fn target_with(object: &EdgeCredential, token: Token) -> Secret {
     stored(render(
         object,
         &sound_parameters(object),
-        &proven(token),
+        &ProvenToken::new(token, &credentials().client, object),
         None,
     ))
 }
@@ -164,9 +189,8 @@ pub fn failures(count: i32, next: i64) -> Failures {
     Failures {
         count,
         reason: Reason::TokenEndpointUnavailable,
-        last_attempt_at: Time(at(next - 1)),
+        last_attempt_at: Time(at((next - 1).min(0))),
         next_attempt_at: Time(at(next)),
-        credentials_resource_version: credentials().resource_version,
     }
 }
 

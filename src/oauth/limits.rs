@@ -13,7 +13,7 @@ const LEAST_HOLD: SignedDuration = SignedDuration::from_secs(1);
 const LONGEST_HOLD: SignedDuration = SignedDuration::from_hours(1);
 
 /// The longest wait that a quota may ask for: quotas are counted by the hour and by the day.
-const LONGEST_QUOTA_HOLD: SignedDuration = SignedDuration::from_hours(24);
+pub const LONGEST_QUOTA_HOLD: SignedDuration = SignedDuration::from_hours(24);
 
 const RATE_LIMIT: HeaderName = HeaderName::from_static("x-ratelimit-limit");
 const RATE_REMAINING: HeaderName = HeaderName::from_static("x-ratelimit-remaining");

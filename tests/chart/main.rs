@@ -8,10 +8,8 @@ mod values;
 
 use std::path::{Path, PathBuf};
 
-use kit::control_plane::{
-    Binaries,
-    chart::{render, render_with},
-};
+use kit::control_plane::chart::{render, render_with};
+use kit::programs::Binaries;
 use serde_json::Value;
 
 const RELEASE: &str = "edge";

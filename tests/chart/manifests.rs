@@ -1,7 +1,8 @@
 //! Whole manifests, as they are checked in for reviews, and rules that hold for all of them.
 
-use kit::control_plane::{Binaries, chart::render};
+use kit::control_plane::chart::render;
 use kit::generated::compare;
+use kit::programs::Binaries;
 use serde_json::{Value, json};
 
 use super::{chart, objects, only, parse, rendered, root};

@@ -1,11 +1,11 @@
 //! Nothing leaks: marked secrets, tokens and server texts appear in nothing that the operator puts out.
 
-use std::path::Path;
 use std::time::Duration;
 
 use edge_credential_operator::api::ConditionType;
 use k8s_openapi::api::events::v1::Event;
 use kit::canary::assert_absent;
+use kit::control_plane::shared;
 use kit::sitecore::{
     CLAIMS_PREFIX, Certificate, Member, RetryAfter, Scenario, Sitecore, TlsFront, TokenShape, Wire,
     gzip,
@@ -14,7 +14,7 @@ use kube::Api;
 use kube::api::ListParams;
 use serde_json::Value;
 
-use crate::harness::{Namespace, Setup, condition, credentials, text};
+use kit::harness::{Namespace, Setup, condition, credentials, text};
 
 const ID: &str = "canary-client-id";
 const SECRET: &str = "canary-client-secret";
@@ -263,7 +263,7 @@ async fn marked_secrets_tokens_and_server_texts_appear_in_nothing_that_is_put_ou
     // The authority is trusted, so that the certificate is refused for the name in it.
     let behind = stand_in("tls", Scenario::Normal);
     let tls = TlsFront::start(&behind, Certificate::WrongName(SERVER_NAME)).unwrap();
-    let authority = Path::new(env!("CARGO_TARGET_TMPDIR")).join("canary-ca.pem");
+    let authority = shared().await.unwrap().folder().join("canary-ca.pem");
     std::fs::write(&authority, tls.authority()).unwrap();
     let origins = stand_ins
         .iter()
@@ -323,7 +323,7 @@ async fn marked_secrets_tokens_and_server_texts_appear_in_nothing_that_is_put_ou
     }
     let events = Api::<Event>::namespaced(scene.client.clone(), &namespace.name);
     namespace
-        .until(crate::harness::PATIENCE, "an Event", async || {
+        .until(kit::harness::PATIENCE, "an Event", async || {
             let events = events.list(&ListParams::default()).await.ok()?;
             (!events.items.is_empty()).then_some(())
         })

@@ -1,22 +1,16 @@
 //! Kills at random moments: nothing is lost, and no token is requested that is there already.
 
 use std::hash::{BuildHasher, RandomState};
-use std::time::Duration;
+use std::time::Instant;
 
 use edge_credential_operator::api::edge_credential::RENEW_REQUESTED_AT;
 use edge_credential_operator::edge_credential::rules::target::PROOF;
 use k8s_openapi::api::core::v1::Secret;
 use serde_json::Value;
 
-use crate::harness::{CLIENT, Namespace, Scene, text};
+use kit::harness::{CLIENT, Namespace, Scene, text};
 
 const KILLS: usize = 50;
-
-/// A visit takes some 20 ms from the change that sets it going: kills fall before, into and after it.
-const LATEST_KILL: Duration = Duration::from_millis(60);
-
-/// Long enough for what was sent before a kill to be counted.
-const ECHO: Duration = Duration::from_millis(50);
 
 #[derive(Clone, Copy, Debug)]
 enum Step {
@@ -30,7 +24,10 @@ enum Step {
 async fn killed_at_50_random_moments_it_converges_and_requests_nothing_that_is_stored() {
     let mut scene = Scene::new("crash", 1).await;
     scene.namespaces[0].create_credentials().await;
+    // Kills fall before, into and after a visit, however long one takes here.
+    let start = Instant::now();
     scene.namespaces[0].create_ready("edge-0").await;
+    let latest_kill = start.elapsed();
 
     let mut name = "edge-0".to_owned();
     let mut interrupted = 0;
@@ -38,6 +35,7 @@ async fn killed_at_50_random_moments_it_converges_and_requests_nothing_that_is_s
         let step = [Step::Renew, Step::DeleteTarget, Step::Relabel, Step::Create][kill % 4];
         let namespace = &scene.namespaces[0];
         let value = format!("request-{kill}");
+        let before = scene.sitecore.requests(CLIENT);
         match step {
             Step::Create => {
                 name = format!("edge-{kill}");
@@ -57,13 +55,11 @@ async fn killed_at_50_random_moments_it_converges_and_requests_nothing_that_is_s
                     .await;
             }
         }
-        let delay = LATEST_KILL.mul_f64(random());
+        let delay = latest_kill.mul_f64(random());
         tokio::time::sleep(delay).await;
         scene.operator.kill();
-        tokio::time::sleep(ECHO).await;
 
         let namespace = &scene.namespaces[0];
-        let before = scene.sitecore.requests(CLIENT);
         let stored = namespace.secrets.get_opt(&name).await.unwrap();
         let enough = stored.is_some_and(|secret| match step {
             Step::Renew => answers(&secret, &value),
@@ -72,14 +68,19 @@ async fn killed_at_50_random_moments_it_converges_and_requests_nothing_that_is_s
 
         interrupted += usize::from(!enough);
 
+        // Where nothing is stored, a request may have been lost with the process, which is counted when it arrives.
+        let most = if enough {
+            scene.sitecore.requests(CLIENT)
+        } else {
+            before + 2
+        };
         scene.operator.spawn();
         let namespace = &scene.namespaces[0];
         converged(namespace, &name, step, &value, kill).await;
-        let requests = scene.sitecore.requests(CLIENT) - before;
-        assert_eq!(
-            requests,
-            u64::from(!enough),
-            "kill {kill} of {step:?} after {delay:?}; stored: {enough}"
+        let requests = scene.sitecore.requests(CLIENT);
+        assert!(
+            requests <= most,
+            "kill {kill} of {step:?} after {delay:?}: {requests} requests, {before} before it; stored: {enough}"
         );
         let token = text(&namespace.secret(&name).await, "access_token");
         scene.sitecore.verify(&token).expect("a valid token");

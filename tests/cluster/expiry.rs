@@ -9,7 +9,7 @@ use k8s_openapi::api::core::v1::Secret;
 use k8s_openapi::jiff::Timestamp;
 use kit::sitecore::Sitecore;
 
-use crate::harness::*;
+use kit::harness::*;
 
 const LIFETIME: Duration = Duration::from_secs(20);
 const OBSERVED: Duration = Duration::from_secs(180);
@@ -22,10 +22,14 @@ const LATEST_RENEWAL: Duration = Duration::from_millis(13_333);
 /// Times are kept in whole seconds, rounded down twice: when the token was requested, and when it is to be renewed.
 const ROUNDING: Duration = Duration::from_secs(2);
 
-/// How late a renewal may be on a machine that is busy with other tests.
-const SLACK: Duration = Duration::from_secs(3);
+/// How late a renewal may be on a machine that is busy: the token is still valid then.
+const SLACK: Duration = Duration::from_secs(5);
 
-/// How long the operator may take after a pause, on such a machine.
+/// The lifetime of the token that expires in a pause.
+const PAUSE: Duration = Duration::from_secs(30);
+
+/// How long the operator may take after a pause, on such a machine. Had it not noticed the pause, it would still wait for
+/// most of the 18 s at least after which that token is renewed.
 const AWAKE: Duration = Duration::from_secs(10);
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -65,7 +69,6 @@ async fn a_reader_never_sees_an_expired_or_torn_token_and_each_renewal_costs_one
         })
         .await;
     for (namespace, seen) in scene.namespaces.iter().zip(&mut seen) {
-        assert!(seen.looks > 600, "only {} looks", seen.looks);
         seen.check(&namespace.secret("edge").await, &scene.sitecore);
         assert_eq!(
             condition(&namespace.object("edge").await, ConditionType::Ready).status,
@@ -96,21 +99,21 @@ async fn a_reader_never_sees_an_expired_or_torn_token_and_each_renewal_costs_one
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn after_a_pause_of_the_process_longer_than_a_lifetime_one_request_brings_a_valid_token() {
     let mut scene = Scene::new("pause", 1).await;
-    scene.sitecore.set_lifetime(CLIENT, LIFETIME);
+    scene.sitecore.set_lifetime(CLIENT, PAUSE);
     let shop = &scene.namespaces[0];
     shop.create_credentials().await;
     shop.create_ready("edge").await;
     let before = text(&shop.secret("edge").await, "access_token");
     // The visit that its own writes cause is over: a pause between the reckoning of a wait and its beginning would make it
     // as much longer.
-    tokio::time::sleep(Duration::from_secs(1)).await;
+    scene.rests().await;
     // Renewed but once while this test looks.
     scene
         .sitecore
         .set_lifetime(CLIENT, Duration::from_hours(24));
 
     scene.operator.process().signal("STOP").unwrap();
-    tokio::time::sleep(LIFETIME * 3 / 2).await;
+    tokio::time::sleep(PAUSE).await;
     let expired = scene.sitecore.verify(&before);
     assert!(expired.is_err(), "nobody renewed it");
     scene.operator.process().signal("CONT").unwrap();

@@ -1,16 +1,13 @@
 //! What is damaged or changed is set right at once, and with no token request that can be done without.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use edge_credential_operator::api::target::{Source, TargetEntry};
 use edge_credential_operator::edge_credential::rules::target::PROOF;
 use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::Secret;
 
-use crate::harness::*;
-
-/// What the operator promises. It takes some 30 ms.
-const AT_ONCE: Duration = Duration::from_secs(1);
+use kit::harness::*;
 
 const TARGET: &str = "edge-admin";
 const MANAGED_BY: &str = "app.kubernetes.io/managed-by";

@@ -3,14 +3,14 @@
 use std::time::{Duration, Instant};
 
 use edge_credential_operator::api::edge_credential::RENEW_REQUESTED_AT;
-use k8s_openapi::api::coordination::v1::Lease;
+use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
+use k8s_openapi::jiff::Timestamp;
 use kit::control_plane::AuditEvent;
-use kit::sitecore::Scenario;
 use kube::Api;
 use kube::api::{DeleteParams, Patch, PatchParams};
 use serde_json::{Value, json};
 
-use crate::harness::*;
+use kit::harness::*;
 
 /// A scene where the first replica leads and the second one stands by.
 struct Replicas {
@@ -44,6 +44,15 @@ impl Replicas {
     async fn holder(&self) -> Option<String> {
         let lease = self.leases.get_opt(&self.lease).await.unwrap()?;
         lease.spec?.holder_identity
+    }
+
+    async fn lease(&self) -> LeaseSpec {
+        self.leases.get(&self.lease).await.unwrap().spec.unwrap()
+    }
+
+    /// When the one that leads began to, by its own account: this test may look much later.
+    async fn led_since(&self) -> Timestamp {
+        self.lease().await.acquire_time.unwrap().0
     }
 
     async fn patch_lease(&self, change: Value) {
@@ -94,15 +103,15 @@ async fn a_leader_that_is_asked_to_end_hands_over_within_5_seconds_and_no_token_
     let mut replicas = Replicas::start("hand-over").await;
     replicas.scene.namespaces[0].create_ready("edge").await;
     for turn in 1..=4 {
-        let Replicas { scene, second, .. } = &mut replicas;
-        let (code, took) = scene.operator.terminate().await;
-        assert_eq!(code, 0, "{}", scene.operator.log_tail());
+        let (code, took) = replicas.scene.operator.terminate().await;
+        assert_eq!(code, 0, "{}", replicas.scene.operator.log_tail());
         assert!(took < Duration::from_secs(10), "it took {took:?}");
-        let ended = Instant::now();
-        leads(second).await;
-        let took = ended.elapsed();
-        assert!(took < Duration::from_secs(5), "it took {took:?}");
+        let ended = Timestamp::now();
+        leads(&replicas.second).await;
+        let took = replicas.led_since().await.duration_since(ended);
+        assert!(took.as_secs() < 5, "it took {took:?}");
 
+        let Replicas { scene, second, .. } = &mut replicas;
         let shop = &scene.namespaces[0];
         let name = format!("edge-{turn}");
         let mut object = shop.edge_credential(&name);
@@ -113,8 +122,7 @@ async fn a_leader_that_is_asked_to_end_hands_over_within_5_seconds_and_no_token_
         std::mem::swap(&mut scene.operator, second);
         second.start().await;
     }
-    let lease = replicas.leases.get(&replicas.lease).await.unwrap();
-    assert_eq!(lease.spec.unwrap().lease_transitions, Some(4));
+    assert_eq!(replicas.lease().await.lease_transitions, Some(4));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -122,16 +130,16 @@ async fn a_leader_that_is_killed_is_replaced_when_its_lease_has_expired() {
     let mut replicas = Replicas::start("killed").await;
     let shop = &replicas.scene.namespaces[0];
     shop.create_ready("edge").await;
-    let killed = Instant::now();
     replicas.scene.operator.kill();
+    let renewed = replicas.lease().await.renew_time.unwrap().0;
     let mut object = shop.edge_credential("other");
     object.spec.token_request.scopes = vec!["other".to_owned()];
     shop.create_object(&object).await;
     shop.ready("other").await;
-    let took = killed.elapsed();
-    // 15 s after the standby saw the last renewal, which it looked for every 2 s, and found expired within 2 more.
-    assert!(took > Duration::from_secs(10), "it took {took:?} only");
-    assert!(took < Duration::from_secs(25), "it took {took:?}");
+    let took = replicas.led_since().await.duration_since(renewed);
+    // 15 s after the standby saw the last renewal, which it looked for every 2 s. It promises 20 s; the rest is for a
+    // machine that is busy.
+    assert!((15..25).contains(&took.as_secs()), "it took {took:?}");
     assert_eq!(replicas.scene.sitecore.requests(CLIENT), 2);
 }
 
@@ -142,8 +150,7 @@ async fn a_leader_that_stood_still_for_longer_than_its_lease_writes_nothing_and_
     shop.create_ready("edge").await;
 
     // The answer to a request arrives while the process stands still.
-    let slow = Scenario::Delay(Duration::from_secs(2));
-    replicas.scene.sitecore.next(CLIENT, 1, slow);
+    let token = replicas.scene.sitecore.withhold(CLIENT, 1);
     shop.annotate("edge", RENEW_REQUESTED_AT, "now").await;
     let sitecore = &replicas.scene.sitecore;
     shop.until(PATIENCE, "the request is under way", async || {
@@ -151,6 +158,7 @@ async fn a_leader_that_stood_still_for_longer_than_its_lease_writes_nothing_and_
     })
     .await;
     replicas.scene.operator.process().signal("STOP").unwrap();
+    token.release();
 
     leads(&replicas.second).await;
     shop.object_that("edge", "has handled the renew request", |object| {
@@ -194,8 +202,7 @@ async fn a_leader_keeps_leading_where_its_lease_is_deleted_or_labelled() {
         .patch_lease(json!({"metadata": {"labels": {"somebody": "was-here"}}}))
         .await;
     for _ in 0..2 {
-        let lease = replicas.leases.get(&replicas.lease).await.unwrap();
-        let renewed_at = lease.spec.unwrap().renew_time;
+        let renewed_at = replicas.lease().await.renew_time;
         let renewed = find(PATIENCE, async || {
             let lease = replicas.leases.get_opt(&replicas.lease).await.unwrap()?;
             let spec = lease.spec.unwrap();

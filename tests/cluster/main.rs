@@ -8,7 +8,6 @@ mod canary;
 mod crash;
 mod crd;
 mod expiry;
-mod harness;
 mod healing;
 mod leadership;
 mod lifecycle;

@@ -6,7 +6,7 @@ use std::time::Duration;
 use edge_credential_operator::api::edge_credential::RENEW_REQUESTED_AT;
 use kit::sitecore::{RetryAfter, Scenario};
 
-use crate::harness::{PATIENCE, SECRET, Scene, credentials};
+use kit::harness::{PATIENCE, SECRET, Scene, credentials};
 
 const ALERTS: &str = include_str!("../../charts/edge-credential-operator/monitoring/alerts.yaml");
 const DASHBOARD: &str =
@@ -100,7 +100,8 @@ async fn a_token_endpoint_whose_clock_is_wrong_is_told_of_once_and_its_tokens_ar
         .lines()
         .find(|line| line.starts_with("edgecredential_token_endpoint_clock_skew_seconds{"))
         .and_then(|line| line.rsplit(' ').next()?.parse::<i64>().ok());
-    assert!((118..=120).contains(&skew.unwrap()), "{skew:?}");
+    // Less the time that the answer took.
+    assert!((100..=120).contains(&skew.unwrap()), "{skew:?}");
 
     scene.sitecore.set_clock_offset(0);
     renew("two").await;

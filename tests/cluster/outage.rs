@@ -9,11 +9,11 @@ use edge_credential_operator::api::edge_credential::RENEW_REQUESTED_AT;
 use futures::{StreamExt, stream};
 use k8s_openapi::api::core::v1::ConfigMap;
 use kit::control_plane::{ControlPlane, Server};
-use kit::sitecore::Scenario;
+use kit::sitecore::Withheld;
 use kube::Api;
-use kube::api::{ListParams, ObjectMeta, PostParams};
+use kube::api::{ObjectMeta, PostParams};
 
-use crate::harness::*;
+use kit::harness::*;
 
 /// The lifetime of a token that falls due in an outage: after 12.3 to 13.3 s.
 const SHORT: Duration = Duration::from_secs(20);
@@ -23,9 +23,6 @@ const DAY: Duration = Duration::from_hours(24);
 
 /// From a short token's issue until it is certainly due, and has not expired for long.
 const DUE: Duration = Duration::from_secs(18);
-
-/// Long enough for several tries to write.
-const SEVERAL_TRIES: Duration = Duration::from_secs(20);
 
 /// More objects than a list brings at a time.
 const MORE_THAN_A_PAGE: usize = 600;
@@ -88,10 +85,9 @@ async fn new_token(shop: &Namespace, name: &str, token: &str) -> String {
     text(&target, "access_token")
 }
 
-/// Asks for a renewal whose token comes two seconds later, and returns when the request is under way.
-async fn request_slowly(scene: &Scene, name: &str, value: &str) {
-    let slow = Scenario::Delay(Duration::from_secs(2));
-    scene.sitecore.next(CLIENT, 1, slow);
+/// Asks for a renewal, and returns when the request is under way, with the token that is withheld.
+async fn request_under_way(scene: &Scene, name: &str, value: &str) -> Withheld {
+    let token = scene.sitecore.withhold(CLIENT, 1);
     let shop = &scene.namespaces[0];
     let requests = scene.sitecore.requests(CLIENT) + 1;
     shop.annotate(name, RENEW_REQUESTED_AT, value).await;
@@ -99,6 +95,7 @@ async fn request_slowly(scene: &Scene, name: &str, value: &str) {
         (scene.sitecore.requests(CLIENT) == requests).then_some(())
     })
     .await;
+    token
 }
 
 async fn is_alive(scene: &Scene) {
@@ -194,8 +191,9 @@ async fn a_token_that_comes_while_nobody_can_store_it_is_written_afterwards() {
     shop.create_ready("edge").await;
     let mut token = text(&shop.secret("edge").await, "access_token");
     for (requests, away) in (2..).zip([Away::Stopped, Away::Frozen, Away::EtcdFrozen]) {
-        request_slowly(&scene, "edge", &format!("{away:?}")).await;
+        let withheld = request_under_way(&scene, "edge", &format!("{away:?}")).await;
         away.begin(&scene.control_plane);
+        withheld.release();
         tokio::time::sleep(Duration::from_secs(4)).await;
         away.end(&scene.control_plane).await;
         token = new_token(shop, "edge", &token).await;
@@ -216,10 +214,24 @@ async fn while_etcd_is_out_of_space_tokens_stay_in_memory_and_only_their_writes_
     one_due_soon_and_one_not(&scene).await;
     let token = due_token(&scene).await;
     let asked = text(&shop.secret("asked").await, "access_token");
-    request_slowly(&scene, "asked", "now").await;
+    let withheld = request_under_way(&scene, "asked", "now").await;
     scene.control_plane.fill_etcd().await.unwrap();
+    withheld.release();
 
-    tokio::time::sleep(DUE + SEVERAL_TRIES).await;
+    let tries = |name: &str| {
+        let events = scene.audit_events().into_iter();
+        let failed = ("secrets", name, "update", 500);
+        events
+            .filter(|event| {
+                let event = (&*event.resource, &*event.name, &*event.verb, event.code);
+                event == failed
+            })
+            .count()
+    };
+    shop.until(PATIENCE, "two objects, two tries each", async || {
+        (tries("asked") >= 2 && tries("due") >= 2).then_some(())
+    })
+    .await;
     is_alive(&scene).await;
     // Deletions go through, so: a change.
     let mut changed = shop.secret("idle").await;
@@ -230,10 +242,6 @@ async fn while_etcd_is_out_of_space_tokens_stay_in_memory_and_only_their_writes_
         .replace("idle", &PostParams::default(), &changed)
         .await;
     assert!(written.is_err(), "etcd accepts writes");
-    let tries = scene.audit_events().into_iter();
-    let tries = tries
-        .filter(|event| event.resource == "secrets" && event.verb == "update" && event.code == 500);
-    assert!(tries.count() >= 4, "two objects, two tries each");
     assert_eq!(scene.sitecore.requests(CLIENT), 5);
 
     scene.control_plane.free_etcd().await.unwrap();
@@ -256,18 +264,21 @@ async fn watches_that_expired_are_begun_anew_in_pages_and_cost_no_request() {
         shop.create_object(object).await;
     });
     created.await;
-    shop.until(PATIENCE, "all of them have a target", async || {
-        let list = ListParams::default();
-        let secrets = shop.secrets.list_metadata(&list).await.unwrap().items;
-        (secrets.len() > MORE_THAN_A_PAGE + 2).then_some(())
-    })
-    .await;
+    for object in &many {
+        shop.ready(object.metadata.name.as_deref().unwrap()).await;
+    }
     // What happens while the operator doesn't look, and the API server forgets before it looks again.
     scene.operator.process().signal("STOP").unwrap();
     let shop = &scene.namespaces[0];
     shop.delete_secret("one").await;
     shop.delete_object("two").await;
-    scene.control_plane.restart_api_server().await.unwrap();
+    shop.until(PATIENCE, "the target is collected", async || {
+        let target = shop.secrets.get_opt("two").await.unwrap();
+        target.is_none().then_some(())
+    })
+    .await;
+    // The API server remembers from its start on. These come after all that a watch has told until then, even to a process
+    // that has not read it yet.
     let others = Api::<ConfigMap>::namespaced(scene.client.clone(), &shop.name);
     let other = ConfigMap {
         metadata: ObjectMeta {
@@ -279,6 +290,7 @@ async fn watches_that_expired_are_begun_anew_in_pages_and_cost_no_request() {
     for _ in 0..20 {
         others.create(&PostParams::default(), &other).await.unwrap();
     }
+    scene.control_plane.restart_api_server().await.unwrap();
     let seen = scene.audit_events().len();
     scene.operator.process().signal("CONT").unwrap();
 

@@ -2,7 +2,7 @@
 
 use kit::sitecore::Sitecore;
 
-use crate::harness::*;
+use kit::harness::*;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_proxy_is_asked_for_token_endpoints_only_and_not_for_those_that_need_none() {

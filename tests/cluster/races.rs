@@ -1,22 +1,22 @@
 //! Somebody else writes between the operator's read and its write: what they wrote is not lost unseen, a foreign Secret
 //! stays as it is, and no token is requested again.
 //!
-//! The stand-in takes its time for the token, so that what happens meanwhile comes after the operator's read and before
-//! its write, each time.
+//! The stand-in withholds the token, so that what happens meanwhile comes after the operator's read and before its write,
+//! each time.
 
 use std::time::Duration;
 
 use edge_credential_operator::api::Reason;
 use edge_credential_operator::api::edge_credential::RENEW_REQUESTED_AT;
-use kit::sitecore::Scenario;
+use kit::sitecore::Withheld;
 
-use crate::harness::*;
+use kit::harness::*;
 
-/// How long the token takes. What a test does meanwhile takes some milliseconds.
-const MEANWHILE: Duration = Duration::from_secs(3);
+/// Longer than the second after which the operator meets a conflict again.
+const A_WHILE: Duration = Duration::from_secs(3);
 
-/// An EdgeCredential with a token, and its renewal under way.
-async fn renewal_under_way(name: &str, watch_secrets: bool) -> Scene {
+/// An EdgeCredential with a token, and its renewal under way until its token is released.
+async fn renewal_under_way(name: &str, watch_secrets: bool) -> (Scene, Withheld) {
     let setup = Setup {
         values: vec![("watchSecrets", watch_secrets.to_string())],
         ..Setup::default()
@@ -25,15 +25,10 @@ async fn renewal_under_way(name: &str, watch_secrets: bool) -> Scene {
     let shop = &scene.namespaces[0];
     shop.create_credentials().await;
     shop.create_ready("edge").await;
-    slowly(&scene);
+    let token = scene.sitecore.withhold(CLIENT, 1);
     shop.annotate("edge", RENEW_REQUESTED_AT, "now").await;
     requested(&scene, 2).await;
-    scene
-}
-
-fn slowly(scene: &Scene) {
-    let slow = Scenario::Delay(MEANWHILE);
-    scene.sitecore.next(CLIENT, 1, slow);
+    (scene, token)
 }
 
 async fn requested(scene: &Scene, requests: u64) {
@@ -55,7 +50,7 @@ fn answers(scene: &Scene, verb: &str) -> Vec<u16> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_target_that_was_edited_meanwhile_is_read_again_and_written_with_the_same_token() {
-    let mut scene = renewal_under_way("race-edit", true).await;
+    let (mut scene, token) = renewal_under_way("race-edit", true).await;
     let shop = &scene.namespaces[0];
     let edited = shop
         .edit_secret("edge", |secret| {
@@ -63,28 +58,34 @@ async fn a_target_that_was_edited_meanwhile_is_read_again_and_written_with_the_s
             labels.insert("backup".to_owned(), "daily".to_owned());
         })
         .await;
+    token.release();
     let renewed = shop
         .secret_that("edge", "is renewed", |secret| {
             text(secret, "access_token") != text(&edited, "access_token")
         })
         .await;
     assert_eq!(renewed.metadata.labels, edited.metadata.labels, "kept");
-    assert_eq!(answers(&scene, "update"), [409, 200]);
     shop.ready("edge").await;
+    // What was answered is logged a moment later.
+    shop.until(PATIENCE, "a conflict, and a write", async || {
+        (answers(&scene, "update") == [409, 200]).then_some(())
+    })
+    .await;
     assert_eq!(scene.sitecore.requests(CLIENT), 2);
     assert!(scene.operator.process().is_running());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_target_that_was_deleted_and_made_anew_by_somebody_else_meanwhile_is_not_touched() {
-    let mut scene = renewal_under_way("race-replace", true).await;
+    let (mut scene, token) = renewal_under_way("race-replace", true).await;
     let shop = &scene.namespaces[0];
     shop.delete_secret("edge").await;
     let foreign = shop
         .create_secret("edge", &[("access_token", "mine")])
         .await;
+    token.release();
     shop.has_reason("edge", Reason::TargetNotOwned).await;
-    tokio::time::sleep(MEANWHILE * 2).await;
+    tokio::time::sleep(A_WHILE).await;
     let answers = answers(&scene, "update");
     assert!(matches!(answers[..], [409 | 422]), "{answers:?}");
     assert_eq!(shop.secret("edge").await, foreign);
@@ -100,10 +101,11 @@ async fn a_target_that_was_deleted_meanwhile_is_created_with_the_same_token() {
     // Where Secrets aren't watched, nothing tells of the deletion but the answer to the write.
     for watch_secrets in [true, false] {
         let name = format!("race-delete-{watch_secrets}");
-        let mut scene = renewal_under_way(&name, watch_secrets).await;
+        let (mut scene, token) = renewal_under_way(&name, watch_secrets).await;
         let shop = &scene.namespaces[0];
         let before = text(&shop.secret("edge").await, "access_token");
         shop.delete_secret("edge").await;
+        token.release();
         let renewed = shop
             .secret_that("edge", "is renewed", |secret| {
                 text(secret, "access_token") != before
@@ -124,14 +126,15 @@ async fn a_secret_that_somebody_else_creates_meanwhile_is_not_touched() {
     let mut scene = Scene::new("race-create", 1).await;
     let shop = &scene.namespaces[0];
     shop.create_credentials().await;
-    slowly(&scene);
+    let token = scene.sitecore.withhold(CLIENT, 1);
     shop.create_object(&shop.edge_credential("edge")).await;
     requested(&scene, 1).await;
     let foreign = shop
         .create_secret("edge", &[("access_token", "mine")])
         .await;
+    token.release();
     shop.has_reason("edge", Reason::TargetNotOwned).await;
-    tokio::time::sleep(MEANWHILE * 2).await;
+    tokio::time::sleep(A_WHILE).await;
     assert_eq!(answers(&scene, "create"), [409]);
     assert_eq!(shop.secret("edge").await, foreign);
 
@@ -144,11 +147,12 @@ async fn a_secret_that_somebody_else_creates_meanwhile_is_not_touched() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_edge_credential_that_was_deleted_and_made_anew_meanwhile_takes_the_token() {
-    let mut scene = renewal_under_way("race-owner", true).await;
+    let (mut scene, token) = renewal_under_way("race-owner", true).await;
     let shop = &scene.namespaces[0];
     let before = text(&shop.secret("edge").await, "access_token");
     shop.delete_object("edge").await;
     let again = shop.create_object(&shop.edge_credential("edge")).await;
+    token.release();
     let target = shop
         .secret_that("edge", "is of the new object", |secret| {
             let owners = secret.metadata.owner_references.iter().flatten();

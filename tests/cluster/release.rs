@@ -2,7 +2,6 @@
 //! the real Helm.
 
 use std::fs;
-use std::time::Duration;
 
 use k8s_openapi::api::core::v1::Namespace as KubeNamespace;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
@@ -11,8 +10,8 @@ use kit::sitecore::Sitecore;
 use kube::Api;
 use kube::api::DeleteParams;
 
-use crate::harness::{
-    CHART, CLIENT, Namespace, SECRET, assert_nothing_was_refused, crd_is_served, deployed,
+use kit::harness::{
+    CHART, CLIENT, Namespace, PATIENCE, SECRET, assert_nothing_was_refused, crd_is_served, deployed,
 };
 
 /// The chart before this one.
@@ -23,9 +22,6 @@ const PREVIOUS: &str = concat!(
 
 const RELEASE: &str = "edge";
 const HOME: &str = "operators";
-
-/// How long a namespace may take to go, with everything in it.
-const GONE: Duration = Duration::from_secs(30);
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn upgrade_rollback_and_uninstall_change_no_token_cost_no_request_and_hold_up_no_namespace() {
@@ -81,7 +77,7 @@ async fn upgrade_rollback_and_uninstall_change_no_token_cost_no_request_and_hold
         assert_eq!(code, 0, "{}", running.log_tail());
         running = operator().await;
         let looked = format!("{} has looked at it", step[0]);
-        shop.until(Duration::from_secs(60), &looked, async || {
+        shop.until(PATIENCE, &looked, async || {
             let metrics = running.get("/metrics").await.ok()?.1;
             metrics
                 .contains("edgecredential_reconciliations_total{outcome=\"Success\"}")
@@ -97,8 +93,7 @@ async fn upgrade_rollback_and_uninstall_change_no_token_cost_no_request_and_hold
     }
 
     running.terminate().await;
-    let mut events = control_plane.audit_events().unwrap();
-    events.retain(|event| event.user == running.user);
+    let events = control_plane.audit_events_of(&running.user).unwrap();
     assert!(!events.is_empty(), "{} did nothing", running.user);
     assert_nothing_was_refused(&events);
     helm(&["uninstall", RELEASE, "--namespace", HOME, "--wait"]).await;
@@ -110,7 +105,7 @@ async fn upgrade_rollback_and_uninstall_change_no_token_cost_no_request_and_hold
     let namespaces = Api::<KubeNamespace>::all(client.clone());
     let deletion = namespaces.delete("shop", &DeleteParams::default()).await;
     deletion.unwrap();
-    shop.until(GONE, "the namespace is gone", async || {
+    shop.until(PATIENCE, "the namespace is gone", async || {
         let namespace = namespaces.get_opt("shop").await.ok()?;
         namespace.is_none().then_some(())
     })

@@ -5,7 +5,7 @@ use std::time::Duration;
 use edge_credential_operator::api::edge_credential::RENEW_REQUESTED_AT;
 use edge_credential_operator::api::{ConditionType, EdgeCredential, Reason};
 
-use crate::harness::*;
+use kit::harness::*;
 
 /// Long enough for the operator to do what it should not.
 const A_WHILE: Duration = Duration::from_millis(1500);

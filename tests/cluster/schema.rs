@@ -8,7 +8,7 @@ use kube::api::{ApiResource, DynamicObject, ListParams, Patch, PatchParams, Post
 use serde_json::value::RawValue;
 use serde_json::{Map, Value, json};
 
-use crate::harness::*;
+use kit::harness::*;
 
 /// The scene has no operator: all of this is the API server's work.
 async fn scene(name: &str) -> Scene {

@@ -8,13 +8,6 @@
 //! A run has a namespace, a stand-in for Sitecore's services, a proxy and an operator of its own, so that many of them go
 //! on at the same time: most of a run is waiting for deadlines.
 
-#[path = "../cluster/harness/mod.rs"]
-#[allow(
-    dead_code,
-    unused_imports,
-    reason = "the tests on the cluster need all of it"
-)]
-mod harness;
 mod injection;
 mod run;
 mod scenario;

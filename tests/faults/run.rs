@@ -27,11 +27,11 @@ use kube::{Api, Client};
 use serde_json::json;
 use tokio::time::{sleep, timeout};
 
-use crate::harness::{
-    CLIENT, CREDENTIALS, Namespace, SECRET, Scene, Setup, condition, credentials, text,
-};
 use crate::injection::{Fate, Injection};
 use crate::scenario::{Before, NAME, ROTATED, Scenario};
+use kit::harness::{
+    CLIENT, CREDENTIALS, Namespace, SECRET, Scene, Setup, condition, credentials, text,
+};
 
 /// How long one step of a run may take. The longest waits of the operator are 15 s for a call and 5 s before the next
 /// attempt; the rest is for a busy machine.

@@ -10,7 +10,7 @@ use kit::sitecore::Sitecore;
 use serde_json::json;
 use tokio::time::sleep;
 
-use crate::harness::{CLIENT, CREDENTIALS, Namespace, credentials, text};
+use kit::harness::{CLIENT, CREDENTIALS, Namespace, credentials, text};
 
 /// The EdgeCredential that things happen to, and its target.
 pub const NAME: &str = "edge";

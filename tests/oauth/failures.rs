@@ -204,8 +204,9 @@ async fn unreachable(sitecore: &Sitecore, token_url: &str, expected: Unreachable
         &TokenError::Unreachable(expected),
         Reason::TokenEndpointUnavailable,
     );
+    // Sooner than with the usual deadline, which is for answers that are late.
     assert!(
-        started.elapsed() < Duration::from_secs(5),
+        started.elapsed() < Deadlines::default().total,
         "{:?}",
         started.elapsed()
     );

@@ -163,7 +163,10 @@ async fn an_exhausted_quota_delays_a_renewal_which_uses_the_time_that_the_old_to
         quota: Some(quota),
     });
     pass(seconds(9000)).await;
-    assert_eq!(world.condition("edge", Ready), (true, "TokenValid".into()));
+    assert_eq!(
+        world.condition("edge", Ready),
+        (true, "RenewalFailing".into())
+    );
     assert_eq!(
         world.condition("edge", Reconciling),
         (true, "RateLimited".into())

@@ -58,7 +58,10 @@ async fn a_panic_says_nothing_of_the_token_that_is_stored_and_costs_none() {
     fail_on(&world, "edge");
     world.restart_operator().await;
     pass(hours(1)).await;
-    assert_eq!(world.condition("edge", Ready), (true, "TokenValid".into()));
+    assert_eq!(
+        world.condition("edge", Ready),
+        (true, "RenewalStalled".into())
+    );
     assert_eq!(
         world.condition("edge", Stalled),
         (true, "InternalError".into())

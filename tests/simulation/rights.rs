@@ -50,7 +50,10 @@ async fn without_the_right_to_update_a_token_is_kept_until_it_expires() {
     pass(hours(1)).await;
     world.api.deny(Verb::Update, "secrets", None);
     pass(hours(22)).await;
-    assert_eq!(world.condition("edge", Ready), (true, "TokenValid".into()));
+    assert_eq!(
+        world.condition("edge", Ready),
+        (true, "RenewalStalled".into())
+    );
     assert_eq!(world.condition("edge", Stalled), missing());
     pass(hours(2)).await;
     assert_eq!(

@@ -31,7 +31,10 @@ async fn an_outage_leaves_the_token_in_place_and_is_told_until_it_is_over() {
 
     world.endpoint.fail(Some(DOWN));
     pass(hours(16)).await;
-    assert_eq!(world.condition("edge", Ready), (true, "TokenValid".into()));
+    assert_eq!(
+        world.condition("edge", Ready),
+        (true, "RenewalFailing".into())
+    );
     assert_eq!(
         world.condition("edge", Reconciling),
         (true, "TokenEndpointUnavailable".into())
@@ -230,7 +233,10 @@ async fn a_right_that_is_missing_for_a_while_says_nothing_of_the_token() {
     world.api.deny(Verb::Get, "secrets", None);
     world.restart_operator().await;
     pass(hours(1)).await;
-    assert_eq!(world.condition("edge", Ready), (true, "TokenValid".into()));
+    assert_eq!(
+        world.condition("edge", Ready),
+        (true, "RenewalStalled".into())
+    );
     assert_eq!(
         world.condition("edge", Stalled),
         (true, "RBACMissing".into())

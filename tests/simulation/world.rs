@@ -200,8 +200,10 @@ impl World {
     /// Whether a condition is true, and its reason.
     pub fn condition(&self, name: &str, type_: ConditionType) -> (bool, String) {
         let status = self.object(name).status.unwrap_or_default();
-        let condition = conditions::find(&status.conditions, type_).expect("the condition");
-        (condition.status == "True", condition.reason.clone())
+        let condition = conditions::find(&status.conditions, type_);
+        condition.map_or((false, String::new()), |condition| {
+            (condition.status == "True", condition.reason.clone())
+        })
     }
 }
 

@@ -5,7 +5,10 @@ use std::fmt;
 use k8s_openapi::{ByteString, api::core::v1::Secret};
 
 use crate::{
-    api::{Reason, credentials::CredentialsSecretRef},
+    api::{
+        Reason,
+        credentials::{CredentialsSecretRef, SecretVersion},
+    },
     oauth::ClientCredentials,
 };
 
@@ -14,8 +17,8 @@ use crate::{
 pub struct Credentials {
     /// Client id and client secret.
     pub client: ClientCredentials,
-    /// The Secret's resourceVersion, or the earlier one in which the same credentials are known to have failed.
-    pub resource_version: Option<String>,
+    /// The Secret's version, or the earlier one in which the same credentials are known to have failed.
+    pub version: Option<SecretVersion>,
 }
 
 /// Why a credentials Secret cannot be used.
@@ -100,7 +103,7 @@ pub fn extract_credentials(
             client_id: value(&names.client_id_key)?,
             client_secret: value(&names.client_secret_key)?,
         },
-        resource_version: secret.metadata.resource_version.clone(),
+        version: SecretVersion::of(&secret.metadata),
     })
 }
 

@@ -272,8 +272,11 @@ impl Sound<'_> {
     }
 
     fn prove(&self, token: &Token) -> ProvenToken {
-        let renew_request = self.observed.object.renew_request();
-        ProvenToken::new(token.clone(), &self.credentials.client, renew_request)
+        ProvenToken::new(
+            token.clone(),
+            &self.credentials.client,
+            self.observed.object,
+        )
     }
 
     fn keep(&self, proven: Option<ProvenToken>, problem: Problem) -> Decision {

@@ -1,7 +1,7 @@
 //! Failed attempts: what their reasons mean, how they are counted, and when the next attempt is made.
 
 use k8s_openapi::{
-    apimachinery::pkg::apis::meta::v1::{Condition, Time},
+    apimachinery::pkg::apis::meta::v1::Time,
     jiff::{SignedDuration, Timestamp},
 };
 
@@ -11,33 +11,33 @@ use super::{
     schedule::{LEAST_INTERVAL, fraction},
 };
 use crate::{
-    api::{ConditionType, EdgeCredential, conditions, failures::Failures},
+    api::{EdgeCredential, failures::Failures},
     cluster::retry::Class,
-    oauth::Token,
+    oauth::{Token, limits::LONGEST_QUOTA_HOLD},
 };
+
+/// How far a time in the status may be ahead of the clock: replicas' clocks differ a little.
+const CLOCK_LEEWAY: SignedDuration = SignedDuration::from_secs(30);
 
 /// Over how long those are spread that an endpoint asked to wait.
 const LONGEST_SPREAD: SignedDuration = SignedDuration::from_secs(60);
 
-/// The failures that count for this generation and these credentials: where either is another one, all begins anew.
+/// The failures that count: for this generation and these credentials, and with times that the rules could have set.
+/// Where any of that is otherwise, all begins anew: a forged status, or one from a clock that was wrong, must not keep an
+/// object waiting for ever.
 pub fn counted_failures<'a>(
     object: &'a EdgeCredential,
     credentials: &Credentials,
+    now: Timestamp,
 ) -> Option<&'a Failures> {
     let status = object.status.as_ref()?;
     let failures = status.failures.as_ref()?;
     let same_spec = status.observed_generation == object.metadata.generation;
-    let same_credentials = failures.credentials_resource_version == credentials.resource_version;
-    (same_spec && same_credentials).then_some(failures)
-}
-
-/// The condition of the status that tells what is in the way, by default why its failures happened.
-pub fn standing_condition(object: &EdgeCredential) -> Option<&Condition> {
-    let conditions = &object.status.as_ref()?.conditions;
-    [ConditionType::Stalled, ConditionType::Reconciling]
-        .into_iter()
-        .find(|type_| conditions::holds(conditions, *type_))
-        .and_then(|type_| conditions::find(conditions, type_))
+    let same_credentials = status.credentials == credentials.version;
+    let (last, next) = (failures.last_attempt_at.0, failures.next_attempt_at.0);
+    let possible = last.duration_since(now) <= CLOCK_LEEWAY
+        && next.duration_since(last) <= LONGEST_QUOTA_HOLD + LONGEST_SPREAD;
+    (same_spec && same_credentials && possible).then_some(failures)
 }
 
 /// Counts one more failed attempt and plans the next: with the token that the target still holds in mind, and not before
@@ -46,7 +46,6 @@ pub fn count_failure(
     earlier: Option<&Failures>,
     error: &Error,
     object: &EdgeCredential,
-    credentials: Option<&Credentials>,
     valid: Option<&Token>,
     not_before: Option<Timestamp>,
     now: Timestamp,
@@ -80,8 +79,6 @@ pub fn count_failure(
         reason: error.reason(),
         last_attempt_at: time(now),
         next_attempt_at: time(next),
-        credentials_resource_version: credentials
-            .and_then(|credentials| credentials.resource_version.clone()),
     }
 }
 
@@ -94,7 +91,7 @@ mod tests {
                 outcome::{Outcome, Problem},
                 status::describe_status,
             },
-            testing::{at, credentials, failures, object, token},
+            testing::{at, failures, object, token},
         },
         oauth::{TokenError, Unreachable},
     };
@@ -112,30 +109,19 @@ mod tests {
 
     #[test]
     fn a_failure_is_counted_on_top_of_those_before() {
-        let credentials = credentials();
         let mut object = object();
-        let first = count_failure(
-            None,
-            &rejected(),
-            &object,
-            Some(&credentials),
-            None,
-            None,
-            at(0),
-        );
+        let first = count_failure(None, &rejected(), &object, None, None, at(0));
         assert_eq!((first.count, first.next_attempt_at.0), (1, at(5)));
         assert_eq!(first.last_attempt_at.0, at(0));
-        assert_eq!(first.credentials_resource_version.as_deref(), Some("7"));
 
         stands(&mut object, rejected(), &first);
-        let second = count_failure(Some(&first), &rejected(), &object, None, None, None, at(5));
+        let second = count_failure(Some(&first), &rejected(), &object, None, None, at(5));
         assert_eq!((second.count, second.next_attempt_at.0), (2, at(35)));
-        assert_eq!(second.credentials_resource_version, None);
         let last = Failures {
             count: i32::MAX,
             ..first
         };
-        let count = count_failure(Some(&last), &rejected(), &object, None, None, None, at(5)).count;
+        let count = count_failure(Some(&last), &rejected(), &object, None, None, at(5)).count;
         assert_eq!(count, i32::MAX);
     }
 
@@ -144,28 +130,13 @@ mod tests {
         let mut object = object();
         let hundred = failures(100, 0);
         stands(&mut object, endpoint_down(), &hundred);
-        let refused = count_failure(
-            Some(&hundred),
-            &rejected(),
-            &object,
-            None,
-            None,
-            None,
-            at(0),
-        );
+        let refused = count_failure(Some(&hundred), &rejected(), &object, None, None, at(0));
         assert_eq!((refused.count, refused.next_attempt_at.0), (1, at(5)));
 
         // The other way round it goes on, so that an endpoint that does both in turn is not tried each second.
         stands(&mut object, rejected(), &hundred);
-        let unreachable = count_failure(
-            Some(&hundred),
-            &endpoint_down(),
-            &object,
-            None,
-            None,
-            None,
-            at(0),
-        );
+        let unreachable =
+            count_failure(Some(&hundred), &endpoint_down(), &object, None, None, at(0));
         assert_eq!(unreachable.count, 101);
     }
 
@@ -179,7 +150,7 @@ mod tests {
                     object.metadata.uid = Some(format!("uid-{number}"));
                     let limited = Error::RequestToken(TokenError::RateLimited { quota: None });
                     let until = Some(at(hold));
-                    let failures = count_failure(None, &limited, &object, None, None, until, at(0));
+                    let failures = count_failure(None, &limited, &object, None, until, at(0));
                     failures.next_attempt_at.0.duration_since(at(0)).as_secs()
                 })
                 .collect();
@@ -199,15 +170,7 @@ mod tests {
         let wait = |left| {
             let token = token(0, 3600);
             let now = token.expires_at - SignedDuration::from_secs(left);
-            let failures = count_failure(
-                None,
-                &redirected(),
-                &object(),
-                None,
-                Some(&token),
-                None,
-                now,
-            );
+            let failures = count_failure(None, &redirected(), &object(), Some(&token), None, now);
             failures.next_attempt_at.0.duration_since(now).as_secs()
         };
         assert_eq!([3600, 1200, 120, 30].map(wait), [1800, 600, 60, 60]);

@@ -5,11 +5,12 @@ use k8s_openapi::{api::core::v1::Secret, jiff::Timestamp};
 use super::{
     credentials::{Credentials, CredentialsProblem, extract_credentials},
     failures::counted_failures,
+    outcome::Versions,
     spec::{SpecProblem, check_spec},
-    target::{ProvenToken, TargetProblem, check_ownership, find_token},
+    target::{Ownership, ProvenToken, TargetProblem, check_ownership, find_token},
 };
 use crate::{
-    api::{EdgeCredential, failures::Failures},
+    api::{EdgeCredential, credentials::SecretVersion, failures::Failures},
     oauth::{RequestParameters, Token, TokenRequest, origin::AllowedOrigins},
 };
 
@@ -21,6 +22,8 @@ pub struct Observed<'a> {
     pub parameters: Result<RequestParameters, SpecProblem>,
     /// Who asks, or what is wrong with the credentials Secret.
     pub credentials: Result<Credentials, CredentialsProblem>,
+    /// The version of the credentials Secret, sound or not.
+    pub credentials_version: Option<SecretVersion>,
     /// The target Secret if it is there, or why it must not be written.
     pub target: Result<Option<ObservedTarget>, TargetProblem>,
     pub memory: Remembered,
@@ -57,6 +60,9 @@ impl std::fmt::Debug for ObservedTarget {
 }
 
 /// Judges an object and the two Secrets that it names, as they were read. Nothing is remembered yet.
+///
+/// A Secret that lost its owner, in a backup or because the EdgeCredential was made anew, counts as ours if it proves to hold
+/// a token, valid or expired, for this object, its parameters and its credentials.
 pub fn judge<'a>(
     object: &'a EdgeCredential,
     allowed: &AllowedOrigins,
@@ -64,18 +70,32 @@ pub fn judge<'a>(
     target_secret: Option<Secret>,
 ) -> Observed<'a> {
     let parameters = check_spec(object, allowed).map(|plan| plan.parameters);
-    let target = target_secret
-        .map(|secret| {
-            check_ownership(&secret, object)?;
-            let parameters = parameters.as_ref().ok();
-            let stored = parameters.and_then(|parameters| find_token(&secret, parameters));
-            Ok(ObservedTarget { secret, stored })
-        })
-        .transpose();
+    let names = &object.spec.credentials_secret_ref;
+    let credentials = extract_credentials(credentials_secret, names);
+    let target = target_secret.map_or(Ok(None), |secret| {
+        let ownership = check_ownership(&secret, object)?;
+        let parameters = parameters.as_ref().ok();
+        let stored = parameters.and_then(|parameters| find_token(&secret, object, parameters));
+        match (ownership, &credentials) {
+            (Ownership::Ours, _) => Ok(Some(ObservedTarget { secret, stored })),
+            (Ownership::Adoptable(problem), Ok(credentials)) => {
+                let is_proven = |stored: &ProvenToken| stored.is_of(&credentials.client);
+                if stored.as_ref().is_some_and(is_proven) {
+                    Ok(Some(ObservedTarget { secret, stored }))
+                } else {
+                    Err(problem)
+                }
+            }
+            // Without credentials nothing can prove itself, and nothing is written: first they have to be there.
+            (Ownership::Adoptable(_), Err(_)) => Ok(None),
+        }
+    });
     Observed {
         object,
         parameters,
-        credentials: extract_credentials(credentials_secret, &object.spec.credentials_secret_ref),
+        credentials,
+        credentials_version: credentials_secret
+            .and_then(|secret| SecretVersion::of(&secret.metadata)),
         target,
         memory: Remembered::default(),
     }
@@ -106,6 +126,18 @@ impl Observed<'_> {
         self.stored().filter(|stored| stored.token.is_valid(now))
     }
 
+    /// The versions of the two Secrets. Credentials that are known to have failed have the version in which they did.
+    pub fn versions(&self) -> Versions {
+        let target = self.existing();
+        Versions {
+            credentials: match &self.credentials {
+                Ok(credentials) => credentials.version.clone(),
+                Err(_) => self.credentials_version.clone(),
+            },
+            target: target.and_then(|secret| SecretVersion::of(&secret.metadata)),
+        }
+    }
+
     /// Whether a person asked for a renewal that was not handled yet. The target knows too, in case the operator was
     /// killed between its write and that of the status.
     pub fn has_renew_request(&self, now: Timestamp) -> bool {
@@ -125,11 +157,143 @@ impl Observed<'_> {
         self.has_renew_request(now) && !answered
     }
 
-    /// The failures that still count. A new generation, changed credentials or a renew request begin anew.
+    /// The failures that still count. A new generation, changed credentials or a renew request begin anew, and so does a
+    /// token in the target that was requested after the last attempt that failed: the status of that success was lost.
     pub fn failures(&self, now: Timestamp) -> Option<&Failures> {
-        if self.must_request_renewal(now) {
-            return None;
+        let credentials = self.credentials.as_ref().ok()?;
+        let failures = counted_failures(self.object, credentials, now)?;
+        let is_older = |stored: &ProvenToken| {
+            failures.last_attempt_at.0 <= stored.token.issued_at
+                && stored.is_of(&credentials.client)
+        };
+        let is_over = self.must_request_renewal(now) || self.valid(now).is_some_and(is_older);
+        (!is_over).then_some(failures)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::edge_credential::testing::{
+        allowed, at, client, credentials_secret, object, object_with, target_with, token,
+    };
+
+    /// The target of the usual object as a backup brings it back: its owner is not in it.
+    fn restored() -> Secret {
+        let mut secret = target_with(&object(), token(0, 3600));
+        secret.metadata.owner_references = None;
+        secret
+    }
+
+    /// The target of an EdgeCredential of the same name that was there before, or in another cluster.
+    fn of_an_earlier_one() -> Secret {
+        let mut earlier = object();
+        earlier.metadata.uid = Some("uid-0".into());
+        target_with(&earlier, token(0, 3600))
+    }
+
+    fn adopts(object: &EdgeCredential, secret: Secret) -> Result<bool, TargetProblem> {
+        let credentials = credentials_secret(&client("s3cret-CANARY"));
+        let observed = judge(object, &allowed(), Some(&credentials), Some(secret));
+        observed.target.map(|target| target.is_some())
+    }
+
+    #[test]
+    fn a_secret_that_lost_its_owner_is_adopted_if_it_proves_itself_for_this_object() {
+        for secret in [restored(), of_an_earlier_one()] {
+            assert_eq!(adopts(&object(), secret), Ok(true));
         }
-        counted_failures(self.object, self.credentials.as_ref().ok()?)
+        // Its token has expired: what it proves is whose it is.
+        let mut expired = target_with(&object(), token(-7200, -3600));
+        expired.metadata.owner_references = None;
+        assert_eq!(adopts(&object(), expired), Ok(true));
+    }
+
+    #[test]
+    fn what_does_not_prove_itself_for_this_object_is_refused() {
+        type Change = fn(&mut Secret);
+        let rows: [(&str, Change); 4] = [
+            ("no proof", |secret| secret.metadata.annotations = None),
+            ("a forged proof", |secret| {
+                let annotations = secret.metadata.annotations.as_mut().unwrap();
+                for proof in annotations.values_mut() {
+                    *proof = proof.replace("2027", "2028");
+                }
+            }),
+            ("another token", |secret| {
+                let other = target_with(&object(), token(1, 3601));
+                secret.data = other.data;
+            }),
+            ("another type", |secret| {
+                secret.type_ = Some("kubernetes.io/tls".into());
+            }),
+        ];
+        for (row, change) in rows {
+            for (mut secret, problem) in [
+                (restored(), TargetProblem::NotOwned),
+                (of_an_earlier_one(), TargetProblem::OwnedByAnother),
+            ] {
+                change(&mut secret);
+                let refused = adopts(&object(), secret).unwrap_err();
+                assert!(
+                    refused == problem || refused == TargetProblem::NotOwned,
+                    "{row}: {refused:?}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn of_two_objects_with_equal_inputs_none_adopts_the_others_secret() {
+        let mut other = object();
+        other.metadata.name = Some("other".into());
+        other.spec.target.name = Some("edge".into());
+        assert_eq!(adopts(&other, restored()), Err(TargetProblem::NotOwned));
+        assert_eq!(
+            adopts(&other, of_an_earlier_one()),
+            Err(TargetProblem::OwnedByAnother)
+        );
+    }
+
+    #[test]
+    fn a_secret_for_other_parameters_or_credentials_is_not_adopted() {
+        let other_scope = object_with(json!({"tokenRequest": {"scopes": ["other"]}}));
+        assert_eq!(
+            adopts(&other_scope, restored()),
+            Err(TargetProblem::NotOwned)
+        );
+        let other_credentials = credentials_secret(&client("another-CANARY"));
+        let object = object();
+        let observed = judge(
+            &object,
+            &allowed(),
+            Some(&other_credentials),
+            Some(restored()),
+        );
+        assert_eq!(observed.target.unwrap_err(), TargetProblem::NotOwned);
+    }
+
+    #[test]
+    fn without_credentials_they_are_what_is_missing_first() {
+        let object = object();
+        let observed = judge(&object, &allowed(), None, Some(restored()));
+        assert!(matches!(observed.target, Ok(None)));
+        assert_eq!(
+            observed.credentials.unwrap_err(),
+            CredentialsProblem::NotFound
+        );
+    }
+
+    #[test]
+    fn a_token_counts_as_valid_until_it_expires() {
+        let object = object();
+        let credentials = credentials_secret(&client("s3cret-CANARY"));
+        let target = target_with(&object, token(0, 3600));
+        let observed = judge(&object, &allowed(), Some(&credentials), Some(target));
+        assert!(observed.valid(at(3599)).is_some());
+        assert!(observed.valid(at(3600)).is_none());
+        assert!(observed.stored().is_some());
     }
 }

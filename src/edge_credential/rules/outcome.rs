@@ -3,7 +3,7 @@
 use k8s_openapi::jiff::SignedDuration;
 
 use super::{error::Error, target::ProvenToken};
-use crate::api::failures::Failures;
+use crate::api::{credentials::SecretVersion, failures::Failures};
 
 /// What became of a reconciliation, after everything that could be done was done.
 #[derive(Debug)]
@@ -20,6 +20,16 @@ pub struct Outcome {
     pub requeue_soon: bool,
     /// How late a renewal that was due by time began.
     pub renewal_delay: Option<SignedDuration>,
+    /// The Secrets on which this rests. `None` where they could not be read, or where something is left to do now.
+    pub versions: Option<Versions>,
+}
+
+/// The versions of the two Secrets, as the API server gave them in the answers that were decided on.
+#[derive(Clone, Debug)]
+pub struct Versions {
+    pub credentials: Option<SecretVersion>,
+    /// That of the target, where it is ours.
+    pub target: Option<SecretVersion>,
 }
 
 impl Outcome {
@@ -32,6 +42,7 @@ impl Outcome {
             wrote: false,
             requeue_soon: false,
             renewal_delay: None,
+            versions: None,
         }
     }
 }

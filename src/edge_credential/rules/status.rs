@@ -4,8 +4,7 @@ use k8s_openapi::{apimachinery::pkg::apis::meta::v1::Time, jiff::Timestamp};
 
 use super::{
     error::Error,
-    failures::standing_condition,
-    outcome::{Outcome, Problem},
+    outcome::{Outcome, Problem, Versions},
     schedule::renew_at,
 };
 use crate::{
@@ -24,85 +23,53 @@ pub fn describe_status(
     now: Timestamp,
 ) -> EdgeCredentialStatus {
     let earlier = object.status.clone().unwrap_or_default();
-    let token = outcome.token.as_ref();
-    let lapsed = earlier
-        .token
-        .as_ref()
-        .filter(|token| token.expires_at.0 <= now);
-    let unseen = unseen(&earlier, object, outcome, now);
     let generation = object.metadata.generation;
+    let token = describe_target_token(object, &earlier, outcome, now);
+    let still_valid = |token: &&TokenStatus| outcome.token.is_some() || now < token.expires_at.0;
     let valid_until = token
-        .map(|token| token.token.expires_at)
-        .or(unseen.map(|token| token.expires_at.0));
-    let current = current(object, outcome, valid_until, lapsed);
-    let handled = object
-        .renew_request()
-        .filter(|request| {
-            outcome.requested
-                || token.is_some_and(|token| token.renew_request.as_deref() == Some(request))
-        })
-        .map(Into::into);
+        .as_ref()
+        .filter(still_valid)
+        .map(|token| token.expires_at.0);
+    let current = current(object, outcome, token.as_ref(), valid_until);
+    let conditions = conditions::merge(&earlier.conditions, current, generation, now);
+    let versions = outcome.versions.clone().unwrap_or_else(|| Versions {
+        credentials: earlier.credentials.clone(),
+        target: earlier.target.as_ref().and_then(TargetStatus::version),
+    });
+    let has_target = outcome.token.is_some() || earlier.target.is_some();
     EdgeCredentialStatus {
         observed_generation: generation,
-        conditions: conditions::merge(&earlier.conditions, current, generation, now),
-        // An expired token stays in the target, so what is known of it stays in the status.
-        token: token
-            .map(|token| describe_token(object, &token.token))
-            .or(unseen.cloned())
-            .or(lapsed.cloned()),
-        credentials: earlier.credentials,
-        target: (token.is_some() || earlier.target.is_some()).then(|| TargetStatus {
-            name: object.target_name().into(),
-            uid: None,
-            resource_version: None,
-        }),
-        failures: match &outcome.problem {
-            Problem::Failed(_, failures) | Problem::BackingOff(failures) => Some(failures.clone()),
-            // A right that is missing for a moment is no reason to try anew what was refused.
-            Problem::Found(_) => earlier
-                .failures
-                .filter(|_| earlier.observed_generation == generation),
-            Problem::None | Problem::Suspended => None,
-        },
-        last_handled_renew_request: handled.or(earlier.last_handled_renew_request),
+        conditions,
+        token,
+        failures: describe_failures(&earlier, generation, outcome, &versions),
+        credentials: versions.credentials,
+        target: has_target.then(|| TargetStatus::new(object.target_name(), versions.target)),
+        last_handled_renew_request: find_handled_request(object, outcome)
+            .or(earlier.last_handled_renew_request),
     }
 }
 
-/// The status of an object that does not fit its type, so that nothing is known of what it asks for.
-pub fn describe_malformed(
-    earlier: EdgeCredentialStatus,
-    generation: Option<i64>,
-    now: Timestamp,
-) -> EdgeCredentialStatus {
-    let cause = "The stored object does not fit its schema, to which it is older: a field is missing, or of the wrong \
-                 type. Correct or delete it. Until then nothing is done about it.";
-    let reason = Reason::InvalidSpec;
-    let blocker = Some((reason, cause.into(), true));
-    let current = conditions(false, reason, cause.into(), blocker);
-    EdgeCredentialStatus {
-        observed_generation: generation,
-        conditions: conditions::merge(&earlier.conditions, current, generation, now),
-        ..earlier
-    }
-}
-
-/// The token that the target held when it was last seen, where it cannot be read now: for lack of a right or by a fault
-/// of the program, which say nothing of the token.
-fn unseen<'a>(
-    earlier: &'a EdgeCredentialStatus,
+/// What is known of the token in the target, also where it has expired.
+fn describe_target_token(
     object: &EdgeCredential,
+    earlier: &EdgeCredentialStatus,
     outcome: &Outcome,
     now: Timestamp,
-) -> Option<&'a TokenStatus> {
+) -> Option<TokenStatus> {
+    if let Some(proven) = &outcome.token {
+        return Some(describe_token(object, &proven.token));
+    }
+    // A target that cannot be read, for lack of a right or by a fault of the program, still holds what it held when it was
+    // last seen for this spec.
     let unreadable = matches!(
         outcome.problem,
         Problem::Found(Error::ReadSecret { .. } | Error::Panicked)
     );
     let same_spec = earlier.observed_generation == object.metadata.generation;
-    earlier
-        .token
-        .as_ref()
-        .filter(|token| unreadable && same_spec && now < token.expires_at.0)
+    let known = earlier.token.as_ref();
+    known
+        .filter(|token| token.expires_at.0 <= now || (unreadable && same_spec))
+        .cloned()
 }
 
 fn describe_token(object: &EdgeCredential, token: &Token) -> TokenStatus {
@@ -118,14 +85,68 @@ fn describe_token(object: &EdgeCredential, token: &Token) -> TokenStatus {
     }
 }
 
-/// The three conditions. `Ready` tells whether the target can be used, also while its renewal fails; `Reconciling` and
-/// `Stalled` tell who has to act next.
+/// The failures that count from now on.
+fn describe_failures(
+    earlier: &EdgeCredentialStatus,
+    generation: Option<i64>,
+    outcome: &Outcome,
+    versions: &Versions,
+) -> Option<Failures> {
+    match &outcome.problem {
+        Problem::Failed(_, failures) | Problem::BackingOff(failures) => Some(failures.clone()),
+        // A right that is missing for a moment is no reason to try anew what was refused for the same spec and credentials.
+        Problem::Found(_) => {
+            let same = earlier.observed_generation == generation
+                && earlier.credentials == versions.credentials;
+            earlier.failures.clone().filter(|_| same)
+        }
+        Problem::None | Problem::Suspended => None,
+    }
+}
+
+/// The renew request that was acted on, or that the token in the target answers.
+fn find_handled_request(object: &EdgeCredential, outcome: &Outcome) -> Option<String> {
+    let request = object.renew_request()?;
+    let token = outcome.token.as_ref();
+    let answered = token.and_then(|token| token.renew_request.as_deref());
+    (outcome.requested || answered == Some(request)).then(|| request.into())
+}
+
+/// The status of an object that does not fit its type, so that nothing is known of what it asks for.
+pub fn describe_malformed(
+    earlier: EdgeCredentialStatus,
+    generation: Option<i64>,
+    now: Timestamp,
+) -> EdgeCredentialStatus {
+    let cause = "The stored object does not fit its schema, to which it is older: a field is missing, or of the wrong \
+                 type. Correct or delete it. Until then nothing is done about it.";
+    let ready = ready(false, Reason::InvalidSpec, cause.into());
+    let stalled = ConditionStatus {
+        type_: ConditionType::Stalled,
+        ..ready.clone()
+    };
+    let current = [
+        ready,
+        ConditionStatus {
+            holds: true,
+            ..stalled
+        },
+    ];
+    EdgeCredentialStatus {
+        observed_generation: generation,
+        conditions: conditions::merge(&earlier.conditions, current, generation, now),
+        ..earlier
+    }
+}
+
+/// `Ready`, which tells whether the target can be used; and while something is in the way of its renewal, the one of
+/// `Reconciling` and `Stalled` that tells who has to act next.
 fn current(
     object: &EdgeCredential,
     outcome: &Outcome,
+    token: Option<&TokenStatus>,
     valid_until: Option<Timestamp>,
-    lapsed: Option<&TokenStatus>,
-) -> [ConditionStatus; 3] {
+) -> Vec<ConditionStatus> {
     let valid = valid_until.map(|expires_at| {
         format!(
             "The Secret \"{}\" holds a token that is valid until {expires_at}.",
@@ -135,81 +156,61 @@ fn current(
     let (reason, cause, stalled) = match &outcome.problem {
         Problem::None => {
             let message = valid.unwrap_or_else(|| "There is no token yet.".into());
-            return conditions(outcome.token.is_some(), Reason::TokenValid, message, None);
+            return vec![ready(outcome.token.is_some(), Reason::TokenValid, message)];
         }
         Problem::Suspended => {
             let suspended = "Suspended by spec.suspend: nothing is requested or written.";
             let message = valid.map_or(suspended.into(), |valid| format!("{suspended} {valid}"));
-            return conditions(outcome.token.is_some(), Reason::Suspended, message, None);
+            return vec![ready(outcome.token.is_some(), Reason::Suspended, message)];
         }
-        Problem::Found(error) => {
-            let reason = error.reason();
-            (reason, sentence(error), error.class().is_stalled(0))
-        }
+        Problem::Found(error) => (error.reason(), sentence(error), error.class().is_stalled(0)),
         Problem::Failed(error, failures) => {
-            let reason = error.reason();
             let cause = format!("{}{}", sentence(error), outlook(error, failures));
-            (reason, cause, error.class().is_stalled(failures.count))
+            let stalled = error.class().is_stalled(failures.count);
+            (error.reason(), cause, stalled)
         }
         Problem::BackingOff(failures) => {
-            let reason = failures.reason;
-            let stalled = Class::of(reason).is_stalled(failures.count);
-            (reason, standing_message(object, failures), stalled)
+            let stalled = Class::of(failures.reason).is_stalled(failures.count);
+            (failures.reason, repeat_cause(object, failures), stalled)
         }
     };
-    let blocker = Some((reason, cause.clone(), stalled));
-    match (valid, lapsed) {
-        (Some(valid), _) => conditions(
+    let ready = match (valid, token) {
+        (Some(valid), _) if stalled => ready(
             true,
-            Reason::TokenValid,
-            format!("{valid} Its renewal: {cause}"),
-            blocker,
+            Reason::RenewalStalled,
+            format!("{valid} It is not renewed: {cause}"),
         ),
-        (None, Some(lapsed)) => {
-            let message = format!("The token expired at {}. {cause}", lapsed.expires_at.0);
-            conditions(false, Reason::TokenExpired, message, blocker)
+        (Some(valid), _) => ready(
+            true,
+            Reason::RenewalFailing,
+            format!("{valid} Its renewal: {cause}"),
+        ),
+        (None, Some(expired)) => {
+            let message = format!("The token expired at {}. {cause}", expired.expires_at.0);
+            ready(false, Reason::TokenExpired, message)
         }
-        (None, None) => conditions(false, reason, cause, blocker),
-    }
+        (None, None) => ready(false, reason, cause.clone()),
+    };
+    let in_the_way = ConditionStatus {
+        type_: if stalled {
+            ConditionType::Stalled
+        } else {
+            ConditionType::Reconciling
+        },
+        holds: true,
+        reason,
+        message: cause,
+    };
+    vec![ready, in_the_way]
 }
 
-fn conditions(
-    ready: bool,
-    reason: Reason,
-    message: String,
-    blocker: Option<(Reason, String, bool)>,
-) -> [ConditionStatus; 3] {
-    let condition = |type_, holds, reason, message| ConditionStatus {
-        type_,
+fn ready(holds: bool, reason: Reason, message: String) -> ConditionStatus {
+    ConditionStatus {
+        type_: ConditionType::Ready,
         holds,
         reason,
         message,
-    };
-    let (reconciling, stalled) = match blocker {
-        Some((reason, cause, stalled)) => (
-            condition(ConditionType::Reconciling, !stalled, reason, cause.clone()),
-            condition(ConditionType::Stalled, stalled, reason, cause),
-        ),
-        None => (
-            condition(
-                ConditionType::Reconciling,
-                false,
-                reason,
-                "Nothing is under way.".into(),
-            ),
-            condition(
-                ConditionType::Stalled,
-                false,
-                reason,
-                "Nothing is in the way.".into(),
-            ),
-        ),
-    };
-    [
-        condition(ConditionType::Ready, ready, reason, message),
-        reconciling,
-        stalled,
-    ]
+    }
 }
 
 /// What comes next after an error, as the end of a message.
@@ -226,22 +227,23 @@ fn outlook(error: &Error, failures: &Failures) -> String {
     }
 }
 
-/// The cause that the status already gives: it is not repeated from an error, because the error is gone.
-fn standing_message(object: &EdgeCredential, failures: &Failures) -> String {
-    let reason = failures.reason;
-    standing_condition(object)
-        .filter(|condition| condition.reason == reason.as_str())
-        .map_or_else(
-            || {
-                format!(
-                    "{} Attempt {} failed; the next one is at {}.",
-                    reason.meaning(),
-                    failures.count,
-                    failures.next_attempt_at.0
-                )
-            },
-            |condition| condition.message.clone(),
-        )
+/// The cause that the status already gives: it cannot be said anew from an error, because the error is gone.
+fn repeat_cause(object: &EdgeCredential, failures: &Failures) -> String {
+    let conditions = object.status.iter().flat_map(|status| &status.conditions);
+    let said = conditions
+        .filter(|condition| condition.type_ != ConditionType::Ready.as_str())
+        .find(|condition| condition.reason == failures.reason.as_str());
+    said.map_or_else(
+        || {
+            format!(
+                "{} Attempt {} failed; the next one is at {}.",
+                failures.reason.meaning(),
+                failures.count,
+                failures.next_attempt_at.0
+            )
+        },
+        |condition| condition.message.clone(),
+    )
 }
 
 /// An error as a sentence.
@@ -376,7 +378,7 @@ mod tests {
                 valid(),
                 Problem::Found(missing(CredentialsProblem::NotFound)),
                 true,
-                "TokenValid",
+                "RenewalFailing",
                 "InProgress",
             ),
             (
@@ -414,12 +416,18 @@ mod tests {
                 "TokenEndpointUnavailable",
                 "InProgress",
             ),
-            (valid(), failed(DOWN, 1), true, "TokenValid", "InProgress"),
+            (
+                valid(),
+                failed(DOWN, 1),
+                true,
+                "RenewalFailing",
+                "InProgress",
+            ),
             (
                 valid(),
                 failed(DOWN, 1_000_000),
                 true,
-                "TokenValid",
+                "RenewalFailing",
                 "InProgress",
             ),
             (
@@ -436,7 +444,13 @@ mod tests {
                 "CredentialsRejected",
                 "Failed",
             ),
-            (valid(), failed(REJECTED, 4), true, "TokenValid", "Failed"),
+            (
+                valid(),
+                failed(REJECTED, 4),
+                true,
+                "RenewalStalled",
+                "Failed",
+            ),
             (
                 None,
                 failed(TokenError::Redirected { status: 302 }, 1),
@@ -463,7 +477,14 @@ mod tests {
             let outcome = outcome(token, trouble);
             let status = describe_status(&object, &outcome, at(0));
             let row = format!("{outcome:?}\n{status:#?}");
-            assert_eq!(status.conditions.len(), 3);
+            let problems = [ConditionType::Reconciling, ConditionType::Stalled];
+            let told = problems.map(|type_| conditions::find(&status.conditions, type_));
+            // What does not hold is not there, and never are both.
+            assert!(
+                told.iter().flatten().all(|told| told.status == "True"),
+                "{row}"
+            );
+            assert!(told.iter().flatten().count() <= 1, "{row}");
             let (is_ready, of_ready, _) = find(&status, ConditionType::Ready);
             assert_eq!((is_ready, of_ready), (ready, reason), "{row}");
             assert_eq!(status.token.is_some(), ready, "{row}");
@@ -487,7 +508,6 @@ mod tests {
         let cause = "The stored object does not fit its schema";
         for (type_, holds) in [
             (ConditionType::Ready, false),
-            (ConditionType::Reconciling, false),
             (ConditionType::Stalled, true),
         ] {
             let (found, reason, message) = find(&told, type_);
@@ -609,7 +629,10 @@ mod tests {
             )
         );
         assert_eq!(find(&status, ConditionType::Reconciling).2, cause);
-        assert_eq!(find(&status, ConditionType::Stalled).2, cause);
+        assert_eq!(
+            conditions::find(&status.conditions, ConditionType::Stalled),
+            None
+        );
         let counted = status.failures.unwrap();
         assert_eq!(
             (counted.count, counted.reason),

@@ -58,7 +58,9 @@ const KEPT_OF_NAME: usize = 52;
 pub struct ProvenToken {
     /// The token.
     pub token: Token,
-    /// Binds the token to the credentials it was requested with.
+    /// The name of the EdgeCredential that it is for.
+    object: String,
+    /// Binds the token to the object and to the credentials it was requested with.
     credentials_code: String,
     /// The renew request that the token answers, if any.
     pub renew_request: Option<String>,
@@ -87,19 +89,21 @@ struct Proof {
 }
 
 impl ProvenToken {
-    /// Binds a token that was just issued to the credentials it was requested with.
-    pub fn new(token: Token, credentials: &ClientCredentials, renew_request: Option<&str>) -> Self {
+    /// Binds a token to the object that it is for and to the credentials it was requested with.
+    pub fn new(token: Token, credentials: &ClientCredentials, object: &EdgeCredential) -> Self {
+        let name = object.metadata.name.clone().unwrap_or_default();
         Self {
-            credentials_code: credentials_code(&token, credentials),
+            credentials_code: credentials_code(&token, &name, credentials),
             token,
-            renew_request: renew_request.map(Into::into),
+            object: name,
+            renew_request: object.renew_request().map(Into::into),
         }
     }
 
-    /// Whether the token was requested with these credentials.
+    /// Whether the token was requested with these credentials, for the object that it was found or made for.
     pub fn is_of(&self, credentials: &ClientCredentials) -> bool {
         // Compared in the open: who can read the Secret has the token, and nothing else is at stake.
-        self.credentials_code == credentials_code(&self.token, credentials)
+        self.credentials_code == credentials_code(&self.token, &self.object, credentials)
     }
 }
 
@@ -140,26 +144,49 @@ impl fmt::Display for TargetProblem {
     }
 }
 
-/// Checks that a Secret was made for this very EdgeCredential, by the uid of its controller. A name is not enough:
-/// whoever may create EdgeCredentials could otherwise have any Secret of the namespace overwritten.
-pub fn check_ownership(secret: &Secret, object: &EdgeCredential) -> Result<(), TargetProblem> {
+/// Whose a Secret is, as its metadata says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ownership {
+    /// It was made for this very EdgeCredential.
+    Ours,
+    /// It may have been: whoever owned it is gone, or it lost its owner in a backup. It becomes ours if it proves itself.
+    Adoptable(TargetProblem),
+}
+
+/// Finds out whose a Secret is, by the uid of its controller. A name is not enough: whoever may create EdgeCredentials
+/// could otherwise have any Secret of the namespace overwritten.
+pub fn check_ownership(
+    secret: &Secret,
+    object: &EdgeCredential,
+) -> Result<Ownership, TargetProblem> {
+    if secret.type_.as_deref() != Some(SECRET_TYPE) {
+        return Err(TargetProblem::NotOwned);
+    }
     let controller = secret
         .metadata
         .owner_references
         .iter()
         .flatten()
         .find(|owner| owner.controller == Some(true));
-    match controller {
-        Some(owner) if is_edge_credential(owner) => {
-            if object.metadata.uid.as_ref() != Some(&owner.uid) {
-                Err(TargetProblem::OwnedByAnother)
-            } else if secret.type_.as_deref() != Some(SECRET_TYPE) {
-                Err(TargetProblem::NotOwned)
-            } else {
-                Ok(())
-            }
+    let problem = match controller {
+        Some(owner) if !is_edge_credential(owner) => return Err(TargetProblem::NotOwned),
+        Some(owner) if object.metadata.uid.as_ref() == Some(&owner.uid) => {
+            return Ok(Ownership::Ours);
         }
-        _ => Err(TargetProblem::NotOwned),
+        // One of this name and another uid is gone, or was in another cluster: a name stands for one object at a time.
+        Some(owner)
+            if object.metadata.name.as_ref() != Some(&owner.name)
+                || object.metadata.uid.is_none() =>
+        {
+            return Err(TargetProblem::OwnedByAnother);
+        }
+        Some(_) => TargetProblem::OwnedByAnother,
+        None => TargetProblem::NotOwned,
+    };
+    if secret.immutable == Some(true) {
+        Err(problem)
+    } else {
+        Ok(Ownership::Adoptable(problem))
     }
 }
 
@@ -172,8 +199,14 @@ fn is_edge_credential(owner: &OwnerReference) -> bool {
 }
 
 /// Finds the token in a Secret: a value that the annotation proves to have been requested with these parameters. The
-/// keys do not matter, so a changed `spec.target.data` costs no request.
-pub fn find_token(secret: &Secret, parameters: &RequestParameters) -> Option<ProvenToken> {
+/// keys do not matter, so a changed `spec.target.data` costs no request. The name of the object is part of the proof: of two
+/// objects with equal inputs, none can have the other's Secret.
+pub fn find_token(
+    secret: &Secret,
+    object: &EdgeCredential,
+    parameters: &RequestParameters,
+) -> Option<ProvenToken> {
+    let name = object.metadata.name.as_deref()?;
     let annotation = secret.metadata.annotations.as_ref()?.get(PROOF)?;
     let proof: Proof = serde_json::from_str(annotation).ok()?;
     // Whoever can write the Secret can write a proof that verifies: its scope and times are shown in the status.
@@ -197,7 +230,7 @@ pub fn find_token(secret: &Secret, parameters: &RequestParameters) -> Option<Pro
             issued_at: proof.issued_at,
             expires_at: proof.expires_at,
         })
-        .filter(|token| proof.request == request_code(token, parameters))
+        .filter(|token| proof.request == request_code(token, name, parameters))
         .find_map(|token| {
             let Some(claims) = jwt::decode_claims(token.access_token.expose_secret()) else {
                 return (parameters.token_format == TokenFormat::Any).then_some(token);
@@ -210,6 +243,7 @@ pub fn find_token(secret: &Secret, parameters: &RequestParameters) -> Option<Pro
         })
         .map(|token| ProvenToken {
             token,
+            object: name.into(),
             credentials_code: proof.credentials,
             renew_request: proof.renew_request,
         })
@@ -234,29 +268,32 @@ fn token_in(value: &ByteString) -> Option<SecretString> {
     is_bearer_token(token).then(|| token.into())
 }
 
-fn request_code(token: &Token, parameters: &RequestParameters) -> String {
-    code(token, "request", &parameters.fingerprint())
+fn request_code(token: &Token, object: &str, parameters: &RequestParameters) -> String {
+    code(token, object, "request", &parameters.fingerprint())
 }
 
-fn credentials_code(token: &Token, credentials: &ClientCredentials) -> String {
-    code(
-        token,
-        "credentials",
-        credentials.fingerprint().expose_secret(),
-    )
+fn credentials_code(token: &Token, object: &str, credentials: &ClientCredentials) -> String {
+    let fingerprint = credentials.fingerprint();
+    code(token, object, "credentials", fingerprint.expose_secret())
 }
 
-/// HMAC-SHA-256, keyed with the token, over its times, its scope and one more statement.
-fn code(token: &Token, purpose: &str, statement: &str) -> String {
+/// HMAC-SHA-256, keyed with the token, over its times, its scope, the name of the object and one more statement.
+fn code(token: &Token, object: &str, purpose: &str, statement: &str) -> String {
     let key = hmac::Key::new(
         hmac::HMAC_SHA256,
         token.access_token.expose_secret().as_bytes(),
     );
     let mut context = hmac::Context::with_key(&key);
-    let times =
-        serde_json::json!([purpose, token.issued_at, token.expires_at, token.scope]).to_string();
-    context.update(&times.len().to_be_bytes());
-    context.update(times.as_bytes());
+    let bound = serde_json::json!([
+        purpose,
+        object,
+        token.issued_at,
+        token.expires_at,
+        token.scope
+    ])
+    .to_string();
+    context.update(&bound.len().to_be_bytes());
+    context.update(bound.as_bytes());
     context.update(statement.as_bytes());
     STANDARD_NO_PAD.encode(context.sign())
 }
@@ -280,7 +317,7 @@ pub fn render(
         issued_at: token.issued_at,
         expires_at: token.expires_at,
         scope: token.scope.clone(),
-        request: request_code(token, parameters),
+        request: request_code(token, &proven.object, parameters),
         credentials: proven.credentials_code.clone(),
         renew_request: proven.renew_request.clone(),
         labels: target.labels.keys().cloned().collect(),
@@ -351,20 +388,23 @@ fn drop_stale(
     });
 }
 
-/// The owner references with ours among them, as the controller. `blockOwnerDeletion` stays false, which needs no
-/// right on finalizers.
+/// The owner references with ours among them, as the only controller: an EdgeCredential of this name that is gone is
+/// replaced. `blockOwnerDeletion` stays false, which needs no right on finalizers.
 fn owners(object: &EdgeCredential, existing: Option<&[OwnerReference]>) -> Vec<OwnerReference> {
-    let uid = object.metadata.uid.clone().unwrap_or_default();
     let ours = OwnerReference {
         api_version: EdgeCredential::api_version(&()).into(),
         kind: EdgeCredential::kind(&()).into(),
         name: object.metadata.name.clone().unwrap_or_default(),
-        uid,
+        uid: object.metadata.uid.clone().unwrap_or_default(),
         controller: Some(true),
         block_owner_deletion: Some(false),
     };
+    let is_replaced = |owner: &OwnerReference| {
+        owner.uid == ours.uid || (owner.controller == Some(true) && is_edge_credential(owner))
+    };
     let mut owners = existing.unwrap_or_default().to_vec();
-    match owners.iter_mut().find(|owner| owner.uid == ours.uid) {
+    let place = owners.iter().position(is_replaced);
+    match place.and_then(|place| owners.get_mut(place)) {
         Some(owner) => *owner = ours,
         None => owners.push(ours),
     }

@@ -1,13 +1,15 @@
-//! What the tests, the demo and the benchmarks stand on. Not published.
+//! What the tests, the tools and the benchmarks stand on. Not published.
 //!
 //! - [`canary`]: looks for marked secrets where none may be.
 //! - [`control_plane`]: a real Kubernetes control plane on loopback.
 //! - [`error_chain`]: errors for people.
 //! - [`generated`]: files that are generated and checked in.
-//! - [`node`]: a real node for it, in namespaces of its own.
+//! - [`harness`]: a scene for each test on the control plane, with the operator installed by its chart.
 //! - [`operator`]: the operator as a process.
 //! - [`process`]: child processes that cannot outlive this one.
+//! - [`programs`]: finds or builds etcd, kube-apiserver and their like.
 //! - [`proxy`]: a proxy that records an operator's calls and makes one of them fail.
+//! - [`signals`]: the end of a program that a person wants.
 //! - [`sitecore`]: a stand-in for Sitecore's token endpoint, Token API, Admin API and Delivery API.
 //! - [`time_line`]: what the demo and its like print.
 //! - [`fake_api`]: an in-memory Kubernetes API for tests on a paused clock.
@@ -17,11 +19,21 @@ pub mod control_plane;
 pub mod error_chain;
 pub mod fake_api;
 pub mod generated;
-pub mod node;
+pub mod harness;
 pub mod operator;
 pub mod process;
+pub mod programs;
 pub mod proxy;
+pub mod signals;
 pub mod sitecore;
 pub mod time_line;
 
 mod connection;
+
+use std::path::{Path, PathBuf};
+
+/// The root of the workspace, known since this was compiled.
+pub fn workspace() -> PathBuf {
+    let kit = Path::new(env!("CARGO_MANIFEST_DIR"));
+    kit.ancestors().nth(2).unwrap_or(kit).to_owned()
+}

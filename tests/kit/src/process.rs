@@ -345,7 +345,7 @@ fn exit_code(status: ExitStatus) -> i32 {
 }
 
 /// The last `lines` lines of a text file, or nothing if it cannot be read.
-pub(crate) fn tail(path: &Path, lines: usize) -> String {
+pub fn tail(path: &Path, lines: usize) -> String {
     let bytes = fs::read(path).unwrap_or_default();
     let text = String::from_utf8_lossy(&bytes);
     let all: Vec<&str> = text.lines().collect();

@@ -14,7 +14,7 @@ use kube::{
     api::{DeleteParams, ListParams, ObjectMeta, PostParams, WatchEvent, WatchParams},
 };
 use serde_json::Value;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
 const ID: &str = "client-1";
 const SECRET: &str = "s3cret";
@@ -65,11 +65,19 @@ impl Fixture {
     /// What is in the namespace `default`, through the proxy, with the rights of the namespace's garbage collector: any
     /// token will do that the API server itself has given.
     async fn config_maps(&self) -> Api<ConfigMap> {
-        let kubeconfig = self
-            .control_plane
-            .service_account_kubeconfig("kube-system", "generic-garbage-collector")
-            .await
-            .unwrap();
+        let (namespace, account) = ("kube-system", "generic-garbage-collector");
+        let kubeconfig = async {
+            loop {
+                let control_plane = self.control_plane;
+                let made = control_plane.service_account_kubeconfig(namespace, account);
+                match made.await {
+                    Ok(kubeconfig) => return kubeconfig,
+                    // The account is made when its controller starts, after the one that the control plane waits for.
+                    Err(_) => sleep(Duration::from_millis(50)).await,
+                }
+            }
+        };
+        let kubeconfig = timeout(PATIENCE, kubeconfig).await.unwrap();
         let kubeconfig = self
             .control_plane
             .kubeconfig_with_server(&kubeconfig, self.proxy.api_url(), "proxied")

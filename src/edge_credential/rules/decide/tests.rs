@@ -1,12 +1,15 @@
 //! What is decided in each situation, and what must hold in all of them.
 
-use k8s_openapi::jiff::SignedDuration;
+use k8s_openapi::{apimachinery::pkg::apis::meta::v1::Time, jiff::SignedDuration};
 use proptest::{option, prelude::*};
 use serde_json::{Value, json};
 
 use super::*;
 use crate::{
-    api::EdgeCredential,
+    api::{
+        ConditionStatus, ConditionType, EdgeCredential, EdgeCredentialStatus, conditions,
+        edge_credential::TokenStatus, target::TargetStatus,
+    },
     edge_credential::{
         rules::{
             credentials::CredentialsProblem,
@@ -16,11 +19,12 @@ use crate::{
             outcome::Outcome,
             spec::check_spec,
             status::describe_status,
-            target::{TargetProblem, check_ownership, find_token},
+            target::{Ownership, TargetProblem, check_ownership, find_token},
         },
         testing::{
-            CANARY, NOW, allowed, answer, ask_to_renew, at, credentials, failures, object,
-            object_with, proven, rotated_credentials, sound_parameters, stored, target_with, token,
+            CANARY, NOW, allowed, answer, ask_to_renew, at, credentials, credentials_secret,
+            failures, object, object_with, proven, rotated_credentials, sound_parameters, stored,
+            target_with, token, version,
         },
     },
     oauth::{TokenError, Unreachable},
@@ -61,7 +65,10 @@ impl World {
     }
 
     fn observe(&self, now: Timestamp) -> Observed<'_> {
-        let mut observed = judge(&self.object, &allowed(), None, self.target.clone());
+        let credentials = self.credentials.as_ref().ok();
+        let credentials = credentials.map(|credentials| credentials_secret(&credentials.client));
+        let target = self.target.clone();
+        let mut observed = judge(&self.object, &allowed(), credentials.as_ref(), target);
         observed.credentials = self.credentials.clone();
         observed.memory = Remembered {
             token: self.cached.clone().filter(|token| token.is_valid(now)),
@@ -92,6 +99,7 @@ impl World {
         };
         let mut outcome = Outcome::untouched(token, problem);
         outcome.requested = requested;
+        outcome.versions = Some(self.observe(now).versions());
         self.object.status = Some(describe_status(&self.object, &outcome, now));
     }
 
@@ -113,7 +121,7 @@ impl World {
                 let issued = now.as_second() - NOW;
                 let token = token(issued, issued + lifetime);
                 self.cached = Some(token.clone());
-                let proven = ProvenToken::new(token, &request.credentials, object.renew_request());
+                let proven = ProvenToken::new(token, &request.credentials, object);
                 let secret = render(object, &request.parameters, &proven, self.target.as_ref());
                 self.target = Some(stored(secret));
                 (proven, true)
@@ -130,7 +138,6 @@ impl World {
             observed.failures(now),
             &error,
             &self.object,
-            self.credentials.as_ref().ok(),
             stored.as_ref().map(|stored| &stored.token),
             None,
             now,
@@ -213,6 +220,11 @@ fn change(mut world: World, change: impl FnOnce(&mut World)) -> World {
     world
 }
 
+fn make_foreign(secret: &mut Secret) {
+    secret.metadata.owner_references = None;
+    secret.metadata.annotations = None;
+}
+
 fn edit_target(secret: &mut Option<Secret>) -> &mut Secret {
     secret.as_mut().unwrap()
 }
@@ -258,7 +270,7 @@ fn a_token_is_requested_where_there_is_none_or_where_it_is_due() {
         (
             "another version of the same credentials",
             change(World::new().holding(fresh()), |world| {
-                world.credentials.as_mut().unwrap().resource_version = Some("99".into());
+                world.credentials.as_mut().unwrap().version = Some(version("99"));
             }),
             "leave",
         ),
@@ -493,6 +505,18 @@ fn a_renew_request_that_failed_is_tried_again_and_not_answered_with_the_token_at
     assert_eq!(word(&world.decide(at(0))), "write");
 }
 
+/// The operator was killed after it had written the target, and before the status that would have said so.
+#[test]
+fn a_failure_that_is_older_than_the_stored_token_counts_for_nothing() {
+    for error in [endpoint_down, rejected, write_refused] {
+        let mut world = World::new().failed_before(error(), failures(3, 0));
+        let decision = world.decide(at(1));
+        world.target = Some(target_with(&world.object, token(1, 9001)));
+        assert!(requested(&decision));
+        assert_eq!(word(&world.decide(at(2))), "leave", "{}", error());
+    }
+}
+
 #[test]
 fn after_a_write_that_failed_only_the_write_is_tried_again() {
     let refused = |next| {
@@ -553,7 +577,7 @@ fn nothing_is_done_while_suspended() {
     let suspended = |world: World| change(world, |world| world.object.spec.suspend = true);
     let foreign = || {
         change(suspended(World::new().holding(fresh())), |world| {
-            edit_target(&mut world.target).metadata.owner_references = None;
+            make_foreign(edit_target(&mut world.target));
         })
     };
     check([
@@ -597,7 +621,7 @@ fn nothing_is_requested_for_what_could_not_be_used() {
         (
             "a foreign target",
             change(World::new().holding(fresh()), |world| {
-                edit_target(&mut world.target).metadata.owner_references = None;
+                make_foreign(edit_target(&mut world.target));
                 world.cached = Some(fresh());
             }),
             "blocked",
@@ -735,12 +759,75 @@ fn any_world() -> BoxedStrategy<World> {
                     secret.metadata.labels = None;
                 }
                 if foreign {
-                    secret.metadata.owner_references = None;
+                    make_foreign(secret);
                 }
             }
             world
         })
         .boxed()
+}
+
+/// Any status: of an earlier version, of another object, from a wrong clock, or forged.
+fn any_status() -> impl Strategy<Value = EdgeCredentialStatus> {
+    let time = || {
+        let times = prop_oneof![-100_000..100_000_i64, -NOW..200_000_000_000_i64];
+        times.prop_map(|seconds| Time(at(seconds)))
+    };
+    let reason = || prop::sample::select(Reason::ALL);
+    let failures = (1..=i32::MAX, reason(), time(), time()).prop_map(
+        |(count, reason, last_attempt_at, next_attempt_at)| Failures {
+            count,
+            reason,
+            last_attempt_at,
+            next_attempt_at,
+        },
+    );
+    let token =
+        (time(), time(), time()).prop_map(|(issued_at, expires_at, renew_at)| TokenStatus {
+            issued_at,
+            expires_at,
+            renew_at,
+            audience: "forged".into(),
+            scope: None,
+            tenant_id: None,
+            organization_id: None,
+        });
+    let versions = prop::sample::select(vec!["7", "8", "100", "999"]);
+    (
+        option::of(-1..3_i64),
+        (option::of(failures), option::of(token)),
+        (option::of(versions.clone()), option::of(versions)),
+        option::of(0..2_usize),
+        prop::collection::vec((reason(), any::<bool>()), 0..3),
+    )
+        .prop_map(
+            |(observed_generation, (failures, token), (credentials, target), asked, told)| {
+                let types = [
+                    ConditionType::Ready,
+                    ConditionType::Reconciling,
+                    ConditionType::Stalled,
+                ];
+                let current =
+                    types
+                        .into_iter()
+                        .zip(told)
+                        .map(|(type_, (reason, holds))| ConditionStatus {
+                            type_,
+                            holds,
+                            reason,
+                            message: "forged".into(),
+                        });
+                EdgeCredentialStatus {
+                    observed_generation,
+                    conditions: conditions::merge(&[], current, observed_generation, at(0)),
+                    token,
+                    credentials: credentials.map(version),
+                    target: target.map(|target| TargetStatus::new("forged", Some(version(target)))),
+                    failures,
+                    last_handled_renew_request: asked.map(|asked| format!("ask-{asked}")),
+                }
+            },
+        )
 }
 
 impl std::fmt::Debug for World {
@@ -773,10 +860,7 @@ proptest! {
         world in any_world(),
     ) {
         let object = &world.object;
-        let foreign = world
-            .target
-            .as_ref()
-            .is_some_and(|secret| check_ownership(secret, object) != Ok(()));
+        let foreign = world.observe(at(0)).target.is_err();
         let invalid = check_spec(object, &allowed()).is_err();
         if object.spec.suspend || foreign || invalid || world.credentials.is_err() {
             let decision = world.decide(at(0));
@@ -822,21 +906,50 @@ proptest! {
             Action::Leave(Some(proven)) => prop_assert!(proven.token.is_valid(at(0))),
             Action::Write(secret, proven) => {
                 prop_assert!(proven.token.is_valid(at(0)));
-                let found = find_token(&secret, &sound_parameters(&world.object));
+                let found = find_token(&secret, &world.object, &sound_parameters(&world.object));
                 let found = found.unwrap().token.access_token;
                 let meant = &proven.token.access_token;
                 prop_assert_eq!(found.expose_secret(), meant.expose_secret());
-                prop_assert_eq!(check_ownership(&secret, &world.object), Ok(()));
+                prop_assert_eq!(check_ownership(&secret, &world.object), Ok(Ownership::Ours));
             }
             Action::Leave(None) | Action::Request { .. } => {}
         }
     }
 }
 
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(1000))]
+
+    /// Whatever a status says: a good token stays where it is and counts as such, it costs one request at most, and no
+    /// wait is longer than the rules could have set it.
+    #[test]
+    fn a_forged_status_harms_nobody(mut world in any_world(), status in any_status()) {
+        world.object.status = Some(status);
+        let object = world.object.clone();
+        let good = world.observe(at(0)).valid(at(0)).cloned().filter(|stored| {
+            stored.is_of(&credentials().client) && at(0) < renew_at(&object, &stored.token)
+        });
+        let first = world.decide(at(0));
+        prop_assert_ne!(word(&first), "nonsense", "{:?}", first);
+        if let Problem::BackingOff(failures) = &first.problem {
+            let wait = failures.next_attempt_at.0.duration_since(at(0));
+            prop_assert!(wait <= SignedDuration::from_hours(24) + SignedDuration::from_secs(90));
+        }
+        let blocked = matches!(first.problem, Problem::Found(_));
+        world.carry_out(first, 3600, at(0));
+        if good.is_some() && !blocked {
+            let told = &world.object.status.as_ref().unwrap().conditions;
+            prop_assert!(conditions::holds(told, ConditionType::Ready));
+            prop_assert!(world.stored(at(0)).is_some());
+        }
+        prop_assert!(!requested(&world.decide(at(0))), "a second request");
+    }
+}
+
 #[test]
 fn a_foreign_target_is_told_as_such() {
     let world = change(World::new().holding(fresh()), |world| {
-        edit_target(&mut world.target).metadata.owner_references = None;
+        make_foreign(edit_target(&mut world.target));
     });
     let trouble = world.decide(at(0)).problem;
     assert!(matches!(

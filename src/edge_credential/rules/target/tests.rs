@@ -8,15 +8,15 @@ use super::*;
 use crate::{
     api::{names::is_label_value, target::TargetEntry},
     edge_credential::testing::{
-        at, client, credentials, jwt, object, object_with, proven, rotated_credentials,
-        sound_parameters, target_with, token,
+        ask_to_renew, at, client, credentials, jwt, object, object_with, proven,
+        rotated_credentials, sound_parameters, target_with, token,
     },
 };
 
 type Edit = fn(&mut Secret);
 
 fn find(secret: &Secret, object: &EdgeCredential) -> Option<ProvenToken> {
-    find_token(secret, &sound_parameters(object))
+    find_token(secret, object, &sound_parameters(object))
 }
 
 fn text(secret: &Secret, key: &str) -> String {
@@ -158,7 +158,7 @@ fn a_new_target_is_opaque_and_owned_and_marked() {
             block_owner_deletion: Some(false),
         }])
     );
-    assert_eq!(check_ownership(&secret, &object), Ok(()));
+    assert_eq!(check_ownership(&secret, &object), Ok(Ownership::Ours));
 }
 
 #[test]
@@ -166,8 +166,8 @@ fn only_a_secret_made_for_this_very_edge_credential_may_be_written() {
     fn owner(secret: &mut Secret) -> &mut OwnerReference {
         &mut secret.metadata.owner_references.as_mut().unwrap()[0]
     }
-    let rows: [(&str, Edit, Result<(), TargetProblem>); 13] = [
-        ("ours", |_| {}, Ok(())),
+    let rows: [(&str, Edit, Result<Ownership, TargetProblem>); 16] = [
+        ("ours", |_| {}, Ok(Ownership::Ours)),
         (
             "ours beside another owner",
             |secret| {
@@ -177,27 +177,27 @@ fn only_a_secret_made_for_this_very_edge_credential_may_be_written() {
                 let owners = secret.metadata.owner_references.as_mut().unwrap();
                 owners.insert(0, other);
             },
-            Ok(()),
+            Ok(Ownership::Ours),
         ),
         (
             "ours after a version was added to the API",
             |secret| owner(secret).api_version = "edgecredentials.io/v1".into(),
-            Ok(()),
+            Ok(Ownership::Ours),
         ),
         (
             "no owner",
             |secret| secret.metadata.owner_references = None,
-            Err(TargetProblem::NotOwned),
+            Ok(Ownership::Adoptable(TargetProblem::NotOwned)),
         ),
         (
             "not as controller",
             |secret| owner(secret).controller = None,
-            Err(TargetProblem::NotOwned),
+            Ok(Ownership::Adoptable(TargetProblem::NotOwned)),
         ),
         (
             "controller: false",
             |secret| owner(secret).controller = Some(false),
-            Err(TargetProblem::NotOwned),
+            Ok(Ownership::Adoptable(TargetProblem::NotOwned)),
         ),
         (
             "another kind",
@@ -215,9 +215,33 @@ fn only_a_secret_made_for_this_very_edge_credential_may_be_written() {
             Err(TargetProblem::NotOwned),
         ),
         (
-            "another one of the same name",
+            "an earlier one of the same name",
             |secret| owner(secret).uid = "uid-2".into(),
+            Ok(Ownership::Adoptable(TargetProblem::OwnedByAnother)),
+        ),
+        (
+            "one of another name",
+            |secret| {
+                owner(secret).uid = "uid-2".into();
+                owner(secret).name = "other".into();
+            },
             Err(TargetProblem::OwnedByAnother),
+        ),
+        (
+            "an earlier one of the same name, and immutable",
+            |secret| {
+                owner(secret).uid = "uid-2".into();
+                secret.immutable = Some(true);
+            },
+            Err(TargetProblem::OwnedByAnother),
+        ),
+        (
+            "no owner, and immutable",
+            |secret| {
+                secret.metadata.owner_references = None;
+                secret.immutable = Some(true);
+            },
+            Err(TargetProblem::NotOwned),
         ),
         (
             "another type",
@@ -232,7 +256,7 @@ fn only_a_secret_made_for_this_very_edge_credential_may_be_written() {
         (
             "immutable, which is no question of whose it is",
             |secret| secret.immutable = Some(true),
-            Ok(()),
+            Ok(Ownership::Ours),
         ),
     ];
     for (row, change, expected) in rows {
@@ -688,10 +712,13 @@ proptest! {
         object.spec.target.data = data;
         let parameters = sound_parameters(&object);
         let client = credentials().client;
-        let proven = ProvenToken::new(token, &client, renew_request.as_deref());
+        if let Some(request) = &renew_request {
+            ask_to_renew(&mut object, request);
+        }
+        let proven = ProvenToken::new(token, &client, &object);
         let secret = render(&object, &parameters, &proven, None);
 
-        let found = find_token(&secret, &parameters).expect("the token that was rendered");
+        let found = find_token(&secret, &object, &parameters).expect("the token that was rendered");
         prop_assert_eq!(essence(&found), essence(&proven));
         prop_assert_eq!(&found.renew_request, &renew_request);
         prop_assert!(found.is_of(&client) && !found.is_of(&rotated_credentials().client));

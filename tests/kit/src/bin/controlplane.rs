@@ -3,8 +3,11 @@
 use std::{process::ExitCode, time::Instant};
 
 use clap::{Parser, Subcommand};
-use kit::control_plane::{Binaries, ControlPlane, Error};
-use tokio::signal::unix::{SignalKind, signal};
+use kit::{
+    control_plane::{ControlPlane, Error},
+    programs::Binaries,
+    signals,
+};
 
 /// A local Kubernetes control plane: etcd, kube-apiserver, kube-controller-manager, kubectl and helm.
 ///
@@ -55,18 +58,7 @@ fn build() -> Result<(), Error> {
 }
 
 async fn run() -> Result<(), Error> {
-    let (Ok(mut interrupt), Ok(mut terminate)) = (
-        signal(SignalKind::interrupt()),
-        signal(SignalKind::terminate()),
-    ) else {
-        unreachable!("SIGINT and SIGTERM can be caught");
-    };
-    let stop = async {
-        tokio::select! {
-            _ = interrupt.recv() => {}
-            _ = terminate.recv() => {}
-        }
-    };
+    let stop = signals::stop().expect("SIGINT and SIGTERM can be caught");
     tokio::pin!(stop);
 
     let start = Instant::now();

@@ -57,11 +57,12 @@ impl AuditEvent {
     }
 }
 
-/// The events of an audit log. A last line without an end is still being written, and left out.
-pub(super) fn parse(log: &str) -> Result<Vec<AuditEvent>> {
+/// The events of an audit log whose lines have this text in them. A last line without an end is still being written, and
+/// left out.
+pub(super) fn parse(log: &str, text: &str) -> Result<Vec<AuditEvent>> {
     log.split_inclusive('\n')
         .enumerate()
-        .filter(|(_, line)| line.ends_with('\n'))
+        .filter(|(_, line)| line.ends_with('\n') && line.contains(text))
         .map(|(index, line)| {
             serde_json::from_str::<Line>(line)
                 .map(AuditEvent::from)
@@ -141,7 +142,7 @@ mod tests {
 
     #[test]
     fn an_event_says_who_did_what_to_which_object() {
-        let events = parse(&format!("{PATCH}\n")).unwrap();
+        let events = parse(&format!("{PATCH}\n"), "").unwrap();
         assert_eq!(events.len(), 1);
         let event = &events[0];
         assert_eq!(event.user, "system:serviceaccount:ops:operator");
@@ -161,7 +162,7 @@ mod tests {
 
     #[test]
     fn a_path_that_is_no_resource_is_an_event_too() {
-        let events = parse(&format!("{READYZ}\n")).unwrap();
+        let events = parse(&format!("{READYZ}\n"), "").unwrap();
         assert_eq!(events[0].resource, "");
         assert_eq!(events[0].uri, "/readyz");
         assert_eq!(events[0].code, 500);
@@ -171,13 +172,13 @@ mod tests {
     #[test]
     fn a_line_that_is_still_being_written_is_left_out() {
         let half = &PATCH[..PATCH.len() / 2];
-        let events = parse(&format!("{READYZ}\n{half}")).unwrap();
+        let events = parse(&format!("{READYZ}\n{half}"), "").unwrap();
         assert_eq!(events.len(), 1);
     }
 
     #[test]
     fn a_broken_line_is_named() {
-        let error = parse(&format!("{READYZ}\n{{}}\n")).unwrap_err();
+        let error = parse(&format!("{READYZ}\n{{}}\n"), "").unwrap_err();
         assert!(error.to_string().contains("line 2"), "{error}");
     }
 }

@@ -1,12 +1,40 @@
 //! Rendering a Helm chart, without a cluster, and choosing from it.
 
-use std::{path::Path, process::Stdio};
+use std::{path::Path, process::Stdio, time::Duration};
 
 use super::{
-    binaries::Binaries,
+    ControlPlane,
     error::{Error, Result},
     tools,
 };
+use crate::programs::Binaries;
+
+/// What pods need, and no pod runs without a node.
+const FOR_PODS: [&str; 5] = [
+    "Deployment",
+    "NetworkPolicy",
+    "Pod",
+    "PodDisruptionBudget",
+    "Service",
+];
+
+/// An API server holds up whoever creates an object within 2 seconds of its definition, in case other API servers have not
+/// seen the definition yet. Without a wait it would look as if an operator were that slow.
+const SETTLE: Duration = Duration::from_secs(2);
+
+impl ControlPlane {
+    /// Applies all of a chart but what pods need, in a namespace of the release's name, and waits until its kinds are
+    /// served.
+    pub async fn install(&self, chart: &Path, release: &str) -> Result<()> {
+        let manifests = render(self.binaries(), chart, release, release, &[])?;
+        let wanted = select(&manifests, |kind| !FOR_PODS.contains(&kind));
+        self.kubectl(&["create", "namespace", release]).await?;
+        self.apply(&wanted).await?;
+        self.wait_for_definitions().await?;
+        tokio::time::sleep(SETTLE).await;
+        Ok(())
+    }
+}
 
 /// The manifests that installing a chart would apply, its CRDs included. Each value is as for `--set`: `a.b=c`, with `\,`
 /// for a comma. Blocks, for a fraction of a second.

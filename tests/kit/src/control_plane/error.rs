@@ -1,8 +1,8 @@
 //! What can go wrong with a control plane: one variant for each action that can fail.
 
-use std::{error::Error as _, fmt, io, path::PathBuf};
+use std::{fmt, io, path::PathBuf};
 
-use crate::process;
+use crate::{error_chain::chain, process, programs};
 
 /// The result of an action on a control plane.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -12,38 +12,9 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 /// `Debug` prints the messages of the error and its causes, since that's what a test that fails on `unwrap` or `?` shows.
 #[derive(thiserror::Error)]
 pub enum Error {
-    /// `KUBEBUILDER_ASSETS` names a folder without a program that it must have.
-    #[error(
-        "KUBEBUILDER_ASSETS is set, but {} does not exist; \
-         it must be a folder with etcd, kube-apiserver and kubectl, or not be set", path.display()
-    )]
-    MissingAsset {
-        /// Where the program should be.
-        path: PathBuf,
-    },
-    /// Programs have to be built, and there is no Go to build them with.
-    #[error(
-        "the local control plane needs {programs}, and building takes Go, which is not installed: \
-         install Go 1.26 or later, or set KUBEBUILDER_ASSETS to a folder with \
-         etcd, kube-apiserver, kube-controller-manager, kubectl and helm"
-    )]
-    NoGo {
-        /// The programs that are missing.
-        programs: String,
-    },
-    /// Go could not be started.
-    #[error("cannot run Go")]
-    RunGo(#[source] io::Error),
-    /// Go could not build a program.
-    #[error("cannot build {program} with Go; the end of {}:\n{tail}", log.display())]
-    Build {
-        /// The program.
-        program: &'static str,
-        /// The file with all of Go's output.
-        log: PathBuf,
-        /// Its last lines.
-        tail: String,
-    },
+    /// A program was not found and could not be built.
+    #[error(transparent)]
+    Programs(#[from] programs::Error),
     /// A file or folder could not be written or read.
     #[error("cannot {action} {}", path.display())]
     File {
@@ -182,12 +153,6 @@ impl Error {
 
 impl fmt::Debug for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{self}")?;
-        let mut cause = self.source();
-        while let Some(error) = cause {
-            write!(f, "\n  because: {error}")?;
-            cause = error.source();
-        }
-        Ok(())
+        f.write_str(&chain(self))
     }
 }

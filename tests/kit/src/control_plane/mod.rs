@@ -1,5 +1,5 @@
 //! A real Kubernetes control plane on loopback: etcd, kube-apiserver and the controllers that own objects and delete
-//! namespaces. By default there are no nodes, so nothing runs in it; [`crate::node`] is one.
+//! namespaces. By default there are no nodes, so nothing runs in it.
 //!
 //! - [`ControlPlane::start`] starts one, in 4 to 10 seconds; [`shared`] gives the one that all tests of a process share.
 //! - Every control plane has its own folder, ports, certificate authority and keys. Permissions (RBAC) are enforced, and
@@ -7,7 +7,7 @@
 //! - Nothing outlives this process, however it ends: no server, and no file unless something failed.
 //! - Nothing is read from or written to the user's home, except by Go where it builds the programs.
 //!
-//! Where the programs come from is told at [`Binaries`]; without them, and without Go to build them, starting fails.
+//! Where the programs come from is told in [`programs`](crate::programs); without them, and without Go to build them, starting fails.
 //!
 //! Beware of one thing that is slow: the garbage collector looks for new kinds of objects every 30 seconds, so what is
 //! owned by a custom resource is collected only that long after its definition was created, or after
@@ -16,13 +16,12 @@
 pub mod chart;
 
 mod audit;
-mod binaries;
 mod certificates;
 mod error;
 mod etcd;
 mod kubeconfig;
 mod port;
-pub(crate) mod run_folder;
+mod run_folder;
 mod server;
 mod shared;
 mod tools;
@@ -46,14 +45,14 @@ use kube::{Api, api::PostParams};
 
 pub use self::{
     audit::AuditEvent,
-    binaries::{Binaries, NodeBinaries},
     error::{Error, Result},
     port::free as free_port,
+    run_folder::RunFolder,
     server::Server,
     shared::shared,
 };
-use self::{kubeconfig::User, run_folder::RunFolder, server::Setup};
-use crate::process::GuardedProcess;
+use self::{kubeconfig::User, server::Setup};
+use crate::{process::GuardedProcess, programs::Binaries};
 
 /// How long a server may take until it's ready: many times what an idle machine needs.
 const START_TIMEOUT: Duration = Duration::from_secs(120);
@@ -300,7 +299,7 @@ impl ControlPlane {
     }
 
     /// The log file of a server of this name, for one that belongs to the control plane's node.
-    pub(crate) fn log(&self, name: &str) -> PathBuf {
+    pub fn log(&self, name: &str) -> PathBuf {
         self.setup.log(name)
     }
 
@@ -311,9 +310,20 @@ impl ControlPlane {
 
     /// Every request so far, in the order in which they were answered.
     pub fn audit_events(&self) -> Result<Vec<AuditEvent>> {
+        self.audit_events_with("")
+    }
+
+    /// Those of one user. Many tests share a log, and only what is asked for is taken to pieces.
+    pub fn audit_events_of(&self, user: &str) -> Result<Vec<AuditEvent>> {
+        let mut events = self.audit_events_with(user)?;
+        events.retain(|event| event.user == user);
+        Ok(events)
+    }
+
+    fn audit_events_with(&self, text: &str) -> Result<Vec<AuditEvent>> {
         let path = self.audit_log();
         let log = fs::read_to_string(&path).map_err(Error::file("read", &path))?;
-        audit::parse(&log)
+        audit::parse(&log, text)
     }
 
     /// Kills the API server, as a crash would. Connections break, and new ones are refused.

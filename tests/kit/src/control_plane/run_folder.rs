@@ -15,10 +15,8 @@ use std::{
     thread,
 };
 
-use super::{
-    binaries::workspace,
-    error::{Error, Result},
-};
+use super::error::{Error, Result};
+use crate::workspace;
 
 /// A file of this name in the folder keeps it.
 const KEEP: &str = "keep";
@@ -30,8 +28,9 @@ cat >/dev/null
 [ -e "$1/$2" ] || rm -rf -- "$1"
 "#;
 
+/// A folder that goes with this value, or with this process.
 #[derive(Debug)]
-pub(crate) struct RunFolder {
+pub struct RunFolder {
     path: PathBuf,
     /// `None` once it's being dropped.
     lifeline: Option<PipeWriter>,
@@ -40,7 +39,7 @@ pub(crate) struct RunFolder {
 
 impl RunFolder {
     /// Makes a folder that only this user can read.
-    pub(crate) fn create() -> Result<RunFolder> {
+    pub fn create() -> Result<RunFolder> {
         let parent = workspace().join(".cache/run");
         fs::create_dir_all(&parent).map_err(Error::file("create", &parent))?;
         let parent = parent
@@ -50,7 +49,7 @@ impl RunFolder {
     }
 
     /// Makes one in this folder.
-    pub(crate) fn create_in(parent: &Path) -> Result<RunFolder> {
+    pub(super) fn create_in(parent: &Path) -> Result<RunFolder> {
         let path = tempfile::Builder::new()
             .prefix("control-plane-")
             .tempdir_in(parent)
@@ -75,7 +74,8 @@ impl RunFolder {
         })
     }
 
-    pub(crate) fn path(&self) -> &Path {
+    /// Where it is.
+    pub fn path(&self) -> &Path {
         &self.path
     }
 
@@ -103,7 +103,7 @@ impl RunFolder {
     }
 
     /// Lets the folder stay for good.
-    pub(crate) fn keep(&self) {
+    pub fn keep(&self) {
         keep(&self.path);
     }
 }

@@ -8,7 +8,6 @@ use std::{
 
 use super::{
     audit,
-    binaries::Binaries,
     certificates::{Authority, SigningKey},
     error::{Error, Result},
     kubeconfig::{self, User},
@@ -16,6 +15,7 @@ use super::{
     run_folder::RunFolder,
 };
 use crate::process::{GuardedCommand, GuardedProcess};
+use crate::programs::Binaries;
 
 /// A server of the control plane.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -8,10 +8,10 @@ use std::{
 use tokio::{io::AsyncWriteExt, process::Command};
 
 use super::{
-    ControlPlane,
-    binaries::Binaries,
+    ControlPlane, START_TIMEOUT,
     error::{Error, Result},
 };
+use crate::programs::Binaries;
 
 impl ControlPlane {
     /// kubectl as administrator, with no arguments yet.
@@ -58,12 +58,13 @@ impl ControlPlane {
 
     /// Waits until the API server serves the kinds of all CustomResourceDefinitions.
     pub async fn wait_for_definitions(&self) -> Result<()> {
+        let timeout = format!("--timeout={}s", START_TIMEOUT.as_secs());
         let wait = [
             "wait",
             "--for=condition=Established",
             "crd",
             "--all",
-            "--timeout=60s",
+            &timeout,
         ];
         self.kubectl(&wait).await.map(drop)
     }

@@ -10,13 +10,9 @@ use super::{
     FakeApi, Fault, NamespaceState, Request, Verb,
     fault::Denial,
     lock,
-    ownership::Manager,
     path::{ObjectName, ResourceName, Target},
-    store::{Preconditions, Store, Writer},
+    store::{Preconditions, Store},
 };
-
-/// The field manager of what a test writes.
-const TEST_MANAGER: &str = "test";
 
 // === Objects ===
 
@@ -99,16 +95,17 @@ impl FakeApi {
         read(&self.put::<K>(namespace, name, object, true))
     }
 
-    /// Deletes an object and, as the garbage collector does, what only it owned. Says whether it was there.
+    /// Deletes an object and, as the garbage collector does, what only it owned. Of these, what has finalizers is marked and
+    /// stays. Says whether it was there.
     pub fn delete_object<K>(&self, namespace: &str, name: &str) -> bool
     where
         K: Resource<DynamicType = ()>,
     {
         let name = ObjectName::new(namespace, name);
-        let none = Preconditions::default();
+        let (none, now) = (Preconditions::default(), self.shared.now());
         let deleted = self
             .shared
-            .write(|store| store.delete(&resource::<K>(), &name, &none, false));
+            .write(|store| store.delete(&resource::<K>(), &name, &none, &now));
         deleted.is_ok()
     }
 
@@ -126,32 +123,24 @@ impl FakeApi {
             name: None,
             subresource: None,
         };
-        let mut writer = Writer {
-            manager: Manager {
-                name: TEST_MANAGER.to_owned(),
-                applies: false,
-                subresource: None,
-            },
-            now: self.shared.now(),
-        };
+        let now = self.shared.now();
         let write = |store: &mut Store| {
             let old = store.get(&target.resource, &ObjectName::new(namespace, name));
             // A test's write is never stale.
             adopt_version(&mut object, old.as_deref().unwrap_or(&Value::Null));
             let written = if old.is_some() {
                 target.name = Some(name.to_owned());
-                store.replace(&target, object.clone(), &writer)?
+                store.replace(&target, object.clone(), &now)?
             } else {
-                store.create(&target, object.clone(), &writer)?
+                store.create(&target, object.clone(), &now)?
             };
-            if !with_status || !store.has_status(&target.resource) {
+            if !with_status || !target.resource.rules().status {
                 return Ok(written.object);
             }
             adopt_version(&mut object, &written.object);
             target.name = Some(name.to_owned());
             target.subresource = Some("status".to_owned());
-            writer.manager.subresource.clone_from(&target.subresource);
-            Ok(store.replace(&target, object, &writer)?.object)
+            Ok(store.replace(&target, object, &now)?.object)
         };
         self.shared.write(write).unwrap_or_else(|error| {
             panic!("the API refuses what the test writes: {}", error.message)
@@ -169,13 +158,6 @@ fn adopt_version(object: &mut Value, stored: &Value) {
 // === Cluster ===
 
 impl FakeApi {
-    /// Declares a resource with a status subresource. EdgeCredentials are.
-    pub fn register_status(&self, group: &str, plural: &str) {
-        self.shared
-            .store()
-            .register_status(ResourceName::new(group, plural));
-    }
-
     /// The resource version of the latest change to anything, for [`Fault::Stale`] and to see that nothing changed.
     pub fn revision(&self) -> u64 {
         self.shared.store().revision()

@@ -30,9 +30,6 @@ impl ApiError {
     }
 
     fn with_causes(mut self, causes: Value) -> Self {
-        if self.details.is_null() {
-            self.details = json!({});
-        }
         self.details["causes"] = causes;
         self
     }
@@ -74,18 +71,6 @@ impl ApiError {
             "Precondition failed: UID in precondition: {given}, UID in object meta: {actual}"
         );
         Self::conflict(resource, name, &why)
-    }
-
-    /// Server-side apply without force over fields of others: `(manager, field)` pairs.
-    pub fn field_conflicts(conflicts: &[(String, String)]) -> Self {
-        let causes: Vec<Value> = conflicts
-            .iter()
-            .map(|(manager, field)| {
-                json!({"reason": "FieldManagerConflict", "message": format!("conflict with \"{manager}\""), "field": field})
-            })
-            .collect();
-        let message = format!("Apply failed with {} conflict(s)", causes.len());
-        Self::new(409, "Conflict", message).with_causes(Value::Array(causes))
     }
 
     /// A value that the resource's validation refuses.

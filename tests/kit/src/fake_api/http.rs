@@ -11,11 +11,11 @@ use super::{
     Shared,
     error::ApiError,
     fault::Fault,
-    ownership::Manager,
+    metadata::text,
     path::{self, ObjectName, Target},
     record::{Request, Verb},
     selector::Selector,
-    store::{Patch, Preconditions, Writer, Written, text},
+    store::{Patch, Preconditions, Store, Written},
     view::View,
     watch::{self, WatchOptions},
 };
@@ -32,7 +32,6 @@ struct Call {
     query: BTreeMap<String, String>,
     view: View,
     content_type: String,
-    user_agent: String,
     body: Vec<u8>,
 }
 
@@ -74,7 +73,6 @@ pub(super) async fn serve(
         query,
         view: View::accepted(&header(header::ACCEPT)),
         content_type: header(header::CONTENT_TYPE),
-        user_agent: header(header::USER_AGENT),
         body,
         target,
     };
@@ -171,14 +169,14 @@ impl Shared {
             Verb::Create => self.create(call),
             Verb::Update => {
                 let object = call.json()?;
-                let writer = call.writer(self.now(), false);
-                self.write(|store| store.replace(&call.target, object, &writer))
+                let now = self.now();
+                self.write(|store| store.replace(&call.target, object, &now))
                     .map(|w| call.written(&w))
             }
             Verb::Patch => {
                 let patch = call.patch()?;
-                let writer = call.writer(self.now(), matches!(patch, Patch::Apply { .. }));
-                self.write(|store| store.patch(&call.target, patch, &writer))
+                let now = self.now();
+                self.write(|store| store.patch(&call.target, &patch, &now))
                     .map(|w| call.written(&w))
             }
             Verb::Delete => self.delete(call),
@@ -193,7 +191,7 @@ impl Shared {
             ..
         } = &call.target;
         let store = self.store();
-        let name = store.object_name(&call.target)?;
+        let name = Store::object_name(&call.target)?;
         let past = stale.and_then(|revision| store.list_at(resource, namespace, revision));
         let object = match past {
             Some(mut objects) => objects.remove(&name),
@@ -276,8 +274,8 @@ impl Shared {
         {
             return Ok(Answer::Json(201, self.review(object)));
         }
-        let writer = call.writer(self.now(), false);
-        self.write(|store| store.create(&call.target, object, &writer))
+        let now = self.now();
+        self.write(|store| store.create(&call.target, object, &now))
             .map(|w| call.written(&w))
     }
 
@@ -295,12 +293,16 @@ impl Shared {
     }
 
     fn delete(&self, call: &Call) -> Result<Answer, ApiError> {
-        let (preconditions, orphan) = call.delete_options()?;
+        let preconditions = call.preconditions()?;
         let resource = &call.target.resource;
+        let now = self.now();
         let object = self.write(|store| {
-            let name = store.object_name(&call.target)?;
-            store.delete(resource, &name, &preconditions, orphan)
+            let name = Store::object_name(&call.target)?;
+            store.delete(resource, &name, &preconditions, &now)
         })?;
+        if text(&object, "deletionTimestamp").is_some() {
+            return Ok(Answer::Json(200, call.view.of(&object)));
+        }
         let name = text(&object, "name");
         let details = json!({"name": name, "group": resource.group, "kind": resource.plural, "uid": text(&object, "uid")});
         let status = json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "details": details});
@@ -314,7 +316,8 @@ impl Shared {
             ..
         } = &call.target;
         let selector = call.selector()?;
-        let (_, orphan) = call.delete_options()?;
+        call.preconditions()?;
+        let now = self.now();
         self.write(|store| {
             let mut chosen: Vec<ObjectName> = store
                 .list(resource, namespace)
@@ -325,7 +328,7 @@ impl Shared {
             // An earlier deletion may have taken a later object with it.
             chosen.retain(|name| {
                 store
-                    .delete(resource, name, &Preconditions::default(), orphan)
+                    .delete(resource, name, &Preconditions::default(), &now)
                     .is_ok()
             });
             Ok(())
@@ -389,17 +392,6 @@ impl Call {
     fn patch(&self) -> Result<Patch, ApiError> {
         let broken = |error| ApiError::bad_request(format!("error decoding patch: {error}"));
         match self.content_type.as_str() {
-            "application/apply-patch+yaml" if !self.query.contains_key("fieldManager") => {
-                Err(ApiError::new(
-                    422,
-                    "Invalid",
-                    "PatchOptions.meta.k8s.io \"\" is invalid: fieldManager: Required value: is required for apply patch",
-                ))
-            }
-            "application/apply-patch+yaml" => Ok(Patch::Apply {
-                wanted: self.json()?,
-                force: self.flag("force"),
-            }),
             "application/merge-patch+json" => Ok(Patch::Merge(self.json()?)),
             "application/json-patch+json" => serde_json::from_slice(&self.body)
                 .map(Patch::Json)
@@ -414,40 +406,25 @@ impl Call {
         }
     }
 
-    fn writer(&self, now: String, applies: bool) -> Writer {
-        let product = self
-            .user_agent
-            .split('/')
-            .next()
-            .filter(|name| !name.is_empty());
-        let name = self
-            .query
-            .get("fieldManager")
-            .map(String::as_str)
-            .or(product)
-            .unwrap_or("unknown");
-        Writer {
-            manager: Manager {
-                name: name.to_owned(),
-                applies,
-                subresource: self.target.subresource.clone(),
-            },
-            now,
-        }
-    }
-
-    fn delete_options(&self) -> Result<(Preconditions, bool), ApiError> {
+    fn preconditions(&self) -> Result<Preconditions, ApiError> {
         let options = if self.body.is_empty() {
             json!({})
         } else {
             self.json()?
         };
+        if !matches!(
+            options["propagationPolicy"].as_str(),
+            None | Some("Background")
+        ) {
+            return Err(ApiError::bad_request(
+                "no deletion but in the background is simulated",
+            ));
+        }
         let field = |name: &str| options["preconditions"][name].as_str().map(str::to_owned);
-        let preconditions = Preconditions {
+        Ok(Preconditions {
             uid: field("uid"),
             resource_version: field("resourceVersion"),
-        };
-        Ok((preconditions, options["propagationPolicy"] == "Orphan"))
+        })
     }
 
     fn written(&self, written: &Written) -> Answer {

@@ -4,16 +4,17 @@
 //! under `#[tokio::test(start_paused = true)]` a `kube::runtime::Controller` lives through months in seconds.
 //!
 //! It behaves as an API server where an operator for Secrets can tell: status codes and `Status` bodies, resource
-//! versions and preconditions, server-side apply with field ownership, watches with selectors, bookmarks, time-outs
-//! and 410, metadata-only answers, pages, and the garbage collector. **It does not know schemas**: nothing is
-//! defaulted, pruned or checked by CEL. Finalizers, dry runs, strategic merge patches and discovery are not simulated.
+//! versions and preconditions, finalizers, watches with selectors, bookmarks, time-outs and 410, metadata-only answers,
+//! pages, and the garbage collector. Any custom resource is served, with a status. **It does not know schemas**: nothing is
+//! defaulted, pruned or checked by CEL. Dry runs, server-side apply, strategic merge patches, deletions that wait for what
+//! is owned or leave it, and discovery are not simulated.
 //!
-//! What it answers is compared with a real API server, answer by answer, by an ignored test in `tests/fake_api.rs`.
+//! What it answers is compared with a real API server, answer by answer, by a test in `tests/fake_api.rs`.
 //!
 //! | Part | File |
 //! |---|---|
-//! | paths, selectors, refusals, views of objects | `path.rs`, `selector.rs`, `error.rs`, `view.rs` |
-//! | the objects, their rules and their history: no HTTP, no time | `store.rs`, `validate.rs`, `ownership.rs` |
+//! | paths, selectors, refusals, views and metadata of objects | `path.rs`, `selector.rs`, `error.rs`, `view.rs`, `metadata.rs` |
+//! | the objects, their rules and their history: no HTTP, no time | `store.rs`, `rules.rs`, `validate.rs` |
 //! | requests and answers | `http.rs`, `watch.rs` |
 //! | what tests see and steer | `record.rs`, `fault.rs`, `control.rs` |
 
@@ -21,9 +22,10 @@ mod control;
 mod error;
 mod fault;
 mod http;
-mod ownership;
+mod metadata;
 mod path;
 mod record;
+mod rules;
 mod selector;
 mod store;
 mod validate;
@@ -39,12 +41,7 @@ use k8s_openapi::jiff::{SignedDuration, Timestamp};
 use tokio::{sync::watch::Sender, time::Instant};
 
 use self::{
-    error::ApiError,
-    fault::Denial,
-    path::{ResourceName, Target},
-    record::Record,
-    store::Store,
-    watch::Pulse,
+    error::ApiError, fault::Denial, path::Target, record::Record, store::Store, watch::Pulse,
 };
 pub use self::{
     fault::Fault,
@@ -101,16 +98,15 @@ impl FakeApi {
         })
     }
 
-    /// An empty cluster with a wall clock of the test's own. It is only used for `creationTimestamp`.
+    /// An empty cluster with a wall clock of the test's own. It is only used for
+    /// `creationTimestamp` and `deletionTimestamp`.
     #[must_use]
     pub fn with_clock(clock: impl Fn() -> Timestamp + Send + Sync + 'static) -> Self {
-        let mut store = Store::default();
-        store.register_status(ResourceName::new("edgecredentials.io", "edgecredentials"));
         Self {
             shared: Arc::new(Shared {
                 clock: Box::new(clock),
                 started: Instant::now(),
-                store: Mutex::new(store),
+                store: Mutex::default(),
                 record: Mutex::default(),
                 denials: Mutex::default(),
                 hook: Mutex::default(),
@@ -161,7 +157,7 @@ impl Shared {
         result
     }
 
-    /// The wall clock, as `creationTimestamp` shows it: in whole seconds.
+    /// The wall clock, as metadata shows it: in whole seconds.
     fn now(&self) -> String {
         let now = (self.clock)();
         Timestamp::from_second(now.as_second())

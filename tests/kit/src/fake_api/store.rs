@@ -1,7 +1,7 @@
 //! The objects and what happened to them: what etcd and the API server's storage layer do, without HTTP, time or waiting.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, VecDeque},
+    collections::{BTreeMap, VecDeque},
     sync::Arc,
 };
 
@@ -9,7 +9,7 @@ use serde_json::{Map, Value, json};
 
 use super::{
     error::ApiError,
-    ownership::{self, Manager, Ownership, SYSTEM_METADATA},
+    metadata::{finalizers, owners, text},
     path::{ObjectName, ResourceName, Target},
     validate,
 };
@@ -29,12 +29,6 @@ pub(super) struct Change {
     pub new: Option<Arc<Value>>,
 }
 
-#[derive(Clone, Debug)]
-struct Stored {
-    object: Arc<Value>,
-    ownership: Ownership,
-}
-
 /// What can happen to a namespace besides being there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NamespaceState {
@@ -46,18 +40,9 @@ pub enum NamespaceState {
     Absent,
 }
 
-/// Who writes, and when.
-#[derive(Clone, Debug)]
-pub(super) struct Writer {
-    pub manager: Manager,
-    /// For `creationTimestamp`, in RFC 3339.
-    pub now: String,
-}
-
 /// The ways to change a part of an object.
 #[derive(Debug)]
 pub(super) enum Patch {
-    Apply { wanted: Value, force: bool },
     Merge(Value),
     Json(json_patch::Patch),
 }
@@ -79,13 +64,12 @@ pub(super) struct Written {
 /// All objects of a cluster, and its recent history.
 #[derive(Debug, Default)]
 pub(super) struct Store {
-    objects: BTreeMap<ResourceName, BTreeMap<ObjectName, Stored>>,
+    objects: BTreeMap<ResourceName, BTreeMap<ObjectName, Arc<Value>>>,
     history: VecDeque<Change>,
     /// The last revision that is no longer in the history.
     forgotten: u64,
     revision: u64,
     uids: u64,
-    with_status: BTreeSet<ResourceName>,
     namespaces: BTreeMap<String, NamespaceState>,
 }
 
@@ -98,7 +82,7 @@ impl Store {
     }
 
     pub fn get(&self, resource: &ResourceName, name: &ObjectName) -> Option<Arc<Value>> {
-        Some(self.objects.get(resource)?.get(name)?.object.clone())
+        self.objects.get(resource)?.get(name).cloned()
     }
 
     /// The first resource that `kind` names, among those that have had an object.
@@ -116,7 +100,7 @@ impl Store {
     ) -> BTreeMap<ObjectName, Arc<Value>> {
         let all = self.objects.get(resource).into_iter().flatten();
         all.filter(|(name, _)| namespace.is_empty() || name.namespace == namespace)
-            .map(|(name, stored)| (name.clone(), stored.object.clone()))
+            .map(|(name, object)| (name.clone(), object.clone()))
             .collect()
     }
 
@@ -160,15 +144,6 @@ impl Store {
         self.history.clear();
     }
 
-    /// Declares that a resource has a status subresource.
-    pub fn register_status(&mut self, resource: ResourceName) {
-        self.with_status.insert(resource);
-    }
-
-    pub fn has_status(&self, resource: &ResourceName) -> bool {
-        self.with_status.contains(resource)
-    }
-
     pub fn set_namespace(&mut self, namespace: &str, state: NamespaceState) {
         self.namespaces.insert(namespace.to_owned(), state);
     }
@@ -183,12 +158,12 @@ impl Change {
 // === Writes ===
 
 impl Store {
-    /// POST.
+    /// POST, at a time in RFC 3339.
     pub fn create(
         &mut self,
         target: &Target,
         object: Value,
-        writer: &Writer,
+        now: &str,
     ) -> Result<Written, ApiError> {
         validate::envelope(target, &object)?;
         let Some(name) = object["metadata"]["name"].as_str() else {
@@ -214,7 +189,7 @@ impl Store {
         if self.get(&target.resource, &name).is_some() {
             return Err(ApiError::already_exists(&target.resource, &name.name));
         }
-        self.insert(&target.resource, name, object, writer, None)
+        self.insert(&target.resource, name, object, now)
     }
 
     /// PUT, of an object or of its status.
@@ -222,33 +197,28 @@ impl Store {
         &mut self,
         target: &Target,
         object: Value,
-        writer: &Writer,
+        now: &str,
     ) -> Result<Written, ApiError> {
         validate::envelope(target, &object)?;
-        let name = self.object_name(target)?;
+        let name = Self::object_name(target)?;
         let Some(old) = self.get(&target.resource, &name) else {
-            // Leases and Events are the resources that a PUT creates.
-            let creates = matches!(
-                target.resource.group.as_str(),
-                "coordination.k8s.io" | "events.k8s.io"
-            );
-            if !creates || target.subresource.is_some() {
+            if !target.resource.rules().created_by_put || target.subresource.is_some() {
                 return Err(ApiError::not_found(&target.resource, &name.name));
             }
             if let Some(uid) = text(&object, "uid") {
                 return Err(ApiError::other_uid(&target.resource, &name.name, uid, ""));
             }
-            return self.insert(&target.resource, name, object, writer, None);
+            return self.insert(&target.resource, name, object, now);
         };
         check_uid(&target.resource, &name, &object, &old)?;
         match text(&object, "resourceVersion") {
-            None if !unconditional_updates(&target.resource) => Err(ApiError::invalid(
+            None if !target.resource.rules().unconditional_updates => Err(ApiError::invalid(
                 &target.resource,
                 &name.name,
                 "metadata.resourceVersion",
                 "must be specified for an update",
             )),
-            _ => self.update(target, name, object, writer, None),
+            _ => self.update(target, name, object, now),
         }
     }
 
@@ -256,53 +226,33 @@ impl Store {
     pub fn patch(
         &mut self,
         target: &Target,
-        patch: Patch,
-        writer: &Writer,
+        patch: &Patch,
+        now: &str,
     ) -> Result<Written, ApiError> {
-        let name = self.object_name(target)?;
-        let old = self
-            .objects
-            .get(&target.resource)
-            .and_then(|all| all.get(&name))
-            .cloned();
-        let status = target.subresource.is_some();
-        let Some(old) = old else {
-            return match patch {
-                Patch::Apply { wanted, .. } if !status => {
-                    self.create_by_apply(target, name, wanted, writer)
-                }
-                _ => Err(ApiError::not_found(&target.resource, &name.name)),
-            };
+        let name = Self::object_name(target)?;
+        let Some(old) = self.get(&target.resource, &name) else {
+            return Err(ApiError::not_found(&target.resource, &name.name));
         };
-        let (mut new, applied) = match patch {
-            Patch::Apply { mut wanted, force } => {
-                strip_nulls(&mut wanted);
-                self.keep_only_reachable(target, &mut wanted);
-                validate::envelope(target, &wanted)?;
-                ownership::apply(&old.object, &wanted, &old.ownership, &writer.manager, force)
-                    .map(|applied| (applied.object, Some(applied.fields)))
-                    .map_err(|conflicts| ApiError::field_conflicts(&conflicts))?
-            }
-            Patch::Merge(patch) => {
-                let mut new = Value::clone(&old.object);
-                json_patch::merge(&mut new, &patch);
-                (new, None)
-            }
-            Patch::Json(patch) => {
-                let mut new = Value::clone(&old.object);
-                json_patch::patch(&mut new, &patch).map_err(|error| {
-                    ApiError::new(422, "Invalid", format!("the server rejected our request due to an error in our request: {error}"))
-                })?;
-                (new, None)
-            }
-        };
-        if status {
+        let mut new = Value::clone(&old);
+        match patch {
+            Patch::Merge(patch) => json_patch::merge(&mut new, patch),
+            Patch::Json(patch) => json_patch::patch(&mut new, patch).map_err(|error| {
+                ApiError::new(
+                    422,
+                    "Invalid",
+                    format!(
+                        "the server rejected our request due to an error in our request: {error}"
+                    ),
+                )
+            })?,
+        }
+        if target.subresource.is_some() {
             let version = new["metadata"]["resourceVersion"].take();
-            new["metadata"] = old.object["metadata"].clone();
+            new["metadata"] = old["metadata"].clone();
             new["metadata"]["resourceVersion"] = version;
         }
         validate::envelope(target, &new)?;
-        if text(&new, "uid") != text(&old.object, "uid") {
+        if text(&new, "uid") != text(&old, "uid") {
             return Err(ApiError::invalid(
                 &target.resource,
                 &name.name,
@@ -310,16 +260,16 @@ impl Store {
                 "field is immutable",
             ));
         }
-        self.update(target, name, new, writer, applied)
+        self.update(target, name, new, now)
     }
 
-    /// DELETE, with the objects that only this one owned, which a cluster's garbage collector would delete soon after.
+    /// DELETE. The object that is returned is still there if it says when its deletion began.
     pub fn delete(
         &mut self,
         resource: &ResourceName,
         name: &ObjectName,
         preconditions: &Preconditions,
-        orphan: bool,
+        now: &str,
     ) -> Result<Arc<Value>, ApiError> {
         let Some(object) = self.get(resource, name) else {
             return Err(ApiError::not_found(resource, &name.name));
@@ -335,92 +285,66 @@ impl Store {
         {
             return Err(ApiError::stale(resource, &name.name));
         }
-        let uid = actual.to_owned();
-        let last = self.remove(resource, name, &object);
-        self.collect_garbage(&name.namespace, &uid, orphan);
-        Ok(last)
+        Ok(self.end(resource, name, object, now))
+    }
+
+    /// Removes an object, or only marks it while it has finalizers.
+    fn end(
+        &mut self,
+        resource: &ResourceName,
+        name: &ObjectName,
+        object: Arc<Value>,
+        now: &str,
+    ) -> Arc<Value> {
+        if finalizers(&object).next().is_none() {
+            self.remove(resource, name, object.clone(), now);
+            return object;
+        }
+        if text(&object, "deletionTimestamp").is_some() {
+            return object;
+        }
+        let mut marked = Value::clone(&object);
+        marked["metadata"]["deletionTimestamp"] = json!(now);
+        marked["metadata"]["deletionGracePeriodSeconds"] = json!(0);
+        count_change(&mut marked);
+        self.commit(resource.clone(), name.clone(), Some(object), marked)
     }
 
     /// The garbage collector's work after the owner with this uid is gone.
-    fn collect_garbage(&mut self, namespace: &str, uid: &str, orphan: bool) {
-        let owned: Vec<(ResourceName, ObjectName, Stored)> = self
+    fn collect_garbage(&mut self, namespace: &str, uid: &str, now: &str) {
+        let owned: Vec<(ResourceName, ObjectName)> = self
             .objects
             .iter()
             .flat_map(|(resource, all)| {
                 all.iter()
-                    .map(move |(name, stored)| (resource, name, stored))
+                    .map(move |(name, object)| (resource, name, object))
             })
-            .filter(|(_, name, stored)| {
+            .filter(|(_, name, object)| {
                 (namespace.is_empty() || name.namespace == namespace)
-                    && owners(&stored.object).any(|o| o == uid)
+                    && owners(object).any(|owner| owner == uid)
             })
-            .map(|(resource, name, stored)| (resource.clone(), name.clone(), stored.clone()))
+            .map(|(resource, name, _)| (resource.clone(), name.clone()))
             .collect();
-        for (resource, name, stored) in owned {
-            let other_owners =
-                owners(&stored.object).any(|owner| owner != uid && self.has_uid(owner));
-            if orphan || other_owners {
-                let mut object = Value::clone(&stored.object);
-                if let Some(list) = object["metadata"]["ownerReferences"].as_array_mut() {
+        for (resource, name) in owned {
+            // One before it may have taken it with it.
+            let Some(object) = self.get(&resource, &name) else {
+                continue;
+            };
+            if owners(&object).any(|owner| owner != uid && self.has_uid(owner)) {
+                let mut kept = Value::clone(&object);
+                if let Some(list) = kept["metadata"]["ownerReferences"].as_array_mut() {
                     list.retain(|owner| owner["uid"] != uid);
                 }
-                self.commit(
-                    resource,
-                    name,
-                    Some(stored.object),
-                    object,
-                    stored.ownership,
-                );
-            } else if self.get(&resource, &name).is_some() {
-                self.remove(&resource, &name, &stored.object);
-                let uid = text(&stored.object, "uid").unwrap_or_default().to_owned();
-                self.collect_garbage(&name.namespace, &uid, false);
+                self.commit(resource, name, Some(object), kept);
+            } else {
+                self.end(&resource, &name, object, now);
             }
         }
     }
 
     fn has_uid(&self, uid: &str) -> bool {
         let mut all = self.objects.values().flat_map(BTreeMap::values);
-        all.any(|stored| text(&stored.object, "uid") == Some(uid))
-    }
-
-    fn create_by_apply(
-        &mut self,
-        target: &Target,
-        name: ObjectName,
-        mut wanted: Value,
-        writer: &Writer,
-    ) -> Result<Written, ApiError> {
-        validate::envelope(target, &wanted)?;
-        if text(&wanted, "name").is_none() {
-            return Err(ApiError::bad_request(
-                "the name of the object (based on URL) was undeterminable: name must be provided",
-            ));
-        }
-        if let Some(uid) = text(&wanted, "uid") {
-            let why = format!(
-                "uid mismatch: the provided object specified uid {uid}, and no existing object was found"
-            );
-            return Err(ApiError::conflict(&target.resource, &name.name, &why));
-        }
-        // A resourceVersion does not keep an API server from creating the object.
-        strip_nulls(&mut wanted);
-        self.keep_only_reachable(target, &mut wanted);
-        let applied = ownership::apply(
-            &json!({}),
-            &wanted,
-            &Ownership::default(),
-            &writer.manager,
-            true,
-        )
-        .map_err(|conflicts| ApiError::field_conflicts(&conflicts))?;
-        self.insert(
-            &target.resource,
-            name,
-            applied.object,
-            writer,
-            Some(applied.fields),
-        )
+        all.any(|object| text(object, "uid") == Some(uid))
     }
 
     fn insert(
@@ -428,8 +352,7 @@ impl Store {
         resource: &ResourceName,
         name: ObjectName,
         mut object: Value,
-        writer: &Writer,
-        applied: Option<BTreeSet<ownership::Path>>,
+        now: &str,
     ) -> Result<Written, ApiError> {
         match self.namespaces.get(&name.namespace) {
             Some(NamespaceState::Terminating) => {
@@ -448,7 +371,8 @@ impl Store {
             Some(NamespaceState::Active) | None => {}
         }
         normalise(&mut object);
-        if self.has_status(resource) {
+        let rules = resource.rules();
+        if rules.status {
             remove_field(&mut object, "status");
         }
         validate::create(resource, &name, &mut object)?;
@@ -462,13 +386,11 @@ impl Store {
         }
         self.uids += 1;
         metadata.insert("uid".to_owned(), json!(uid(self.uids)));
-        metadata.insert("creationTimestamp".to_owned(), json!(writer.now));
-        if has_generation(resource) {
+        metadata.insert("creationTimestamp".to_owned(), json!(now));
+        if rules.generation {
             metadata.insert("generation".to_owned(), json!(1));
         }
-        let mut ownership = Ownership::default();
-        ownership.note(&writer.manager, &Value::Null, &object, applied);
-        let object = self.commit(resource.clone(), name, None, object, ownership);
+        let object = self.commit(resource.clone(), name, None, object);
         Ok(Written {
             object,
             created: true,
@@ -481,20 +403,10 @@ impl Store {
         target: &Target,
         name: ObjectName,
         mut new: Value,
-        writer: &Writer,
-        applied: Option<BTreeSet<ownership::Path>>,
+        now: &str,
     ) -> Result<Written, ApiError> {
         let resource = &target.resource;
-        let stored = self
-            .objects
-            .get(resource)
-            .and_then(|all| all.get(&name))
-            .cloned();
-        let Some(Stored {
-            object: old,
-            mut ownership,
-        }) = stored
-        else {
+        let Some(old) = self.get(resource, &name) else {
             return Err(ApiError::not_found(resource, &name.name));
         };
         if let Some(version) = text(&new, "resourceVersion")
@@ -507,7 +419,7 @@ impl Store {
             let status = new["status"].take();
             new = Value::clone(&old);
             set_field(&mut new, "status", status);
-        } else if self.has_status(resource) {
+        } else if resource.rules().status {
             set_field(&mut new, "status", old["status"].clone());
         }
         let metadata = system_metadata(&mut new);
@@ -518,20 +430,21 @@ impl Store {
             };
         }
         validate::update(resource, &name, &old, &mut new)?;
-        let with_status = self.has_status(resource);
-        if has_generation(resource) && wish(&new, with_status) != wish(&old, with_status) {
-            let generation = old["metadata"]["generation"].as_i64().unwrap_or_default();
-            new["metadata"]["generation"] = json!(generation + 1);
+        if wish(&new, resource) != wish(&old, resource) {
+            count_change(&mut new);
         }
-        let owned_before = ownership.clone();
-        ownership.note(&writer.manager, &old, &new, applied);
-        if new == *old && ownership == owned_before {
+        if text(&new, "deletionTimestamp").is_some() && finalizers(&new).next().is_none() {
+            self.remove(resource, &name, old, now);
             return Ok(Written {
-                object: old,
+                object: Arc::new(new),
                 created: false,
             });
         }
-        let object = self.commit(resource.clone(), name, Some(old), new, ownership);
+        let object = if new == *old {
+            old
+        } else {
+            self.commit(resource.clone(), name, Some(old), new)
+        };
         Ok(Written {
             object,
             created: false,
@@ -544,36 +457,33 @@ impl Store {
         name: ObjectName,
         old: Option<Arc<Value>>,
         mut object: Value,
-        ownership: Ownership,
     ) -> Arc<Value> {
         self.revision += 1;
         object["metadata"]["resourceVersion"] = json!(self.revision.to_string());
         let object = Arc::new(object);
-        let stored = Stored {
-            object: object.clone(),
-            ownership,
-        };
         self.objects
             .entry(resource.clone())
             .or_default()
-            .insert(name.clone(), stored);
+            .insert(name.clone(), object.clone());
         self.remember(resource, name, old, Some(object.clone()));
         object
     }
 
-    /// Returns the object's last state, with the resource version of its deletion as watches report it.
+    /// Removes an object and what only it owned, which a cluster's garbage collector would do soon after.
     fn remove(
         &mut self,
         resource: &ResourceName,
         name: &ObjectName,
-        object: &Arc<Value>,
-    ) -> Arc<Value> {
+        object: Arc<Value>,
+        now: &str,
+    ) {
         if let Some(all) = self.objects.get_mut(resource) {
             all.remove(name);
         }
         self.revision += 1;
-        self.remember(resource.clone(), name.clone(), Some(object.clone()), None);
-        Arc::new(at_revision(object, self.revision))
+        let uid = text(&object, "uid").unwrap_or_default().to_owned();
+        self.remember(resource.clone(), name.clone(), Some(object), None);
+        self.collect_garbage(&name.namespace, &uid, now);
     }
 
     fn remember(
@@ -598,8 +508,8 @@ impl Store {
         }
     }
 
-    /// The object that a path names; a subresource other than a registered status is a 404.
-    pub fn object_name(&self, target: &Target) -> Result<ObjectName, ApiError> {
+    /// The object that a path names; a subresource other than a status is a 404.
+    pub fn object_name(target: &Target) -> Result<ObjectName, ApiError> {
         let Some(name) = &target.name else {
             return Err(ApiError::new(
                 405,
@@ -609,38 +519,28 @@ impl Store {
         };
         match target.subresource.as_deref() {
             None => {}
-            Some("status") if self.has_status(&target.resource) => {}
+            Some("status") if target.resource.rules().status => {}
             Some(_) => return Err(ApiError::no_such_path()),
         }
         Ok(ObjectName::new(&target.namespace, name))
-    }
-
-    /// Drops what an apply through this path cannot set, so that nobody comes to own it. A status patch has no metadata
-    /// but the version: a name or a uid in it is ignored, whatever it says. (A status PUT does check them.)
-    fn keep_only_reachable(&self, target: &Target, wanted: &mut Value) {
-        if target.subresource.is_some() {
-            if let Some(fields) = wanted.as_object_mut() {
-                fields.retain(|name, _| {
-                    ["apiVersion", "kind", "metadata", "status"].contains(&name.as_str())
-                });
-            }
-            if let Some(metadata) = wanted.get_mut("metadata").and_then(Value::as_object_mut) {
-                metadata.retain(|name, _| name == "resourceVersion");
-            }
-        } else if self.has_status(&target.resource) {
-            remove_field(wanted, "status");
-        }
     }
 }
 
 // === Helpers ===
 
-/// A text field of `metadata` that is there and not empty.
-pub(super) fn text<'a>(object: &'a Value, field: &str) -> Option<&'a str> {
-    object["metadata"][field]
-        .as_str()
-        .filter(|text| !text.is_empty())
-}
+/// The parts of `metadata` that a client cannot change.
+const SYSTEM_METADATA: [&str; 10] = [
+    "name",
+    "namespace",
+    "uid",
+    "resourceVersion",
+    "generation",
+    "creationTimestamp",
+    "deletionTimestamp",
+    "deletionGracePeriodSeconds",
+    "managedFields",
+    "selfLink",
+];
 
 /// The object as a deletion reports it.
 pub(super) fn at_revision(object: &Value, revision: u64) -> Value {
@@ -664,35 +564,21 @@ fn check_uid(
     }
 }
 
-fn owners(object: &Value) -> impl Iterator<Item = &str> {
-    let list = object["metadata"]["ownerReferences"].as_array();
-    list.into_iter()
-        .flatten()
-        .filter_map(|owner| owner["uid"].as_str())
-}
-
-/// Whether a PUT may leave out the resource version: custom resources and Leases insist on it.
-fn unconditional_updates(resource: &ResourceName) -> bool {
-    matches!(
-        resource.group.as_str(),
-        "" | "apps" | "batch" | "events.k8s.io"
-    )
-}
-
-/// Whether objects count the changes of their wishes. Secrets, Leases and Events do not.
-fn has_generation(resource: &ResourceName) -> bool {
-    let group = resource.group.as_str();
-    matches!(group, "apps" | "batch") || (group.contains('.') && !group.ends_with(".k8s.io"))
-}
-
 /// The part of an object whose changes are counted by its generation.
-fn wish(object: &Value, has_status: bool) -> Map<String, Value> {
+fn wish(object: &Value, resource: &ResourceName) -> Map<String, Value> {
     let mut fields = object.as_object().cloned().unwrap_or_default();
     fields.remove("metadata");
-    if has_status {
+    if resource.rules().status {
         fields.remove("status");
     }
     fields
+}
+
+/// A new generation, of an object that has one.
+fn count_change(object: &mut Value) {
+    if let Some(generation) = object["metadata"]["generation"].as_i64() {
+        object["metadata"]["generation"] = json!(generation + 1);
+    }
 }
 
 fn system_metadata(object: &mut Value) -> &mut Map<String, Value> {

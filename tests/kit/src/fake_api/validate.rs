@@ -5,6 +5,7 @@ use serde_json::{Map, Value, json};
 
 use super::{
     error::ApiError,
+    metadata::{finalizers, text},
     path::{ObjectName, ResourceName, Target},
 };
 
@@ -86,6 +87,12 @@ pub(super) fn update(
     old: &Value,
     new: &mut Value,
 ) -> Result<(), ApiError> {
+    let added = finalizers(new).any(|new| finalizers(old).all(|old| old != new));
+    if added && text(old, "deletionTimestamp").is_some() {
+        let why = "no new finalizers can be added if the object is being deleted";
+        let field = "metadata.finalizers";
+        return Err(ApiError::invalid(resource, &name.name, field, why));
+    }
     if resource.is("", "secrets") {
         complete_secret(new, old["type"].as_str().unwrap_or("Opaque"));
         let immutable = |field: &str| {

@@ -13,9 +13,10 @@ use tokio::{
 use super::{
     Shared,
     error::ApiError,
+    metadata::text,
     path::ResourceName,
     selector::Selector,
-    store::{Change, Store, at_revision, text},
+    store::{Change, Store, at_revision},
     view::View,
 };
 

@@ -52,6 +52,7 @@ use axum::{Json, Router, middleware};
 use k8s_openapi::jiff::Timestamp;
 use k8s_openapi::jiff::fmt::rfc2822;
 use serde_json::json;
+use tokio::sync::watch;
 
 pub use admin_api::Deleted;
 pub use clients::{AUDIENCE, Client};
@@ -59,11 +60,13 @@ pub use jwt::{CLAIMS_PREFIX, Claims};
 pub use record::{
     Api, BodyFormat, CallCounts, ClientAuthentication, IssuedToken, NO_ANSWER, RecordedRequest,
 };
-pub use scenario::{Member, OAuthError, RetryAfter, Scenario, TokenShape, gzip};
+pub use scenario::{Member, OAuthError, RetryAfter, Scenario, TokenShape, Withheld, gzip};
 pub use server::ApiFailure;
 pub use tls::{Certificate, TlsFront};
 pub use token_api::{EdgeKey, TokenApiStyle};
 pub use wire::{End, Wire};
+
+use crate::control_plane::free_port;
 
 /// A running stand-in. Dropping it closes its socket and all connections.
 pub struct Sitecore {
@@ -75,7 +78,9 @@ pub struct Sitecore {
 impl Sitecore {
     /// Starts on a free port of 127.0.0.1, in a thread with a runtime of its own. There are no clients yet.
     pub fn start() -> io::Result<Self> {
-        Self::start_on((Ipv4Addr::LOCALHOST, 0).into())
+        // No connection takes it while the stand-in is down.
+        let port = free_port().map_err(io::Error::other)?;
+        Self::start_on((Ipv4Addr::LOCALHOST, port).into())
     }
 
     /// Starts on this address.
@@ -184,6 +189,14 @@ impl Sitecore {
         state.clients.entry(id).next.push_back((requests, scenario));
     }
 
+    /// Withholds the answers to the next `requests` of this client, as [`next`](Self::next) counts them: what a test does
+    /// until it releases them happens while the client waits, however fast the machine is.
+    pub fn withhold(&self, id: &str, requests: u64) -> Withheld {
+        let (answers, released) = watch::channel(());
+        self.next(id, requests, Scenario::Withheld(released));
+        Withheld(answers)
+    }
+
     /// Answers all clients so that have no scenario of their own.
     pub fn set_scenario_for_all(&self, scenario: Scenario) {
         self.shared.lock().clients.scenario = scenario;
@@ -239,6 +252,15 @@ impl Sitecore {
         entry
             .map(|entry| entry.tokens.iter().cloned().collect())
             .unwrap_or_default()
+    }
+
+    /// The requests of this client that are being answered now.
+    pub fn in_flight(&self, id: &str) -> u64 {
+        self.shared
+            .lock()
+            .clients
+            .get(id)
+            .map_or(0, |entry| entry.in_flight)
     }
 
     /// The most requests of this client that were being answered at one time.

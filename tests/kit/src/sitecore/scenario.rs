@@ -6,14 +6,15 @@ use std::time::Duration;
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use serde_json::Value;
+use tokio::sync::watch;
 
 use super::wire::Wire;
 
 /// How the token endpoint answers a client.
 ///
-/// Variants that end in a token ([`Token`](Scenario::Token), [`Delay`](Scenario::Delay), [`Drip`](Scenario::Drip),
-/// [`HugeBody`](Scenario::HugeBody), [`IssueThenReset`](Scenario::IssueThenReset)) check the credentials first, as
-/// [`Normal`](Scenario::Normal) does; all others answer whatever was sent.
+/// Variants that end in a token ([`Token`](Scenario::Token), [`Delay`](Scenario::Delay), [`Withheld`](Scenario::Withheld),
+/// [`Drip`](Scenario::Drip), [`HugeBody`](Scenario::HugeBody), [`IssueThenReset`](Scenario::IssueThenReset)) check the
+/// credentials first, as [`Normal`](Scenario::Normal) does; all others answer whatever was sent.
 #[derive(Clone, Debug, Default)]
 pub enum Scenario {
     /// As the real endpoint does.
@@ -61,6 +62,8 @@ pub enum Scenario {
     Hang,
     /// The normal answer, late.
     Delay(Duration),
+    /// The normal answer, when the other end is dropped: see [`withhold`](super::Sitecore::withhold).
+    Withheld(watch::Receiver<()>),
     /// The normal answer, one byte at a time with this pause between two bytes.
     Drip(Duration),
     /// The connection is reset before anything is done.
@@ -234,6 +237,18 @@ impl Scenario {
             retry_after,
             client_quota: None,
         }
+    }
+}
+
+/// Answers that are withheld until this is released or dropped.
+#[derive(Debug)]
+#[must_use]
+pub struct Withheld(pub(super) watch::Sender<()>);
+
+impl Withheld {
+    /// Lets the answers go.
+    pub fn release(self) {
+        drop(self.0);
     }
 }
 

@@ -79,6 +79,11 @@ async fn answer(
             tokio::time::sleep(delay).await;
             issue(&usual).map(Body::from)
         }
+        Scenario::Withheld(mut released) => {
+            // Nothing is ever sent: this fails when the other end is gone.
+            let _ = released.changed().await;
+            issue(&usual).map(Body::from)
+        }
         Scenario::Drip(pause) => issue(&usual).map(|json| {
             Body::from_stream(stream::iter(json.into_bytes()).then(move |byte| {
                 // Moved in, so that the request is in flight until the last byte.

@@ -2,7 +2,7 @@
 
 use std::{io, path::PathBuf};
 
-use crate::{control_plane, process};
+use kit::{control_plane, process};
 
 /// The result of an action on a node.
 pub type Result<T, E = Error> = std::result::Result<T, E>;

@@ -2,10 +2,11 @@
 //! call. It ends at the first call that fails, and then its pod is started again, which is what the story looks for.
 
 use k8s_openapi::jiff::Timestamp;
-use kit::{node::image, sitecore::Api};
+use kit::sitecore::Api;
 
 use crate::{
     Result,
+    node::image,
     scene::{NAME, NAMESPACE, Scene},
 };
 

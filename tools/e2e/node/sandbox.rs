@@ -4,7 +4,7 @@
 //! ends, the kernel kills all others, containers too. With them go the network namespace with its addresses and the mount
 //! namespace with its mounts; what the node writes outside of its folder lies in memory that is mounted there. What is left
 //! are empty control groups, and folders that were made to be mounted on. A small shell removes them, even if this process
-//! is killed; see [`crate::process`] for why destructors don't do.
+//! is killed; see [`kit::process`] for why destructors don't do.
 
 use std::{
     env, fs,
@@ -21,7 +21,7 @@ use super::{
     error::{Error, Result},
     needs,
 };
-use crate::control_plane::{NODE_ADDRESS, run_folder::RunFolder};
+use kit::control_plane::{NODE_ADDRESS, RunFolder};
 
 /// Tells the second one of this program what it is: its value is the folder.
 const FOLDER: &str = "KIT_SANDBOX";

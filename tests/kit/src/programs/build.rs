@@ -10,11 +10,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::program::{Program, download_megabytes, expected_minutes};
-use crate::{
-    control_plane::error::{Error, Result},
-    process,
+use super::{
+    error::{Error, Result},
+    program::{Program, download_megabytes, expected_minutes},
 };
+use crate::process;
 
 /// How often a running build says that it's still running.
 const STILL_RUNNING: Duration = Duration::from_secs(30);

@@ -11,7 +11,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::workspace;
+use crate::workspace;
 
 /// A program of the control plane or of a node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,21 +38,21 @@ struct Recipe {
 const KUBERNETES: Recipe = Recipe {
     folder: "kubernetes",
     module: "k8s.io/kubernetes",
-    go_mod: include_str!("../../../controlplane/kubernetes/go.mod"),
+    go_mod: include_str!("../../controlplane/kubernetes/go.mod"),
     download_megabytes: 90,
 };
 
 const ETCD: Recipe = Recipe {
     folder: "etcd",
     module: "go.etcd.io/etcd/server/v3",
-    go_mod: include_str!("../../../controlplane/etcd/go.mod"),
+    go_mod: include_str!("../../controlplane/etcd/go.mod"),
     download_megabytes: 30,
 };
 
 const HELM: Recipe = Recipe {
     folder: "helm",
     module: "helm.sh/helm/v4",
-    go_mod: include_str!("../../../controlplane/helm/go.mod"),
+    go_mod: include_str!("../../controlplane/helm/go.mod"),
     download_megabytes: 75,
 };
 

@@ -233,7 +233,7 @@ pub fn credentials<'a>(id: &'a str, secret: &'a str) -> [(&'static str, &'a str)
     [("client_id", id), ("client_secret", secret)]
 }
 
-/// A condition of the status; empty while there is none.
+/// A condition of the status. One that is not there does not hold.
 pub fn condition(object: &EdgeCredential, type_: ConditionType) -> Condition {
     let status = object.status.as_ref();
     status
@@ -244,7 +244,7 @@ pub fn condition(object: &EdgeCredential, type_: ConditionType) -> Condition {
             message: String::new(),
             observed_generation: None,
             reason: String::new(),
-            status: String::new(),
+            status: "False".to_owned(),
             type_: type_.as_str().to_owned(),
         })
 }

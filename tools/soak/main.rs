@@ -20,19 +20,16 @@ mod vitals;
 
 use std::{error::Error, pin::pin, process::ExitCode, time::Duration};
 
-use kit::error_chain::chain;
-use tokio::{
-    signal::unix::{SignalKind, signal},
-    time::{Instant, sleep, sleep_until},
+use kit::{
+    error_chain::chain,
+    signals::{self, INTERRUPTED},
 };
+use tokio::time::{Instant, sleep, sleep_until};
 
 use self::{scene::Scene, settings::Settings};
 
 /// The result of anything here. What went wrong is only ever shown to a person.
 type Result<T, E = Box<dyn Error + Send + Sync>> = std::result::Result<T, E>;
-
-/// As a shell has it for a program that Ctrl-C ended.
-const INTERRUPTED: u8 = 130;
 
 /// How long before the end nothing is disturbed any more, so that all that was asked for can be done.
 const SETTLE: Duration = Duration::from_secs(30);
@@ -68,15 +65,7 @@ fn main() -> ExitCode {
 }
 
 async fn run(settings: &Settings) -> Result<ExitCode> {
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    let mut terminate = signal(SignalKind::terminate())?;
-    let stop = async {
-        tokio::select! {
-            _ = interrupt.recv() => {}
-            _ = terminate.recv() => {}
-        }
-    };
-    let mut stop = pin!(stop);
+    let mut stop = pin!(signals::stop()?);
     println!("{settings}");
     let scene = tokio::select! {
         scene = Scene::set_up(settings) => scene?,

@@ -5,6 +5,7 @@
 //! It tells a time line and ends with a summary; the exit code is 0 only if all went well. It takes root on Linux, and
 //! says so where it can't run. However it ends, nothing of it is left, except its logs after a failure.
 
+mod node;
 mod operator;
 mod scene;
 mod story;
@@ -14,21 +15,21 @@ use std::{env, error::Error, path::Path, process::ExitCode, thread};
 
 use futures::{FutureExt, future::BoxFuture, future::Shared};
 use kit::{
-    control_plane::{Binaries, NodeBinaries},
     error_chain::chain,
+    programs::{Binaries, NodeBinaries},
+    signals::{self, INTERRUPTED},
+    time_line::{Mark, TimeLine},
+};
+use tokio::{runtime::Runtime, sync::oneshot};
+
+use self::{
     node::{
         needs,
         sandbox::{self, Sandbox},
     },
-    time_line::{Mark, TimeLine},
+    scene::Scene,
+    story::Story,
 };
-use tokio::{
-    runtime::Runtime,
-    signal::unix::{SignalKind, signal},
-    sync::oneshot,
-};
-
-use self::{scene::Scene, story::Story};
 
 /// The result of anything here. What went wrong is only ever shown to a person.
 type Result<T, E = Box<dyn Error + Send + Sync>> = std::result::Result<T, E>;
@@ -36,13 +37,10 @@ type Result<T, E = Box<dyn Error + Send + Sync>> = std::result::Result<T, E>;
 /// Completes when it's to end.
 type Stop = Shared<BoxFuture<'static, ()>>;
 
-/// As a shell has it for a program that Ctrl-C ended.
-const INTERRUPTED: u8 = 130;
-
 /// What `make image` makes.
 const IMAGE: &str = concat!(
     env!("CARGO_MANIFEST_DIR"),
-    "/../../target/image/edge-credential-operator.tar"
+    "/../target/image/edge-credential-operator.tar"
 );
 
 fn main() -> ExitCode {
@@ -75,7 +73,7 @@ fn outside() -> Result<ExitCode> {
     NodeBinaries::locate()?;
     let runtime = Runtime::new()?;
     let status = runtime.block_on(async {
-        Ok::<_, Box<dyn Error + Send + Sync>>(sandbox::run(signals()?).await?)
+        Ok::<_, Box<dyn Error + Send + Sync>>(sandbox::run(signals::stop()?).await?)
     })?;
     let code = status.code().and_then(|code| u8::try_from(code).ok());
     println!("No process, mount, address or control group of it is left.");
@@ -130,7 +128,7 @@ fn stop() -> Result<Stop> {
             // Nobody may be waiting any more.
             let _ = gone.send(());
         })?;
-    let signals = signals()?;
+    let signals = signals::stop()?;
     let stop = async move {
         tokio::select! {
             () = signals => {}
@@ -138,16 +136,4 @@ fn stop() -> Result<Stop> {
         }
     };
     Ok(stop.boxed().shared())
-}
-
-/// Completes at Ctrl-C or SIGTERM.
-fn signals() -> Result<impl Future<Output = ()>> {
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    let mut terminate = signal(SignalKind::terminate())?;
-    Ok(async move {
-        tokio::select! {
-            _ = interrupt.recv() => {}
-            _ = terminate.recv() => {}
-        }
-    })
 }

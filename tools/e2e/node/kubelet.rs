@@ -9,7 +9,7 @@ use super::{
     error::{Error, Result},
     sandbox::Sandbox,
 };
-use crate::{
+use kit::{
     control_plane::{ControlPlane, NODE_ADDRESS},
     process::GuardedProcess,
 };

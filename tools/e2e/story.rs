@@ -10,6 +10,7 @@ use std::{
 use aws_lc_rs::digest;
 use k8s_openapi::api::core::v1::{Pod, Service};
 use kit::{
+    harness::CHART,
     sitecore::Api as SitecoreApi,
     time_line::{Mark, TimeLine},
 };
@@ -22,12 +23,6 @@ use crate::{
     scene::{AUTHORITY, LIFETIME, NAME, NAMESPACE, OPERATOR, REPOSITORY, Scene},
     workload::{self, Call, WORKLOAD},
 };
-
-/// The operator's chart.
-const CHART: &str = concat!(
-    env!("CARGO_MANIFEST_DIR"),
-    "/../../charts/edge-credential-operator"
-);
 
 /// An EdgeCredential that is created while the operator doesn't run.
 const LATE: &str = "edge-late";

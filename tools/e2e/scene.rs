@@ -10,14 +10,16 @@ use std::{
 use k8s_openapi::api::core::v1::{Pod, Secret};
 use kit::{
     control_plane::NODE_ADDRESS,
-    node::{Node, dns::NameServer, image, sandbox::Sandbox},
     sitecore::{Certificate, Sitecore, TlsFront},
     time_line::{Mark, TimeLine},
 };
 use kube::{Api, Client};
 use serde_json::json;
 
-use crate::{IMAGE, Result};
+use crate::{
+    IMAGE, Result,
+    node::{Node, dns::NameServer, image, sandbox::Sandbox},
+};
 
 /// The team's namespace.
 pub const NAMESPACE: &str = "storefront";

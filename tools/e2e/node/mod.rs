@@ -30,9 +30,10 @@ use tokio::time::{Instant, sleep};
 
 pub use self::error::{Error, Result};
 use self::sandbox::Sandbox;
-use crate::{
-    control_plane::{ControlPlane, NodeBinaries, Options},
+use kit::{
+    control_plane::{self, ControlPlane, Options},
     process::GuardedProcess,
+    programs::NodeBinaries,
 };
 
 /// Its name.
@@ -61,7 +62,8 @@ impl Node {
     pub async fn start(sandbox: &Sandbox, sandbox_image: &str) -> Result<Node> {
         let binaries = tokio::task::spawn_blocking(NodeBinaries::locate)
             .await
-            .map_err(crate::control_plane::Error::from)??;
+            .map_err(control_plane::Error::from)?
+            .map_err(control_plane::Error::from)?;
         let control_plane = ControlPlane::start_with(&Options {
             node: Some(NAME.to_owned()),
             parent: Some(sandbox.folder().to_owned()),

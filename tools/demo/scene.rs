@@ -8,7 +8,8 @@ use std::{
 
 use k8s_openapi::api::core::v1::Secret;
 use kit::{
-    control_plane::{ControlPlane, chart},
+    control_plane::ControlPlane,
+    harness::CHART,
     operator,
     sitecore::Sitecore,
     time_line::{Mark, TimeLine},
@@ -18,7 +19,6 @@ use kube::{
     api::{ApiResource, DynamicObject, GroupVersionKind},
 };
 use serde_json::json;
-use tokio::time::sleep;
 
 use crate::Result;
 
@@ -39,18 +39,6 @@ pub const LIFETIME: Duration = Duration::from_secs(30);
 
 const CLIENT_ID: &str = "demo-client";
 const CLIENT_SECRET: &str = "demo-secret";
-
-/// An API server holds up whoever creates an object within 2 seconds of its definition, in case other API servers have not
-/// seen the definition yet. Without a wait it would look as if the operator were that slow.
-const SETTLE: Duration = Duration::from_secs(2);
-
-/// What of the chart takes part. Its Deployment and Service don't: there's no node to run a pod.
-const KINDS: [&str; 4] = [
-    "CustomResourceDefinition",
-    "ServiceAccount",
-    "ClusterRole",
-    "ClusterRoleBinding",
-];
 
 /// The stage and the props.
 pub struct Scene {
@@ -96,7 +84,7 @@ impl Scene {
         );
         line.say(Mark::Good, "Stand-in", &text);
 
-        install(&control_plane).await?;
+        control_plane.install(Path::new(CHART), OPERATOR).await?;
         line.say(
             Mark::Good,
             "CRD",
@@ -153,35 +141,18 @@ fn resource() -> ApiResource {
     ApiResource::from_gvk(&kind)
 }
 
-/// The definition and the operator's account, as installing the chart would create them.
-async fn install(control_plane: &ControlPlane) -> Result<()> {
-    let chart = Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("../../charts")
-        .join(OPERATOR);
-    let manifests = chart::render(control_plane.binaries(), &chart, OPERATOR, OPERATOR, &[])?;
-    let wanted = chart::select(&manifests, |kind| KINDS.contains(&kind));
-    control_plane.apply(&namespace(OPERATOR)).await?;
-    control_plane.apply(&wanted).await?;
-    control_plane.wait_for_definitions().await?;
-    sleep(SETTLE).await;
-    Ok(())
-}
-
 async fn prepare_namespace(control_plane: &ControlPlane) -> Result<()> {
-    let secret = format!(
-        "---
+    let manifests = format!(
+        "apiVersion: v1
+kind: Namespace
+metadata: {{name: {NAMESPACE}}}
+---
 apiVersion: v1
 kind: Secret
 metadata: {{name: {CREDENTIALS}, namespace: {NAMESPACE}}}
 stringData: {{client_id: {CLIENT_ID}, client_secret: {CLIENT_SECRET}}}
 "
     );
-    control_plane
-        .apply(&(namespace(NAMESPACE) + &secret))
-        .await?;
+    control_plane.apply(&manifests).await?;
     Ok(())
-}
-
-fn namespace(name: &str) -> String {
-    format!("{{apiVersion: v1, kind: Namespace, metadata: {{name: {name}}}}}\n")
 }

@@ -1,4 +1,4 @@
-//! Where the programs of the control plane come from.
+//! Where the programs of the control plane and of a node come from.
 //!
 //! The first of these that has a program is taken:
 //!
@@ -9,22 +9,14 @@
 //! 3. a build with Go into that cache, from the pinned modules of `tests/kit/controlplane/`.
 
 mod build;
+mod error;
 mod program;
 
-use std::{
-    env,
-    ffi::OsString,
-    path::{Path, PathBuf},
-};
+use std::{env, ffi::OsString, path::PathBuf};
 
+pub use self::error::{Error, Result};
 use self::{build::Builder, program::Program};
-use super::error::{Error, Result};
-
-/// The root of the workspace, known since this was compiled.
-pub(super) fn workspace() -> PathBuf {
-    let kit = Path::new(env!("CARGO_MANIFEST_DIR"));
-    kit.ancestors().nth(2).unwrap_or(kit).to_owned()
-}
+use crate::workspace;
 
 /// The programs that a control plane is made of and used with.
 #[derive(Clone, Debug, PartialEq, Eq)]

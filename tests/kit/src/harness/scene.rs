@@ -2,15 +2,15 @@
 
 use std::ops::Deref;
 use std::path::Path;
-use std::sync::{Mutex, PoisonError};
 use std::thread;
+use std::time::Duration;
 
+use crate::control_plane::{AuditEvent, ControlPlane, chart, shared};
+use crate::sitecore::Sitecore;
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::authorization::v1::{
     ResourceAttributes, SubjectAccessReview, SubjectAccessReviewSpec,
 };
-use kit::control_plane::{AuditEvent, ControlPlane, chart, shared};
-use kit::sitecore::Sitecore;
 use kube::api::{ListParams, PostParams};
 use kube::{Api, Client};
 use tokio::sync::OnceCell;
@@ -21,9 +21,12 @@ use super::{Namespace, PATIENCE, find};
 /// The chart.
 pub const CHART: &str = concat!(
     env!("CARGO_MANIFEST_DIR"),
-    "/charts/edge-credential-operator"
+    "/../../charts/edge-credential-operator"
 );
-const CRD: &str = include_str!("../../../crds/edgecredentials.yaml");
+const CRD: &str = include_str!("../../../../crds/edgecredentials.yaml");
+
+/// Longer than a visit takes from one request to the next.
+const A_WHILE: Duration = Duration::from_secs(2);
 
 /// What a scene consists of. The default has one namespace, and the chart's defaults but for leader election: it would
 /// have an operator that was killed wait for its own lease.
@@ -38,7 +41,7 @@ pub struct Setup {
     pub origins: Vec<String>,
     /// Starts the operator.
     pub start: bool,
-    /// Gives the scene a control plane to itself, whose servers may be stopped. They must run again when it ends.
+    /// Gives the scene a control plane to itself: its servers may be stopped, and nobody else's objects are in it.
     pub own_control_plane: bool,
 }
 
@@ -77,36 +80,16 @@ pub struct Scene {
 pub enum Plane {
     /// Shared: its servers must not be stopped.
     Shared(&'static ControlPlane),
-    /// This scene's own, for as long as it lasts.
-    Own(Option<Box<ControlPlane>>),
+    /// This scene's own. It goes with the scene and is never handed on: what another test left in it, an operator that
+    /// serves the whole cluster would serve too.
+    Own(Box<ControlPlane>),
 }
-
-/// Control planes that were some scene's own and are free now. Each costs seconds and 400 MB.
-static FREE: Mutex<Vec<ControlPlane>> = Mutex::new(Vec::new());
 
 impl Plane {
     async fn own() -> Self {
-        let free = FREE.lock().unwrap_or_else(PoisonError::into_inner).pop();
-        let control_plane = match free {
-            Some(control_plane) => control_plane,
-            None => {
-                let control_plane = ControlPlane::start().await.unwrap();
-                install_crd(&control_plane).await;
-                control_plane
-            }
-        };
-        Self::Own(Some(Box::new(control_plane)))
-    }
-}
-
-impl Drop for Plane {
-    fn drop(&mut self) {
-        let Self::Own(own) = self else { return };
-        // After a failure nobody knows how it was left, and its folder is kept for a look.
-        if let Some(control_plane) = own.take().filter(|_| !thread::panicking()) {
-            let mut free = FREE.lock().unwrap_or_else(PoisonError::into_inner);
-            free.push(*control_plane);
-        }
+        let control_plane = ControlPlane::start().await.unwrap();
+        install_crd(&control_plane).await;
+        Self::Own(Box::new(control_plane))
     }
 }
 
@@ -116,7 +99,7 @@ impl Deref for Plane {
     fn deref(&self) -> &ControlPlane {
         match self {
             Self::Shared(control_plane) => control_plane,
-            Self::Own(control_plane) => control_plane.as_ref().expect("it's not dropped yet"),
+            Self::Own(control_plane) => control_plane,
         }
     }
 }
@@ -133,11 +116,28 @@ impl Scene {
 
     /// The requests that the operator has sent to the API server so far.
     pub fn audit_events(&self) -> Vec<AuditEvent> {
-        let events = self.control_plane.audit_events().unwrap();
-        events
-            .into_iter()
-            .filter(|event| event.user == self.operator.user)
-            .collect()
+        let user = &self.operator.user;
+        self.control_plane.audit_events_of(user).unwrap()
+    }
+
+    /// Waits until the operator has asked nothing of the API server for a while, but for its watches, and returns what it
+    /// has asked so far.
+    pub async fn rests(&self) -> Vec<AuditEvent> {
+        let asked = || {
+            let mut events = self.audit_events();
+            events.retain(|event| event.verb != "watch");
+            events
+        };
+        let mut before = asked();
+        let rests = find(PATIENCE, async || {
+            tokio::time::sleep(A_WHILE).await;
+            let now = asked();
+            let rests = now.len() == before.len();
+            before = now;
+            rests.then_some(())
+        });
+        assert!(rests.await.is_some(), "{before:#?}");
+        before
     }
 }
 
@@ -265,7 +265,21 @@ pub async fn deployed(
         .await
         .unwrap();
     let user = format!("system:serviceaccount:{home}:{account}");
-    wait_for_rights(client, &user, namespaces).await;
+    let args = container.args.unwrap_or_default();
+    let mut rights = Vec::new();
+    for namespace in namespaces {
+        rights.push((
+            &*namespace.name,
+            "edgecredentials.io",
+            "edgecredentials",
+            "list",
+        ));
+        rights.push((&*namespace.name, "", "secrets", "get"));
+    }
+    if args.iter().any(|arg| arg == "--leader-election=true") {
+        rights.push((home, "coordination.k8s.io", "leases", "create"));
+    }
+    wait_for_rights(client, &user, &rights).await;
 
     let variables = container.env.unwrap_or_default().into_iter();
     let mut env: Vec<_> = variables
@@ -275,7 +289,6 @@ pub async fn deployed(
         "KUBECONFIG".to_owned(),
         kubeconfig.to_string_lossy().into_owned(),
     ));
-    let args = container.args.unwrap_or_default();
     Operator::new(name, user, args, env, log.to_owned())
 }
 
@@ -301,39 +314,33 @@ pub async fn crd_is_served(control_plane: &ControlPlane) {
     control_plane.restart_controller_manager().unwrap();
 }
 
-/// Roles take a moment to reach the authorizer's cache. It is asked by the administrator: what the operator's user does is
-/// all done by the operator.
-async fn wait_for_rights(client: &Client, user: &str, namespaces: &[Namespace]) {
+/// Waits until a user may do all this, each in its namespace: a role takes a moment to reach the authorizer's cache, and
+/// not all come at the same time. It is asked by the administrator: what the operator's user does is all done by the
+/// operator.
+async fn wait_for_rights(client: &Client, user: &str, rights: &[(&str, &str, &str, &str)]) {
     let reviews = Api::<SubjectAccessReview>::all(client.clone());
-    let rights = [
-        ("edgecredentials.io", "edgecredentials", "list"),
-        ("", "secrets", "get"),
-    ];
-    for namespace in namespaces {
-        for (group, resource, verb) in rights {
-            let review = SubjectAccessReview {
-                spec: SubjectAccessReviewSpec {
-                    user: Some(user.to_owned()),
-                    resource_attributes: Some(ResourceAttributes {
-                        namespace: Some(namespace.name.clone()),
-                        group: Some(group.to_owned()),
-                        resource: Some(resource.to_owned()),
-                        verb: Some(verb.to_owned()),
-                        ..ResourceAttributes::default()
-                    }),
-                    ..SubjectAccessReviewSpec::default()
-                },
-                ..SubjectAccessReview::default()
-            };
-            let allowed = find(PATIENCE, async || {
-                let answer = reviews.create(&PostParams::default(), &review).await;
-                answer.ok()?.status?.allowed.then_some(())
-            });
-            let namespace = &namespace.name;
-            assert!(
-                allowed.await.is_some(),
-                "{user} may not {verb} {resource} in {namespace}"
-            );
-        }
+    for (namespace, group, resource, verb) in rights {
+        let review = SubjectAccessReview {
+            spec: SubjectAccessReviewSpec {
+                user: Some(user.to_owned()),
+                resource_attributes: Some(ResourceAttributes {
+                    namespace: Some((*namespace).to_owned()),
+                    group: Some((*group).to_owned()),
+                    resource: Some((*resource).to_owned()),
+                    verb: Some((*verb).to_owned()),
+                    ..ResourceAttributes::default()
+                }),
+                ..SubjectAccessReviewSpec::default()
+            },
+            ..SubjectAccessReview::default()
+        };
+        let allowed = find(PATIENCE, async || {
+            let answer = reviews.create(&PostParams::default(), &review).await;
+            answer.ok()?.status?.allowed.then_some(())
+        });
+        assert!(
+            allowed.await.is_some(),
+            "{user} may not {verb} {resource} in {namespace}"
+        );
     }
 }

@@ -14,9 +14,9 @@ use std::{env, error::Error, process::ExitCode};
 use futures::{FutureExt, future::BoxFuture, future::Shared};
 use kit::{
     error_chain::chain,
+    signals::{self, INTERRUPTED},
     time_line::{Mark, TimeLine},
 };
-use tokio::signal::unix::{SignalKind, signal};
 
 use self::{
     scene::Scene,
@@ -28,9 +28,6 @@ type Result<T, E = Box<dyn Error>> = std::result::Result<T, E>;
 
 /// Completes at Ctrl-C or SIGTERM.
 type Stop = Shared<BoxFuture<'static, ()>>;
-
-/// As a shell has it for a program that Ctrl-C ended.
-const INTERRUPTED: u8 = 130;
 
 fn main() -> ExitCode {
     let once = match env::var("DEMO").unwrap_or_default().as_str() {
@@ -63,7 +60,7 @@ fn main() -> ExitCode {
 
 /// Everything that it starts ends with it.
 async fn demo(line: &TimeLine, once: bool) -> Result<ExitCode> {
-    let stop = stop()?;
+    let stop: Stop = signals::stop()?.boxed().shared();
     let scene = tokio::select! {
         scene = Scene::set_up(line) => scene?,
         () = stop.clone() => {
@@ -83,16 +80,4 @@ async fn demo(line: &TimeLine, once: bool) -> Result<ExitCode> {
         Verdict::Bad => ExitCode::FAILURE,
         Verdict::Interrupted => ExitCode::from(INTERRUPTED),
     })
-}
-
-fn stop() -> Result<Stop> {
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    let mut terminate = signal(SignalKind::terminate())?;
-    let stop = async move {
-        tokio::select! {
-            _ = interrupt.recv() => {}
-            _ = terminate.recv() => {}
-        }
-    };
-    Ok(stop.boxed().shared())
 }

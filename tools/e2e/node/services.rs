@@ -9,7 +9,7 @@ use super::{
     error::{Error, Result},
     network,
 };
-use crate::{control_plane::ControlPlane, process::GuardedProcess};
+use kit::{control_plane::ControlPlane, process::GuardedProcess};
 
 const CONFIG: &str = "/run/kit/proxy.json";
 

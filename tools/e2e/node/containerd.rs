@@ -12,7 +12,7 @@ use super::{
     error::{Error, Result},
     needs, network, sandbox,
 };
-use crate::{
+use kit::{
     control_plane::ControlPlane,
     process::{self, GuardedProcess},
 };

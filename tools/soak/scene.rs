@@ -7,12 +7,10 @@ use std::{
 
 use fastrand::Rng;
 use futures::{StreamExt, TryStreamExt, stream};
-use k8s_openapi::{
-    ByteString,
-    api::core::v1::{Namespace, Secret},
-};
+use k8s_openapi::{ByteString, api::core::v1::Secret};
 use kit::{
-    control_plane::{ControlPlane, chart},
+    control_plane::ControlPlane,
+    harness::CHART,
     operator::{self, Operator},
     sitecore::Sitecore,
 };
@@ -40,18 +38,6 @@ const NAMESPACES: [[&str; 3]; 2] = [
 
 /// How long tokens live: a different time for each client.
 const LIFETIMES: std::ops::RangeInclusive<u64> = 60..=300;
-
-/// What of the chart doesn't take part: there's no node to run a pod.
-const FOR_PODS: [&str; 5] = [
-    "Deployment",
-    "NetworkPolicy",
-    "Pod",
-    "PodDisruptionBudget",
-    "Service",
-];
-
-/// An API server holds up whoever creates an object within 2 seconds of its definition.
-const DEFINITION: Duration = Duration::from_secs(2);
 
 /// How many objects are created at a time.
 const AT_A_TIME: usize = 8;
@@ -116,7 +102,11 @@ impl Scene {
         let control_plane = ControlPlane::start().await?;
         let client = control_plane.admin_client().await?;
         let sitecore = Sitecore::start()?;
-        install(&control_plane, &client).await?;
+        control_plane.install(Path::new(CHART), RELEASE).await?;
+        for namespace in namespaces() {
+            let create = ["create", "namespace", namespace];
+            control_plane.kubectl(&create).await?;
+        }
         let kubeconfig = control_plane
             .service_account_kubeconfig(RELEASE, RELEASE)
             .await?;
@@ -204,28 +194,6 @@ fn release_build() -> Result<PathBuf> {
     Err(operator::Error::Missing { path }.into())
 }
 
-/// The definition and the operators' account, as installing the chart would create them.
-async fn install(control_plane: &ControlPlane, client: &Client) -> Result<()> {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("../../charts")
-        .join(RELEASE);
-    let manifests = chart::render(control_plane.binaries(), &path, RELEASE, RELEASE, &[])?;
-    let wanted = chart::select(&manifests, |kind| !FOR_PODS.contains(&kind));
-    for name in namespaces().chain([RELEASE]) {
-        let namespace = Namespace {
-            metadata: named(name),
-            ..Namespace::default()
-        };
-        Api::all(client.clone())
-            .create(&PostParams::default(), &namespace)
-            .await?;
-    }
-    control_plane.apply(&wanted).await?;
-    control_plane.wait_for_definitions().await?;
-    sleep(DEFINITION).await;
-    Ok(())
-}
-
 fn objects(settings: &Settings) -> Vec<Object> {
     let mut random = Rng::with_seed(settings.seed);
     (0..settings.objects)
@@ -248,7 +216,10 @@ async fn create(objects: &[Object], client: &Client, sitecore: &Sitecore) -> Res
             sitecore.add_client(&object.name, FIRST_SECRET);
             sitecore.set_lifetime(&object.name, object.lifetime);
             let secret = Secret {
-                metadata: named(&object.credentials()),
+                metadata: ObjectMeta {
+                    name: Some(object.credentials()),
+                    ..ObjectMeta::default()
+                },
                 data: Some(credentials(&object.name, FIRST_SECRET)),
                 ..Secret::default()
             };
@@ -283,13 +254,6 @@ pub fn credentials(id: &str, secret: &str) -> std::collections::BTreeMap<String,
 /// The same as JSON, to patch one.
 pub fn credentials_patch(id: &str, secret: &str) -> Value {
     json!({"data": credentials(id, secret)})
-}
-
-fn named(name: &str) -> ObjectMeta {
-    ObjectMeta {
-        name: Some(name.to_owned()),
-        ..ObjectMeta::default()
-    }
 }
 
 fn resource() -> ApiResource {

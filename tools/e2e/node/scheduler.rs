@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use super::error::Result;
-use crate::{control_plane::ControlPlane, process::GuardedProcess};
+use kit::{control_plane::ControlPlane, process::GuardedProcess};
 
 /// Starts it.
 pub(super) fn start(control_plane: &ControlPlane, program: &Path) -> Result<GuardedProcess> {

@@ -3,8 +3,9 @@
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use kit::control_plane::free_port;
-use kit::process::GuardedProcess;
+use crate::control_plane::free_port;
+use crate::operator::program;
+use crate::process::GuardedProcess;
 
 use super::{PATIENCE, find};
 
@@ -17,6 +18,7 @@ pub struct Operator {
     args: Vec<String>,
     env: Vec<(String, String)>,
     log: PathBuf,
+    http: reqwest::Client,
     running: Option<Running>,
 }
 
@@ -34,6 +36,7 @@ impl Operator {
             args: self.args.clone(),
             env: self.env.clone(),
             log: self.log.with_extension("replica.log"),
+            http: self.http.clone(),
             running: None,
         }
     }
@@ -51,6 +54,7 @@ impl Operator {
             args,
             env,
             log,
+            http: reqwest::Client::builder().no_proxy().build().unwrap(),
             running: None,
         }
     }
@@ -73,15 +77,11 @@ impl Operator {
         assert!(self.running.is_none(), "{} runs already", self.name);
         // Another port each time: nobody else can have taken it meanwhile.
         let address = format!("127.0.0.1:{}", free_port().unwrap());
-        let mut command = GuardedProcess::command(
-            &self.name,
-            env!("CARGO_BIN_EXE_edge-credential-operator"),
-            &self.log,
-        )
-        // A proxy that is set for this machine is none of the operator's.
-        .env_clear()
-        .args(&self.args)
-        .arg(format!("--listen={address}"));
+        let mut command = GuardedProcess::command(&self.name, program().unwrap(), &self.log)
+            // A proxy that is set for this machine is none of the operator's.
+            .env_clear()
+            .args(&self.args)
+            .arg(format!("--listen={address}"));
         for (key, value) in &self.env {
             command = command.env(key, value);
         }
@@ -123,13 +123,21 @@ impl Operator {
 
     /// Gets a path such as `/metrics`: the status, and the text.
     pub async fn get(&self, path: &str) -> reqwest::Result<(u16, String)> {
-        let client = reqwest::Client::builder().no_proxy().build()?;
-        let answer = client.get(format!("{}{path}", self.url())).send().await?;
+        let answer = self
+            .http
+            .get(format!("{}{path}", self.url()))
+            .send()
+            .await?;
         Ok((answer.status().as_u16(), answer.text().await?))
     }
 
     async fn is_ready(&self) -> bool {
         matches!(self.get("/readyz").await, Ok((200, _)))
+    }
+
+    /// Whether it has always ended its work before it ended itself.
+    pub fn finished_in_time(&self) -> bool {
+        !self.log().contains("some work did not end in time")
     }
 
     /// Everything it has printed, in all its lives.

@@ -429,14 +429,18 @@ async fn the_largest_object_takes_less_than_64_kib_as_stored() {
         .map(|name| (format!("{}/{name}", long(253)), long(63).into()))
         .collect();
     // The keys of annotations, and the names of parameters, count among their bytes.
-    let annotations = json!({"a": costly(4096), "b": costly(4094)});
-    let parameters: Map<_, _> = names(4, 128)
-        .map(|name| (name, costly(1024 - 128).into()))
-        .collect();
+    let of_size = |count: usize, key: usize, size: usize| -> Map<_, _> {
+        names(count, key)
+            .map(|name| (name, costly(size / count - key).into()))
+            .collect()
+    };
+    let annotations = of_size(16, 63, 8192);
+    let parameters = of_size(16, 128, 4096);
     let mut data: Vec<_> = names(32, 253)
-        .map(|key| json!({"key": key, "from": "Authorization"}))
+        .map(|key| json!({"key": key, "from": "OrganizationID"}))
         .collect();
-    for entry in &mut data[..2] {
+    data[0]["from"] = json!("Authorization");
+    for entry in &mut data[1..3] {
         *entry = json!({"key": entry["key"], "value": costly(4096)});
     }
     let url = "https://a/";
@@ -451,7 +455,7 @@ async fn the_largest_object_takes_less_than_64_kib_as_stored() {
             "clientAuthentication": "ClientSecretBasic",
             "tokenFormat": "JWT",
         },
-        "renewBefore": "999999999h".repeat(3),
+        "renewBefore": "1.11111111h".repeat(2) + "1.1111111h",
         "suspend": false,
         "target": {"name": format!("b{}", long(252)), "labels": labels, "annotations": annotations, "data": data},
     });
@@ -485,7 +489,6 @@ async fn the_largest_object_takes_less_than_64_kib_as_stored() {
             "reason": long(64),
             "lastAttemptAt": time,
             "nextAttemptAt": time,
-            "credentialsResourceVersion": long(64),
         },
         "lastHandledRenewRequest": "<".repeat(64),
     });
@@ -508,46 +511,46 @@ async fn the_largest_object_takes_less_than_64_kib_as_stored() {
 
     // One more of anything is too much.
     let largest = objects(&scene).get("edge").await.unwrap();
-    type Edit = fn(&mut Value);
-    let more: [(&str, Edit); 9] = [
-        ("url", |spec| {
-            let url = spec["tokenRequest"]["url"].as_str().unwrap();
-            spec["tokenRequest"]["url"] = json!(format!("{url}a"));
-        }),
-        ("audience", |spec| {
-            spec["tokenRequest"]["audience"] = json!(costly(1025));
-        }),
-        ("scopes", |spec| {
-            spec["tokenRequest"]["scopes"] = json!(names(17, 1).collect::<Vec<_>>());
-        }),
-        ("scope", |spec| {
-            spec["tokenRequest"]["scopes"][0] = json!("a".repeat(129));
-        }),
-        ("extraParameters", |spec| {
-            spec["tokenRequest"]["extraParameters"]["b"] = json!("");
-        }),
-        ("annotations", |spec| {
-            spec["target"]["annotations"]["c"] = json!("");
-        }),
-        ("labels", |spec| {
-            spec["target"]["labels"]["c"] = json!("");
-        }),
-        ("values", |spec| {
-            spec["target"]["data"][2] = json!({"key": "a", "value": "a"});
-        }),
-        ("data", |spec| {
-            let data = spec["target"]["data"].as_array_mut().unwrap();
-            data.push(json!({"key": "a", "from": "Scope"}));
-        }),
-    ];
-    for (what, add) in more {
+    let many = |count| -> Map<_, _> { names(count, 2).map(|name| (name, "".into())).collect() };
+    let first = |length| names(1, length).next().unwrap();
+    for (path, value) in [
+        (
+            "/tokenRequest/url",
+            json!(format!("{url}{}", long(2049 - url.len()))),
+        ),
+        ("/tokenRequest/audience", json!(costly(1025))),
+        (
+            "/tokenRequest/scopes",
+            names(17, 2).collect::<Vec<_>>().into(),
+        ),
+        ("/tokenRequest/scopes/0", json!(long(129))),
+        ("/tokenRequest/extraParameters", many(17).into()),
+        (
+            &format!("/tokenRequest/extraParameters/{}", first(128)),
+            json!(costly(129)),
+        ),
+        ("/target/annotations", many(17).into()),
+        (
+            &format!("/target/annotations/{}", first(63)),
+            json!(costly(450)),
+        ),
+        ("/target/labels", many(17).into()),
+        ("/target/data/3", json!({"key": "a", "value": "a"})),
+        (
+            "/target/data",
+            names(33, 2)
+                .map(|key| json!({"key": key, "from": "AccessToken"}))
+                .collect::<Vec<_>>()
+                .into(),
+        ),
+    ] {
         let mut larger = largest.clone();
-        add(&mut larger.data["spec"]);
+        *larger.data["spec"].pointer_mut(path).unwrap() = value;
         let refused = objects(&scene)
             .replace("edge", &PostParams::default(), &larger)
             .await;
-        let said = message(refused.expect_err(what));
-        assert!(said.contains("is invalid"), "{what}: {said}");
+        let said = message(refused.expect_err(path));
+        assert!(said.contains("is invalid"), "{path}: {said}");
     }
     for (path, value) in [
         ("/conditions/0/message", json!("a".repeat(1025))),

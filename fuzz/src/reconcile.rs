@@ -190,14 +190,9 @@ fn holds_token(api: &FakeApi, object: &EdgeCredential) {
         .filter(|owner| Some(&owner.uid) == object.metadata.uid.as_ref());
     assert_eq!(own.count(), 1);
     let data = target.data.unwrap_or_default();
-    let keys: Vec<_> = object
-        .spec
-        .target
-        .data
-        .iter()
-        .map(|entry| &entry.key)
-        .collect();
-    assert!(data.len() == keys.len() && keys.iter().all(|key| data.contains_key(*key)));
+    let entries = object.spec.target.entries();
+    assert_eq!(data.len(), entries.len());
+    assert!(entries.iter().all(|entry| data.contains_key(&entry.key)));
 }
 
 /// Only the target and the object's status are written, and only they and the credentials are read.

@@ -85,6 +85,8 @@ fn accepted(answer: &Answer, token: &Token) {
         "{:?}",
         Token {
             scope: None,
+            tenant_id: None,
+            organization_id: None,
             ..token.clone()
         }
     );

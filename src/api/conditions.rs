@@ -11,6 +11,12 @@ use super::reason::Reason;
 /// The longest message written, in bytes. Longer ones are cut: a condition is read in a terminal.
 const MESSAGE_MAX_LENGTH: usize = 1024;
 
+/// The most conditions: ours, and one that a later version may add.
+const MAX_CONDITIONS: usize = 4;
+
+/// A message, in printable ASCII without the three characters that take sixfold room as stored.
+const MESSAGE: &str = "^[ -%'-;=?-~]*$";
+
 /// The conditions of an EdgeCredential, in the order they are written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ConditionType {
@@ -69,7 +75,7 @@ pub fn merge(
                 observed_generation: generation,
                 last_transition_time,
                 reason: condition.reason.as_str().into(),
-                message: shortened(condition.message),
+                message: presentable(&condition.message),
             }
         })
         .collect()
@@ -87,16 +93,24 @@ pub fn holds(conditions: &[Condition], type_: ConditionType) -> bool {
     find(conditions, type_).is_some_and(|condition| condition.status == "True")
 }
 
-fn shortened(mut message: String) -> String {
-    message.truncate(message.floor_char_boundary(MESSAGE_MAX_LENGTH));
+/// The message as the schema takes it, with a question mark for every other character.
+fn presentable(message: &str) -> String {
     message
+        .chars()
+        .map(|c| match c {
+            '<' | '>' | '&' => '?',
+            ' '..='~' => c,
+            _ => '?',
+        })
+        .take(MESSAGE_MAX_LENGTH)
+        .collect()
 }
 
 /// The schema of `metav1.Condition`, with the bounds that its Go type carries as markers.
 pub(super) fn conditions_schema(_: &mut SchemaGenerator) -> Schema {
     json_schema!({
         "type": "array",
-        "maxItems": 8,
+        "maxItems": MAX_CONDITIONS,
         "x-kubernetes-list-type": "map",
         "x-kubernetes-list-map-keys": ["type"],
         "items": {
@@ -107,7 +121,7 @@ pub(super) fn conditions_schema(_: &mut SchemaGenerator) -> Schema {
                 "type": {
                     "type": "string",
                     "description": "Ready, Reconciling or Stalled.",
-                    "maxLength": 316,
+                    "maxLength": 64,
                     "pattern": "^([a-z0-9]([-a-z0-9]*[a-z0-9])?(\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*/)?(([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])$",
                 },
                 "status": {
@@ -130,13 +144,14 @@ pub(super) fn conditions_schema(_: &mut SchemaGenerator) -> Schema {
                     "type": "string",
                     "description": "One of a closed list of reasons, which the reference documents.",
                     "minLength": 1,
-                    "maxLength": 1024,
+                    "maxLength": 64,
                     "pattern": "^[A-Za-z]([A-Za-z0-9_,:]*[A-Za-z0-9_])?$",
                 },
                 "message": {
                     "type": "string",
                     "description": "For people: what happened and what to do.",
-                    "maxLength": 32768,
+                    "maxLength": MESSAGE_MAX_LENGTH,
+                    "pattern": MESSAGE,
                 },
             },
         },
@@ -188,11 +203,17 @@ mod tests {
     }
 
     #[test]
-    fn a_long_message_is_cut_between_characters() {
-        let mut condition = ready(true, Reason::TokenValid);
-        condition.message = "é".repeat(MESSAGE_MAX_LENGTH);
-        let merged = merge(&[], [condition], None, at(0));
-        assert_eq!(merged[0].message.len(), MESSAGE_MAX_LENGTH);
+    fn a_message_is_cut_and_has_only_characters_that_its_schema_takes() {
+        for (message, expected) in [
+            ("The Secret \"a\" ~", "The Secret \"a\" ~"),
+            ("<é>&\n\u{7f}", "??????"),
+            (&"é".repeat(2000), &"?".repeat(1024)),
+        ] {
+            let mut condition = ready(true, Reason::TokenValid);
+            condition.message = message.into();
+            let merged = merge(&[], [condition], None, at(0));
+            assert_eq!(merged[0].message, expected);
+        }
     }
 
     #[test]

@@ -4,25 +4,27 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::KubeSchema;
 use serde::{Deserialize, Serialize};
 
+use super::names;
+
 /// Names the credentials Secret and its two keys.
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
 #[serde(rename_all = "camelCase")]
 pub struct CredentialsSecretRef {
     /// The Secret's name.
     #[schemars(
-        length(min = 1, max = 253),
-        regex(pattern = r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$")
+        length(min = 1, max = names::MAX_LENGTH),
+        regex(pattern = names::SUBDOMAIN)
     )]
     pub name: String,
 
     /// The key of the client id.
     #[serde(default = "default_client_id_key", rename = "clientIDKey")]
-    #[schemars(length(min = 1, max = 253), regex(pattern = r"^[-._a-zA-Z0-9]+$"))]
+    #[schemars(length(min = 1, max = names::MAX_LENGTH), regex(pattern = names::SECRET_KEY))]
     pub client_id_key: String,
 
     /// The key of the client secret.
     #[serde(default = "default_client_secret_key")]
-    #[schemars(length(min = 1, max = 253), regex(pattern = r"^[-._a-zA-Z0-9]+$"))]
+    #[schemars(length(min = 1, max = names::MAX_LENGTH), regex(pattern = names::SECRET_KEY))]
     pub client_secret_key: String,
 }
 

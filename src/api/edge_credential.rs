@@ -3,12 +3,9 @@
 //! Every string, list, map and number is bounded: an API server estimates the cost of CEL rules from these bounds,
 //! and an unbounded field is an invitation to fill etcd.
 
-use std::{borrow::Cow, time::Duration};
+use std::borrow::Cow;
 
-use k8s_openapi::{
-    apimachinery::pkg::apis::meta::v1::{Condition, Time},
-    jiff::SignedDuration,
-};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use kube::{CustomResource, KubeSchema};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
@@ -20,7 +17,9 @@ use super::{
     failures::Failures,
     schema::finish_schema,
     target::{Target, TargetStatus},
-    token_request::{AUDIENCE_MAX_LENGTH, TokenRequestSpec},
+    token_request::{
+        AUDIENCE_MAX_SIZE, GRANTED_SCOPES, PRINTABLE, TOO_LARGE, TokenRequestSpec, at_most,
+    },
 };
 
 /// Set by a person, to any new value, to have the token renewed now. Each value is handled once.
@@ -68,6 +67,8 @@ pub const RENEW_REQUEST_MAX_LENGTH: usize = 64;
     selectable = ".spec.target.name",
     selectable = ".spec.suspend"
 )]
+#[x_kube(validation = Rule::new("!has(self.renewBefore) || !has(self.renewBeforePercentage)")
+    .message("set at most one of renewBefore and renewBeforePercentage"))]
 #[serde(rename_all = "camelCase")]
 pub struct EdgeCredentialSpec {
     /// The Secret, in the same namespace, that holds the client credentials.
@@ -85,6 +86,11 @@ pub struct EdgeCredentialSpec {
         regex(pattern = r"^([0-9]{1,9}(\.[0-9]{1,9})?(ms|s|m|h))+$")
     )]
     pub renew_before: Option<String>,
+
+    /// How long before its expiry a token is renewed, in hundredths of its lifetime.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 99))]
+    pub renew_before_percentage: Option<i32>,
 
     /// Leaves everything as it is: no token is requested and no Secret is written while this is true.
     #[serde(default)]
@@ -131,6 +137,9 @@ impl JsonSchema for EdgeCredential {
         schema
     }
 }
+
+/// An id of Sitecore's.
+const IDENTIFIER: &str = "^[-A-Za-z0-9._]+$";
 
 /// The generation that the status of an object names before the operator has seen it.
 const UNSEEN: i64 = -1;
@@ -183,15 +192,16 @@ pub struct TokenStatus {
     pub renew_at: Time,
     /// The API that the token is for. Absent where none was asked for.
     #[serde(default, skip_serializing_if = "String::is_empty")]
-    #[schemars(length(max = AUDIENCE_MAX_LENGTH))]
+    #[schemars(length(max = AUDIENCE_MAX_SIZE), regex(pattern = PRINTABLE))]
+    #[x_kube(validation = Rule::new(at_most(AUDIENCE_MAX_SIZE)).message(TOO_LARGE))]
     pub audience: String,
     /// The granted scopes, separated by spaces.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(max = 4096))]
+    #[schemars(length(max = 4096), regex(pattern = GRANTED_SCOPES))]
     pub scope: Option<String>,
     /// Sitecore's tenant id, from the token.
     #[serde(default, rename = "tenantID", skip_serializing_if = "Option::is_none")]
-    #[schemars(length(max = 128))]
+    #[schemars(length(max = 128), regex(pattern = IDENTIFIER))]
     pub tenant_id: Option<String>,
     /// Sitecore's organization id, from the token.
     #[serde(
@@ -199,7 +209,7 @@ pub struct TokenStatus {
         rename = "organizationID",
         skip_serializing_if = "Option::is_none"
     )]
-    #[schemars(length(max = 128))]
+    #[schemars(length(max = 128), regex(pattern = IDENTIFIER))]
     pub organization_id: Option<String>,
 }
 
@@ -225,21 +235,3 @@ impl EdgeCredential {
             .filter(|value| !value.is_empty() && value.len() <= RENEW_REQUEST_MAX_LENGTH)
     }
 }
-
-impl EdgeCredentialSpec {
-    /// `renewBefore` as a duration; `Err` where it is none.
-    pub fn renew_before(&self) -> Result<Option<Duration>, InvalidDuration> {
-        let Some(text) = &self.renew_before else {
-            return Ok(None);
-        };
-        text.parse::<SignedDuration>()
-            .ok()
-            .and_then(|duration| Duration::try_from(duration).ok())
-            .map(Some)
-            .ok_or(InvalidDuration)
-    }
-}
-
-/// A `renewBefore` that is not a duration.
-#[derive(Debug, PartialEq, Eq)]
-pub struct InvalidDuration;

@@ -5,8 +5,10 @@ pub mod credentials;
 pub mod edge_credential;
 pub mod failures;
 pub mod group;
+pub mod names;
 pub mod reason;
 mod schema;
+pub mod size;
 pub mod target;
 pub mod token_request;
 

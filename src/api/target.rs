@@ -1,26 +1,28 @@
 //! The Secret that a token is written to.
 
-use std::collections::BTreeMap;
+use std::{borrow::Cow, collections::BTreeMap};
 
 use kube::KubeSchema;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
 
-use super::{credentials::SecretVersion, group::GROUP};
+use super::{credentials::SecretVersion, group::GROUP, names, size::stored_size_rule};
 
 /// The Secret that the token is written to.
-#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
+#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
 #[serde(rename_all = "camelCase")]
 pub struct Target {
     /// The Secret's name, by default the EdgeCredential's own. It cannot be changed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(
-        length(min = 1, max = 253),
-        regex(pattern = r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$")
+        length(min = 1, max = names::MAX_LENGTH),
+        regex(pattern = names::SUBDOMAIN)
     )]
     pub name: Option<String>,
 
-    /// Labels for the Secret. Those of Kubernetes and of this operator are refused.
+    /// Labels for the Secret. Those of Kubernetes and of this operator are refused, but for
+    /// `app.kubernetes.io/name`, `instance`, `version`, `component` and `part-of`.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(schema_with = "labels_schema")]
     pub labels: BTreeMap<String, String>,
@@ -30,10 +32,12 @@ pub struct Target {
     #[schemars(schema_with = "annotations_schema")]
     pub annotations: BTreeMap<String, String>,
 
-    /// The keys of the Secret. At least one carries the token.
-    #[serde(default = "default_data")]
-    #[schemars(length(min = 1, max = 64))]
+    /// The keys of the Secret. At least one carries the token. By default `access_token`, `token_type`, `scope` and
+    /// `expires_at`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(min = 1, max = MAX_ENTRIES))]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["key".into()]))]
+    #[x_kube(validation = Rule::new(values_rule()).message("all values together take at most 8192 bytes"))]
     #[x_kube(validation = Rule::new(
         "self.exists(e, has(e.from) && e.from in ['AccessToken', 'Authorization', 'JSON'])"
     ).message("at least one entry must carry the token: from AccessToken, Authorization or JSON"))]
@@ -46,7 +50,7 @@ pub struct Target {
 #[serde(rename_all = "camelCase")]
 pub struct TargetEntry {
     /// The key.
-    #[schemars(length(min = 1, max = 253), regex(pattern = r"^[-._a-zA-Z0-9]+$"))]
+    #[schemars(length(min = 1, max = names::MAX_LENGTH), regex(pattern = names::SECRET_KEY))]
     pub key: String,
 
     /// What to write, taken from the token.
@@ -128,39 +132,52 @@ impl TargetStatus {
     }
 }
 
-impl Default for Target {
-    fn default() -> Self {
-        Self {
-            name: None,
-            labels: BTreeMap::new(),
-            annotations: BTreeMap::new(),
-            data: default_data(),
+impl Target {
+    /// The keys of the Secret: those that are named, or the default ones. They are not stored by default: whoever adds
+    /// the first key of their own means that one alone.
+    pub fn entries(&self) -> Cow<'_, [TargetEntry]> {
+        if !self.data.is_empty() {
+            return Cow::Borrowed(&self.data);
         }
+        let default = [
+            ("access_token", Source::AccessToken),
+            ("token_type", Source::TokenType),
+            ("scope", Source::Scope),
+            ("expires_at", Source::ExpiresAt),
+        ];
+        let entries = default.map(|(key, from)| TargetEntry {
+            key: key.into(),
+            from: Some(from),
+            value: None,
+        });
+        Cow::Owned(entries.into())
     }
 }
 
-fn default_data() -> Vec<TargetEntry> {
-    [
-        ("access_token", Source::AccessToken),
-        ("token_type", Source::TokenType),
-        ("scope", Source::Scope),
-        ("expires_at", Source::ExpiresAt),
-    ]
-    .into_iter()
-    .map(|(key, from)| TargetEntry {
-        key: key.into(),
-        from: Some(from),
-        value: None,
-    })
-    .collect()
-}
+/// The most keys of a target. Each may hold a token of 16 KiB, and a Secret 1 MiB in all.
+pub const MAX_ENTRIES: usize = 32;
+
+/// The most labels, and the most annotations, of a target.
+pub const MAX_LABELS: usize = 16;
+
+/// How much all fixed values together may take as stored, and so much again all annotations, in bytes.
+pub const MAX_SIZE: usize = 8192;
 
 /// Prefixes of label and annotation keys that a target may not carry. Kubernetes acts on its own ones (a Secret can
 /// be made to belong to something else by a label), and ours are the operator's evidence.
 pub const RESERVED_KEY_DOMAINS: [&str; 3] = ["kubernetes.io", "k8s.io", GROUP];
 
-/// Whether a label or annotation key is reserved: its prefix is a domain of [`RESERVED_KEY_DOMAINS`] or below one.
-pub fn is_reserved_key(key: &str) -> bool {
+/// Kubernetes' recommended labels that say whose a Secret is and act on nothing. `managed-by` is the operator's.
+pub const USERS_LABELS: [&str; 5] = [
+    "app.kubernetes.io/name",
+    "app.kubernetes.io/instance",
+    "app.kubernetes.io/version",
+    "app.kubernetes.io/component",
+    "app.kubernetes.io/part-of",
+];
+
+/// Whether an annotation's key is reserved: its prefix is a domain of [`RESERVED_KEY_DOMAINS`] or below one.
+pub fn is_reserved_annotation(key: &str) -> bool {
     let Some((prefix, _)) = key.split_once('/') else {
         return false;
     };
@@ -171,40 +188,58 @@ pub fn is_reserved_key(key: &str) -> bool {
     })
 }
 
-fn key_rules() -> serde_json::Value {
+/// Whether a label's key is reserved: as an annotation's, but for [`USERS_LABELS`].
+pub fn is_reserved_label(key: &str) -> bool {
+    is_reserved_annotation(key) && !USERS_LABELS.contains(&key)
+}
+
+/// In CEL, that all fixed values together take no more room than they may.
+fn values_rule() -> String {
+    let size = stored_size_rule("e.value");
+    format!("self.map(e, has(e.value) ? {size} : 0).sum() <= {MAX_SIZE}")
+}
+
+fn key_rules(except: &[&str]) -> Vec<Value> {
     let domains = RESERVED_KEY_DOMAINS
         .map(|domain| domain.replace('.', "[.]"))
         .join("|");
-    serde_json::json!([
-        {
-            "rule": format!("self.all(k, !k.matches('^([^/]*[.])?({domains})/'))"),
+    let (max_length, pattern) = (names::MAX_LENGTH, names::LABEL_KEY);
+    vec![
+        json!({
+            "rule": format!("self.all(k, k in {except:?} || !k.matches('^([^/]*[.])?({domains})/'))"),
             "message": "keys of kubernetes.io, k8s.io and edgecredentials.io are reserved",
-        },
-        {
-            "rule": "self.all(k, k.size() <= 317 && k.matches('^([a-z0-9]([-a-z0-9.]*[a-z0-9])?/)?[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?$'))",
+        }),
+        json!({
+            "rule": format!("self.all(k, k.matches('{pattern}') && k.indexOf('/') <= {max_length})"),
             "message": "keys must be valid label or annotation keys",
-        },
-    ])
+        }),
+    ]
 }
 
 fn labels_schema(_: &mut SchemaGenerator) -> Schema {
     json_schema!({
         "type": "object",
-        "maxProperties": 32,
+        "maxProperties": MAX_LABELS,
         "additionalProperties": {
             "type": "string",
-            "maxLength": 63,
-            "pattern": "^(([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])?$",
+            "maxLength": names::LABEL_MAX_LENGTH,
+            "pattern": names::LABEL_VALUE,
         },
-        "x-kubernetes-validations": key_rules(),
+        "x-kubernetes-validations": key_rules(&USERS_LABELS),
     })
 }
 
 fn annotations_schema(_: &mut SchemaGenerator) -> Schema {
+    let size = stored_size_rule("self[k]");
+    let mut rules = key_rules(&[]);
+    rules.push(json!({
+        "rule": format!("self.map(k, k.size() + {size}).sum() <= {MAX_SIZE}"),
+        "message": format!("all annotations together take at most {MAX_SIZE} bytes"),
+    }));
     json_schema!({
         "type": "object",
-        "maxProperties": 32,
+        "maxProperties": MAX_LABELS,
         "additionalProperties": {"type": "string", "maxLength": 4096},
-        "x-kubernetes-validations": key_rules(),
+        "x-kubernetes-validations": rules,
     })
 }

@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 
 use super::rules::{
     credentials::Credentials,
-    spec::parameters,
+    spec::check_spec,
     target::{ProvenToken, render},
 };
 use crate::{
@@ -82,7 +82,7 @@ pub fn allowed() -> AllowedOrigins {
 
 /// What to ask for, by a spec that is sound.
 pub fn sound_parameters(object: &EdgeCredential) -> RequestParameters {
-    parameters(object, &allowed()).unwrap()
+    check_spec(object, &allowed()).unwrap().parameters
 }
 
 /// Client credentials with this secret.
@@ -155,6 +155,8 @@ pub fn token(issued: i64, expires: i64) -> Token {
     Token {
         access_token: jwt(&claims).into(),
         scope: Some("edge.admin:manage".into()),
+        tenant_id: Some("tenant-1".into()),
+        organization_id: Some("org_1".into()),
         issued_at: at(issued),
         expires_at: at(expires),
     }

@@ -10,6 +10,10 @@ pub struct Token {
     pub access_token: SecretString,
     /// The granted scopes, separated by spaces, where the endpoint or the token names them.
     pub scope: Option<String>,
+    /// Sitecore's tenant id, where the token names one: the environment that it opens.
+    pub tenant_id: Option<String>,
+    /// Sitecore's organization id, where the token names one.
+    pub organization_id: Option<String>,
     /// The moment before the request was sent.
     pub issued_at: Timestamp,
     /// `issued_at` plus the lifetime that the server gave.

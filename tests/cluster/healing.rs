@@ -328,5 +328,6 @@ async fn wipe_status(scene: &Scene, name: &str) {
         patch,
     ];
     scene.control_plane.kubectl(&args).await.unwrap();
-    assert_eq!(scene.namespaces[0].object(name).await.status, None);
+    let wiped = scene.namespaces[0].object(name).await.status.unwrap();
+    assert_eq!((wiped.observed_generation, wiped.token), (Some(-1), None));
 }

@@ -1,9 +1,12 @@
 //! What the API server refuses by the schema and its rules, and what it tells people about it.
 
+use std::collections::BTreeMap;
+
 use edge_credential_operator::api::EdgeCredential;
 use kube::Api;
 use kube::api::{ApiResource, DynamicObject, ListParams, Patch, PatchParams, PostParams};
-use serde_json::{Value, json};
+use serde_json::value::RawValue;
+use serde_json::{Map, Value, json};
 
 use kit::harness::*;
 
@@ -48,6 +51,15 @@ async fn a_spec_that_breaks_a_rule_is_refused_with_the_rule() {
             "the target must not be the credentials Secret",
         ),
         (json!({"target": {"name": "../edge"}}), "spec.target.name"),
+        (json!({"target": {"name": "a..b"}}), "spec.target.name"),
+        (
+            json!({"credentialsSecretRef": {"name": "a.-b"}}),
+            "spec.credentialsSecretRef.name",
+        ),
+        (
+            json!({"credentialsSecretRef": {"clientSecretKey": "..data"}}),
+            "spec.credentialsSecretRef.clientSecretKey",
+        ),
         (
             json!({"credentialsSecretRef": {"clientIDKey": "a/b"}}),
             "spec.credentialsSecretRef.clientIDKey",
@@ -106,7 +118,7 @@ async fn a_spec_that_breaks_a_rule_is_refused_with_the_rule() {
             "spec.tokenRequest.scopes[1]: Duplicate value",
         ),
         (
-            json!({"tokenRequest": {"scopes": (0..65).map(|n| n.to_string()).collect::<Vec<_>>()}}),
+            json!({"tokenRequest": {"scopes": names(17, 1).collect::<Vec<_>>()}}),
             "spec.tokenRequest.scopes: Too many",
         ),
         (
@@ -141,7 +153,39 @@ async fn a_spec_that_breaks_a_rule_is_refused_with_the_rule() {
             json!({"tokenRequest": {"tokenFormat": "Opaque"}}),
             "supported values: \"JWT\", \"Any\"",
         ),
+        (
+            json!({"tokenRequest": {"extraParameters": {"client_assertions": "x"}}}),
+            standard_rule,
+        ),
+        (
+            json!({"tokenRequest": {"extraParameters": {"organization": "é"}}}),
+            "spec.tokenRequest.extraParameters.organization",
+        ),
+        (
+            json!({"tokenRequest": {"audience": "é"}}),
+            "spec.tokenRequest.audience",
+        ),
+        (
+            json!({"tokenRequest": {"url": "https:\\\\auth.example.com"}}),
+            url_rule,
+        ),
+        (
+            json!({"tokenRequest": {"url": "https://é.example"}}),
+            url_rule,
+        ),
         // The time.
+        (
+            json!({"renewBefore": "1h", "renewBeforePercentage": 5}),
+            "set at most one of renewBefore and renewBeforePercentage",
+        ),
+        (
+            json!({"renewBeforePercentage": 0}),
+            "spec.renewBeforePercentage",
+        ),
+        (
+            json!({"renewBeforePercentage": 100}),
+            "spec.renewBeforePercentage",
+        ),
         (json!({"renewBefore": "8 hours"}), "spec.renewBefore"),
         (json!({"renewBefore": "-1h"}), "spec.renewBefore"),
         (json!({"renewBefore": "90"}), "spec.renewBefore"),
@@ -149,10 +193,7 @@ async fn a_spec_that_breaks_a_rule_is_refused_with_the_rule() {
         (json!({"renewBefore": 90}), "spec.renewBefore"),
         (json!({"suspend": "yes"}), "spec.suspend"),
         // The target.
-        (
-            json!({"target": {"data": []}}),
-            "at least one entry must carry the token",
-        ),
+        (json!({"target": {"data": []}}), "spec.target.data"),
         (
             json!({"target": {"data": [{"key": "type", "from": "TokenType"}]}}),
             "at least one entry must carry the token",
@@ -206,8 +247,32 @@ async fn a_spec_that_breaks_a_rule_is_refused_with_the_rule() {
             "keys must be valid label or annotation keys",
         ),
         (
+            json!({"target": {"labels": {"a..b/c": "x"}}}),
+            "keys must be valid label or annotation keys",
+        ),
+        (
+            json!({"target": {"annotations": {format!("{}/c", "a".repeat(254)): "x"}}}),
+            "keys must be valid label or annotation keys",
+        ),
+        (
+            json!({"target": {"labels": {"edgecredentials.io/name": "x"}}}),
+            reserved_rule,
+        ),
+        (
+            json!({"target": {"annotations": {"app.kubernetes.io/name": "x"}}}),
+            reserved_rule,
+        ),
+        (
             json!({"target": {"labels": {"team": "not a value"}}}),
             "spec.target.labels",
+        ),
+        (
+            json!({"target": {"data": [token, {"key": "..data", "value": "x"}]}}),
+            "spec.target.data[1].key",
+        ),
+        (
+            json!({"target": {"data": [token, {"key": ".", "value": "x"}]}}),
+            "spec.target.data[1].key",
         ),
     ] {
         let answer = create(&scene, &patch).await;
@@ -320,12 +385,7 @@ async fn the_defaults_are_sitecores() {
                 "tokenFormat": "JWT",
             },
             "suspend": false,
-            "target": {"data": [
-                {"key": "access_token", "from": "AccessToken"},
-                {"key": "token_type", "from": "TokenType"},
-                {"key": "scope", "from": "Scope"},
-                {"key": "expires_at", "from": "ExpiresAt"},
-            ]},
+            "target": {},
         })
     );
 }
@@ -348,6 +408,167 @@ async fn objects_are_found_by_what_they_name_and_whether_they_are_suspended() {
         let params = ListParams::default().fields(&selector);
         let list = objects(&scene).list(&params).await.unwrap();
         assert_eq!(list.items.len(), found, "{selector}");
+    }
+}
+
+/// A text of so many bytes as stored, of which no character takes one.
+fn costly(size: usize) -> String {
+    "<".repeat(size / 6) + &"\"".repeat(size % 6 / 2) + &"a".repeat(size % 2)
+}
+
+/// So many names that are as long as they may be.
+fn names(count: usize, length: usize) -> impl Iterator<Item = String> {
+    (0..count).map(move |number| format!("{number:a>length$}"))
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_largest_object_takes_less_than_64_kib_as_stored() {
+    let scene = scene("largest").await;
+    let long = |length| "a".repeat(length);
+    let labels: Map<_, _> = names(16, 63)
+        .map(|name| (format!("{}/{name}", long(253)), long(63).into()))
+        .collect();
+    // The keys of annotations, and the names of parameters, count among their bytes.
+    let annotations = json!({"a": costly(4096), "b": costly(4094)});
+    let parameters: Map<_, _> = names(4, 128)
+        .map(|name| (name, costly(1024 - 128).into()))
+        .collect();
+    let mut data: Vec<_> = names(32, 253)
+        .map(|key| json!({"key": key, "from": "Authorization"}))
+        .collect();
+    for entry in &mut data[..2] {
+        *entry = json!({"key": entry["key"], "value": costly(4096)});
+    }
+    let url = "https://a/";
+    let spec = json!({
+        "credentialsSecretRef": {"name": long(253), "clientIDKey": long(253), "clientSecretKey": long(253)},
+        "tokenRequest": {
+            "url": format!("{url}{}", long(2048 - url.len())),
+            "audience": costly(1024),
+            "scopes": names(16, 128).collect::<Vec<_>>(),
+            "extraParameters": parameters,
+            "format": "Form",
+            "clientAuthentication": "ClientSecretBasic",
+            "tokenFormat": "JWT",
+        },
+        "renewBefore": "999999999h".repeat(3),
+        "suspend": false,
+        "target": {"name": format!("b{}", long(252)), "labels": labels, "annotations": annotations, "data": data},
+    });
+    let time = "2026-11-25T02:41:50.123456Z";
+    let condition = |type_: String| {
+        json!({
+            "type": type_,
+            "status": "Unknown",
+            "reason": long(64),
+            "message": "\"".repeat(1024),
+            "observedGeneration": i64::MAX,
+            "lastTransitionTime": "2026-11-25T02:41:50Z",
+        })
+    };
+    let status = json!({
+        "observedGeneration": i64::MAX,
+        "conditions": names(4, 64).map(condition).collect::<Vec<_>>(),
+        "token": {
+            "issuedAt": time,
+            "expiresAt": time,
+            "renewAt": time,
+            "audience": costly(1024),
+            "scope": long(4096),
+            "tenantID": long(128),
+            "organizationID": long(128),
+        },
+        "credentials": {"uid": long(64), "resourceVersion": long(64)},
+        "target": {"name": long(253), "uid": long(64), "resourceVersion": long(64)},
+        "failures": {
+            "count": i32::MAX,
+            "reason": long(64),
+            "lastAttemptAt": time,
+            "nextAttemptAt": time,
+            "credentialsResourceVersion": long(64),
+        },
+        "lastHandledRenewRequest": "<".repeat(64),
+    });
+    create(&scene, &spec).await.unwrap();
+    let patch = Patch::Merge(json!({"status": status}));
+    objects(&scene)
+        .patch_status("edge", &PatchParams::default(), &patch)
+        .await
+        .unwrap();
+
+    let namespace = &scene.namespaces[0].name;
+    let path = format!("edgecredentials.io/edgecredentials/{namespace}/edge");
+    let stored = scene.control_plane.stored_bytes(&path).await.unwrap();
+    let stored = String::from_utf8(stored.expect("the object")).unwrap();
+    // What the API server adds of itself, and who wrote which field, is not of the user's making.
+    let parts: BTreeMap<&str, &RawValue> = serde_json::from_str(&stored).unwrap();
+    let size = parts["spec"].get().len() + parts["status"].get().len();
+    println!("{size} of {} bytes as stored", stored.len());
+    assert!((50_000..64 * 1024).contains(&size), "{size}");
+
+    // One more of anything is too much.
+    let largest = objects(&scene).get("edge").await.unwrap();
+    type Edit = fn(&mut Value);
+    let more: [(&str, Edit); 9] = [
+        ("url", |spec| {
+            let url = spec["tokenRequest"]["url"].as_str().unwrap();
+            spec["tokenRequest"]["url"] = json!(format!("{url}a"));
+        }),
+        ("audience", |spec| {
+            spec["tokenRequest"]["audience"] = json!(costly(1025));
+        }),
+        ("scopes", |spec| {
+            spec["tokenRequest"]["scopes"] = json!(names(17, 1).collect::<Vec<_>>());
+        }),
+        ("scope", |spec| {
+            spec["tokenRequest"]["scopes"][0] = json!("a".repeat(129));
+        }),
+        ("extraParameters", |spec| {
+            spec["tokenRequest"]["extraParameters"]["b"] = json!("");
+        }),
+        ("annotations", |spec| {
+            spec["target"]["annotations"]["c"] = json!("");
+        }),
+        ("labels", |spec| {
+            spec["target"]["labels"]["c"] = json!("");
+        }),
+        ("values", |spec| {
+            spec["target"]["data"][2] = json!({"key": "a", "value": "a"});
+        }),
+        ("data", |spec| {
+            let data = spec["target"]["data"].as_array_mut().unwrap();
+            data.push(json!({"key": "a", "from": "Scope"}));
+        }),
+    ];
+    for (what, add) in more {
+        let mut larger = largest.clone();
+        add(&mut larger.data["spec"]);
+        let refused = objects(&scene)
+            .replace("edge", &PostParams::default(), &larger)
+            .await;
+        let said = message(refused.expect_err(what));
+        assert!(said.contains("is invalid"), "{what}: {said}");
+    }
+    for (path, value) in [
+        ("/conditions/0/message", json!("a".repeat(1025))),
+        ("/conditions/0/message", json!("<")),
+        ("/conditions/0/message", json!("é")),
+        ("/conditions/0/reason", json!("a".repeat(65))),
+        (
+            "/conditions",
+            names(5, 1).map(condition).collect::<Vec<_>>().into(),
+        ),
+        ("/token/scope", json!("a".repeat(4097))),
+        ("/token/scope", json!("<")),
+        ("/token/audience", json!(costly(1025))),
+    ] {
+        let mut larger = largest.clone();
+        *larger.data["status"].pointer_mut(path).unwrap() = value;
+        let refused = objects(&scene)
+            .replace_status("edge", &PostParams::default(), &larger)
+            .await;
+        let said = message(refused.expect_err(path));
+        assert!(said.contains("is invalid"), "{path}: {said}");
     }
 }
 

@@ -63,6 +63,9 @@ async fn a_token_is_taken_with_the_times_of_our_own_clock() {
     );
     let claims = sitecore.verify(token.access_token.expose_secret()).unwrap();
     assert!(token.expires_at.as_second() <= claims.exp as i64);
+    assert!(token.tenant_id.is_some());
+    assert_eq!(token.tenant_id, claims.tenant_id);
+    assert_eq!(token.organization_id.as_deref(), Some("org_stand_in"));
     let shown = format!("{token:?}");
     assert!(!shown.contains(token.access_token.expose_secret()));
 }

@@ -344,6 +344,8 @@ impl TokenSource for PanicsOnce {
             Ok(Token {
                 access_token: "token".into(),
                 scope: None,
+                tenant_id: None,
+                organization_id: None,
                 issued_at: Timestamp::UNIX_EPOCH,
                 expires_at: Timestamp::MAX,
             })

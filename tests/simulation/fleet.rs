@@ -29,6 +29,8 @@ fn due(
         let token = Token {
             access_token: "any".into(),
             scope: None,
+            tenant_id: None,
+            organization_id: None,
             issued_at: *issued_at,
             expires_at: *issued_at + lifetime,
         };

@@ -124,3 +124,35 @@ async fn a_malformed_object_is_told_of_as_soon_as_the_api_server_lets_it() {
     assert_eq!(condition(&world, "edge", Stalled), (true, invalid()));
     assert_eq!(world.api.count(Verb::Create, "events"), 1);
 }
+
+#[tokio::test(start_paused = true)]
+async fn what_the_api_server_would_refuse_once_the_token_was_paid_for_is_refused_before() {
+    let mut world = World::new();
+    // Older than the schema's rules, as `add` leaves the schema out.
+    let token = json!({"key": "token", "from": "AccessToken"});
+    for (name, spec) in [
+        (
+            "key",
+            json!({"target": {"data": [{"key": "..data", "from": "AccessToken"}]}}),
+        ),
+        ("target", json!({"target": {"name": "a..b"}})),
+        ("label", json!({"target": {"labels": {"a..b/c": "x"}}})),
+        (
+            "value",
+            json!({"target": {"labels": {"team": "not a value"}}}),
+        ),
+        (
+            "size",
+            json!({"target": {"data": [token, {"key": "x", "value": "x".repeat(8193)}]}}),
+        ),
+    ] {
+        world.add(name, spec);
+    }
+    world.start_operator();
+    pass(days(1)).await;
+    for name in ["key", "target", "label", "value", "size"] {
+        assert_eq!(world.condition(name, Ready), (false, invalid()), "{name}");
+        assert_eq!(world.condition(name, Stalled), (true, invalid()), "{name}");
+    }
+    assert_eq!(world.endpoint.total_requests(), 0);
+}

@@ -374,6 +374,8 @@ impl TokenSource for Endpoint {
                     Ok(Token {
                         access_token: jwt(&client_id, number).into(),
                         scope: None,
+                        tenant_id: None,
+                        organization_id: None,
                         issued_at,
                         expires_at: issued_at + state.lifetime,
                     })

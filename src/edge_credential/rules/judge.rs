@@ -6,7 +6,7 @@ use super::{
     credentials::{Credentials, CredentialsProblem, extract_credentials},
     failures::counted_failures,
     outcome::Versions,
-    spec::{SpecProblem, parameters},
+    spec::{SpecProblem, check_spec},
     target::{Ownership, ProvenToken, TargetProblem, check_ownership, find_token},
 };
 use crate::{
@@ -69,7 +69,7 @@ pub fn judge<'a>(
     credentials_secret: Option<&Secret>,
     target_secret: Option<Secret>,
 ) -> Observed<'a> {
-    let parameters = parameters(object, allowed);
+    let parameters = check_spec(object, allowed).map(|plan| plan.parameters);
     let names = &object.spec.credentials_secret_ref;
     let credentials = extract_credentials(credentials_secret, names);
     let target = target_secret.map_or(Ok(None), |secret| {
@@ -157,12 +157,17 @@ impl Observed<'_> {
         self.has_renew_request(now) && !answered
     }
 
-    /// The failures that still count. A new generation, changed credentials or a renew request begin anew.
+    /// The failures that still count. A new generation, changed credentials or a renew request begin anew, and so does a
+    /// token in the target that was requested after the last attempt that failed: the status of that success was lost.
     pub fn failures(&self, now: Timestamp) -> Option<&Failures> {
-        if self.must_request_renewal(now) {
-            return None;
-        }
-        counted_failures(self.object, self.credentials.as_ref().ok()?, now)
+        let credentials = self.credentials.as_ref().ok()?;
+        let failures = counted_failures(self.object, credentials, now)?;
+        let is_older = |stored: &ProvenToken| {
+            failures.last_attempt_at.0 <= stored.token.issued_at
+                && stored.is_of(&credentials.client)
+        };
+        let is_over = self.must_request_renewal(now) || self.valid(now).is_some_and(is_older);
+        (!is_over).then_some(failures)
     }
 }
 

@@ -6,6 +6,7 @@ pub mod error;
 pub mod failures;
 pub mod judge;
 pub mod outcome;
+pub mod renew_before;
 pub mod revisit;
 pub mod schedule;
 pub mod spec;

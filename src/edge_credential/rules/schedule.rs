@@ -3,6 +3,7 @@
 use aws_lc_rs::digest;
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 
+use super::renew_before::RenewBefore;
 use crate::{api::EdgeCredential, oauth::Token};
 
 /// The least time between renewal and expiry, where the lifetime allows: a kubelet takes up to 83 s to bring a changed
@@ -17,28 +18,36 @@ pub const LEAST_INTERVAL: SignedDuration = SignedDuration::from_secs(60);
 /// together are not renewed together.
 pub fn renew_at(object: &EdgeCredential, token: &Token) -> Timestamp {
     let lifetime = token.lifetime();
-    let before = object
-        .spec
-        .renew_before()
-        .ok()
-        .flatten()
-        .and_then(|before| SignedDuration::try_from(before).ok())
-        .filter(|before| *before < lifetime)
-        .unwrap_or(lifetime / 3);
-    let mut age = lifetime - before;
-    // Half the span, where the renewal is so early that 5 % of the lifetime would leave no time at all.
-    let spread = (lifetime / 20).min(age / 2);
+    let spread = lifetime / 20;
     let uid = object.metadata.uid.as_deref().unwrap_or_default();
-    age -= spread.mul_f64(fraction(&[uid]));
+    let mut age = wanted_age(object, lifetime).max(least_age(lifetime) + spread)
+        - spread.mul_f64(fraction(&[uid]));
     if lifetime > LEAST_MARGIN * 2 {
         age = age.min(lifetime - LEAST_MARGIN);
     }
-    age = age.max(LEAST_INTERVAL.min(lifetime / 2));
     let renew_at = token
         .issued_at
         .saturating_add(age)
         .unwrap_or(token.expires_at);
     Timestamp::from_second(renew_at.as_second()).unwrap_or(renew_at)
+}
+
+/// How old a token has to be at least where the spec wants it renewed earlier than that: then the renewals come at this
+/// age or a little later, and not when the spec says.
+pub fn cut_to(object: &EdgeCredential, token: &Token) -> Option<SignedDuration> {
+    let least = least_age(token.lifetime());
+    (wanted_age(object, token.lifetime()) < least).then_some(least)
+}
+
+fn wanted_age(object: &EdgeCredential, lifetime: SignedDuration) -> SignedDuration {
+    let rule = RenewBefore::of(&object.spec).unwrap_or_default();
+    rule.age(lifetime)
+}
+
+/// The least age of a token that is renewed: a tenth of its lifetime and a minute, or half of a lifetime so short that
+/// a minute would be too much of it.
+fn least_age(lifetime: SignedDuration) -> SignedDuration {
+    (lifetime / 10).max(LEAST_INTERVAL.min(lifetime / 2))
 }
 
 /// A number from 0 to 1 that is the same for the same words, and spread evenly over different ones.
@@ -92,20 +101,53 @@ mod tests {
     }
 
     #[test]
-    fn a_renewal_before_almost_the_whole_lifetime_leaves_a_minute() {
-        for renew_before in ["23h59m", "23h59m59s"] {
-            assert_eq!(renewal(json!({"renewBefore": renew_before}), 86_400), 60);
+    fn a_percentage_is_one_of_the_lifetime() {
+        for (percentage, lifetime, latest) in [
+            (1, 86_400, 85_536),
+            (34, 86_400, 57_024),
+            (50, 3600, 1800),
+            // As long before its expiry as a kubelet needs.
+            (1, 3600, 3480),
+            // Older than the rule.
+            (0, 3600, 2400),
+            (100, 3600, 2400),
+        ] {
+            let renewal = renewal(json!({"renewBeforePercentage": percentage}), lifetime);
+            let range = latest - lifetime / 20..=latest;
+            assert!(range.contains(&renewal), "{percentage} % of {lifetime}");
         }
-        assert_eq!(renewal(json!({"renewBefore": "99s"}), 100), 50);
     }
 
     #[test]
-    fn an_early_renewal_is_brought_forward_by_half_its_time_at_most() {
-        for number in 0..1000 {
-            let mut object = object_with(json!({"renewBefore": "23h"}));
-            object.metadata.uid = Some(format!("uid-{number}"));
-            let renewal = renew_at(&object, &token(0, 86_400)).as_second() - NOW;
-            assert!((1799..=3600).contains(&renewal), "{renewal}");
+    fn a_renewal_comes_after_a_tenth_of_the_lifetime_at_the_earliest_and_that_can_be_told() {
+        for (spec, lifetime, least, is_cut) in [
+            (json!({"renewBefore": "59m"}), 3600, 360, true),
+            (json!({"renewBefore": "54m1s"}), 3600, 360, true),
+            (json!({"renewBefore": "54m"}), 3600, 360, false),
+            (json!({"renewBeforePercentage": 95}), 3600, 360, true),
+            (json!({"renewBefore": "23h59m59s"}), 86_400, 8640, true),
+            // A minute is more than a tenth, and half of the lifetime less than a minute.
+            (json!({"renewBefore": "299s"}), 300, 60, true),
+            (json!({"renewBefore": "99s"}), 100, 50, true),
+            (json!({}), 100, 50, false),
+        ] {
+            let mut renewals: Vec<_> = (0..100)
+                .map(|number| {
+                    let mut object = object_with(spec.clone());
+                    object.metadata.uid = Some(format!("uid-{number}"));
+                    let token = token(0, lifetime);
+                    let cut = cut_to(&object, &token);
+                    assert_eq!(cut, is_cut.then(|| SignedDuration::from_secs(least)));
+                    renew_at(&object, &token).as_second() - NOW
+                })
+                .collect();
+            renewals.sort_unstable();
+            assert!(renewals[0] >= least, "{spec} of {lifetime}: {renewals:?}");
+            if is_cut {
+                let latest = least + lifetime / 20;
+                assert!(renewals[99] <= latest, "{spec} of {lifetime}: {renewals:?}");
+                assert!(renewals[0] < renewals[99], "not all at once");
+            }
         }
     }
 
@@ -130,11 +172,14 @@ mod tests {
         #[test]
         fn a_renewal_is_always_within_the_lifetime_and_at_a_whole_second(
             lifetime in prop_oneof![1..600_i64, 1..10_000_000_i64, Just(200_000_000_000)],
-            renew_before in option::of((0..200_000_u64, prop::sample::select(vec!["ms", "s", "m", "h"]))),
+            renew_before in option::of((0..200_000_u64, prop::sample::select(vec!["ms", "s", "m", "h", "%"]))),
             uid in "[a-z0-9-]{0,36}",
         ) {
             let spec = renew_before.map_or(json!({}), |(number, unit)| {
-                json!({"renewBefore": format!("{number}{unit}")})
+                match unit {
+                    "%" => json!({"renewBeforePercentage": number % 99 + 1}),
+                    unit => json!({"renewBefore": format!("{number}{unit}")}),
+                }
             });
             let mut object = object_with(spec);
             object.metadata.uid = Some(uid);
@@ -147,18 +192,15 @@ mod tests {
                 prop_assert!(renewal <= token.expires_at - SignedDuration::from_secs(120));
                 prop_assert!(renewal >= token.issued_at + SignedDuration::from_secs(60));
             }
-            let without_jitter = object
-                .spec
-                .renew_before()
-                .unwrap()
-                .map(|before| SignedDuration::try_from(before).unwrap())
-                .filter(|before| *before < token.lifetime())
-                .map_or(token.lifetime() * 2 / 3, |before| token.lifetime() - before)
-                .max(SignedDuration::from_secs(60).min(token.lifetime() / 2));
-            prop_assert!(renewal <= token.issued_at + without_jitter);
-            let least = without_jitter.min(token.lifetime() - SignedDuration::from_secs(120)) / 2;
+            let lifetime = token.lifetime();
+            let least = (lifetime / 10).max(SignedDuration::from_secs(60).min(lifetime / 2));
             prop_assert!(renewal >= token.issued_at + least - SignedDuration::from_secs(1));
+            let wanted = RenewBefore::of(&object.spec).unwrap().age(lifetime);
+            prop_assert!(renewal <= token.issued_at + wanted.max(least + lifetime / 20));
+            if cut_to(&object, &token).is_none() {
+                let earliest = wanted.min(lifetime - SignedDuration::from_secs(120)) - lifetime / 20;
+                prop_assert!(renewal >= token.issued_at + earliest - SignedDuration::from_secs(1));
+            }
         }
-
     }
 }

@@ -1,16 +1,31 @@
-//! The spec, turned into the parameters of a token request, or what is wrong with it.
+//! The spec, turned into what is acted on, or what is wrong with it.
 //!
 //! The API server checks most of this by schema. It is checked again, because an object can be older than a rule.
 
-use std::{collections::BTreeSet, fmt};
+use std::{
+    borrow::Cow,
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+};
 
 use reqwest::Url;
 
+use super::renew_before::{InvalidRenewBefore, RenewBefore};
 use crate::{
     api::{
         EdgeCredential, Reason,
-        target::{Source, is_reserved_key},
-        token_request::{AUDIENCE_MAX_LENGTH, STANDARD_PARAMETERS},
+        credentials::CredentialsSecretRef,
+        names::{is_label_key, is_label_value, is_secret_key, is_subdomain},
+        size::stored_size,
+        target::{
+            MAX_ENTRIES, MAX_LABELS, MAX_SIZE, Source, TargetEntry, is_reserved_annotation,
+            is_reserved_label,
+        },
+        token_request::{
+            AUDIENCE_MAX_SIZE, MAX_PARAMETERS, MAX_SCOPES, PARAMETER_NAME_MAX_LENGTH,
+            PARAMETERS_MAX_SIZE, SCOPE_MAX_LENGTH, TokenRequestSpec, URL_MAX_SIZE,
+            is_standard_parameter,
+        },
     },
     oauth::{
         RequestParameters,
@@ -55,160 +70,279 @@ impl fmt::Display for SpecProblem {
     }
 }
 
+/// A spec that was found sound, as it is acted on.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Plan {
+    /// What to ask the token endpoint for.
+    pub parameters: RequestParameters,
+    /// How long before its expiry a token is renewed.
+    pub renew_before: RenewBefore,
+    /// The keys of the target.
+    pub entries: Vec<TargetEntry>,
+}
+
 /// Checks the names of the two Secrets, before anything is read: a name becomes part of a URL, and one with a slash in
 /// it could lead to another namespace.
 pub fn check_names(object: &EdgeCredential) -> Result<(), SpecProblem> {
+    let credentials = &object.spec.credentials_secret_ref.name;
     for (field, name) in [
-        (
-            "spec.credentialsSecretRef.name",
-            object.spec.credentials_secret_ref.name.as_str(),
-        ),
+        ("spec.credentialsSecretRef.name", credentials.as_str()),
         ("spec.target.name", object.target_name()),
     ] {
-        let inner = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b"-.".contains(&b);
-        let is_name = (1..=253).contains(&name.len())
-            && name.bytes().all(inner)
-            && !name.starts_with(['-', '.'])
-            && !name.ends_with(['-', '.']);
-        if !is_name {
-            let rule = "must be the name of a Secret";
-            return Err(SpecProblem::Invalid { field, rule });
-        }
+        ensure(is_subdomain(name), field, "must be the name of a Secret")?;
     }
     Ok(())
 }
 
-/// The request parameters of an EdgeCredential, once its whole spec has been found sound.
-pub fn parameters(
-    object: &EdgeCredential,
-    allowed: &AllowedOrigins,
-) -> Result<RequestParameters, SpecProblem> {
+/// What is to be done by a spec, once the whole of it has been found sound.
+pub fn check_spec(object: &EdgeCredential, allowed: &AllowedOrigins) -> Result<Plan, SpecProblem> {
     let spec = &object.spec;
-    let invalid = |field, rule| SpecProblem::Invalid { field, rule };
-
-    if object.target_name() == spec.credentials_secret_ref.name {
-        return Err(invalid(
-            "spec.target.name",
-            "must not be the credentials Secret",
-        ));
-    }
-    if spec.renew_before().is_err() {
-        return Err(invalid(
-            "spec.renewBefore",
-            "must be a duration such as 8h or 90m",
-        ));
-    }
-    // It is copied into status, which an API server refuses where it is longer.
-    if spec.token_request.audience.len() > AUDIENCE_MAX_LENGTH {
-        return Err(invalid(
-            "spec.tokenRequest.audience",
-            "must have at most 1024 characters",
-        ));
-    }
-    if STANDARD_PARAMETERS
-        .iter()
-        .any(|standard| spec.token_request.extra_parameters.contains_key(*standard))
-    {
-        return Err(invalid(
-            "spec.tokenRequest.extraParameters",
-            "must not redefine a standard parameter of the request",
-        ));
-    }
-    check_target(object)?;
-
-    let token_url = Url::parse(&spec.token_request.url)
-        .ok()
-        .filter(|url| {
-            url.username().is_empty() && url.password().is_none() && url.fragment().is_none()
-        })
-        .ok_or(invalid(
-            "spec.tokenRequest.url",
-            "must be an http or https URL without user information and fragment",
-        ))?;
-    let origin = Origin::of(&token_url).ok_or(invalid(
-        "spec.tokenRequest.url",
-        "must be an http or https URL",
-    ))?;
-    if !allowed.contain(&token_url) {
-        return Err(SpecProblem::OriginNotAllowed(origin));
-    }
-    Ok(RequestParameters {
-        token_url,
-        audience: spec.token_request.audience.clone(),
-        scopes: spec.token_request.scopes.clone(),
-        extra_parameters: spec.token_request.extra_parameters.clone(),
-        format: spec.token_request.format,
-        client_authentication: spec.token_request.client_authentication,
-        token_format: spec.token_request.token_format,
+    check_credentials(&spec.credentials_secret_ref)?;
+    ensure(
+        object.target_name() != spec.credentials_secret_ref.name,
+        "spec.target.name",
+        "must not be the credentials Secret",
+    )?;
+    let renew_before = RenewBefore::of(spec)
+        .map_err(|InvalidRenewBefore { field, rule }| SpecProblem::Invalid { field, rule })?;
+    check_labels(&spec.target.labels)?;
+    check_annotations(&spec.target.annotations)?;
+    Ok(Plan {
+        entries: check_entries(spec.target.entries())?,
+        parameters: check_token_request(&spec.token_request, allowed)?,
+        renew_before,
     })
 }
 
-fn check_target(object: &EdgeCredential) -> Result<(), SpecProblem> {
-    let target = &object.spec.target;
-    let invalid = |field, rule| Err(SpecProblem::Invalid { field, rule });
-
-    let mut keys = BTreeSet::new();
-    for entry in &target.data {
-        if entry.from.is_some() == entry.value.is_some() {
-            return invalid(
-                "spec.target.data",
-                "must set exactly one of from and value in each entry",
-            );
-        }
-        if !is_key(&entry.key) {
-            return invalid("spec.target.data", "must name keys that a Secret can have");
-        }
-        if !keys.insert(&entry.key) {
-            return invalid("spec.target.data", "must not name a key twice");
-        }
+fn ensure(holds: bool, field: &'static str, rule: &'static str) -> Result<(), SpecProblem> {
+    if holds {
+        Ok(())
+    } else {
+        Err(SpecProblem::Invalid { field, rule })
     }
-    let carries_token = |source| {
+}
+
+fn check_credentials(names: &CredentialsSecretRef) -> Result<(), SpecProblem> {
+    for (field, key) in [
+        (
+            "spec.credentialsSecretRef.clientIDKey",
+            &names.client_id_key,
+        ),
+        (
+            "spec.credentialsSecretRef.clientSecretKey",
+            &names.client_secret_key,
+        ),
+    ] {
+        ensure(
+            is_secret_key(key),
+            field,
+            "must be a key that a Secret can have",
+        )?;
+    }
+    Ok(())
+}
+
+fn check_token_request(
+    request: &TokenRequestSpec,
+    allowed: &AllowedOrigins,
+) -> Result<RequestParameters, SpecProblem> {
+    let field = "spec.tokenRequest.audience";
+    ensure(
+        request.audience.bytes().all(is_printable)
+            && stored_size(&request.audience) <= AUDIENCE_MAX_SIZE,
+        field,
+        "must be at most 1024 printable ASCII characters",
+    )?;
+    let field = "spec.tokenRequest.scopes";
+    ensure(
+        request.scopes.len() <= MAX_SCOPES,
+        field,
+        "must be at most 16",
+    )?;
+    ensure(
+        request.scopes.iter().all(|scope| is_scope(scope)),
+        field,
+        "must be 1 to 128 characters each that RFC 6749 allows, without <, > and &",
+    )?;
+    check_extra_parameters(&request.extra_parameters)?;
+    Ok(RequestParameters {
+        token_url: check_url(&request.url, allowed)?,
+        audience: request.audience.clone(),
+        scopes: request.scopes.clone(),
+        extra_parameters: request.extra_parameters.clone(),
+        format: request.format,
+        client_authentication: request.client_authentication,
+        token_format: request.token_format,
+    })
+}
+
+fn is_printable(b: u8) -> bool {
+    matches!(b, b' '..=b'~')
+}
+
+/// Whether this is one scope: `scope-token` of RFC 6749 section 3.3, without the characters that take sixfold room in
+/// the status.
+fn is_scope(scope: &str) -> bool {
+    (1..=SCOPE_MAX_LENGTH).contains(&scope.len())
+        && scope
+            .bytes()
+            .all(|b| matches!(b, b'!'..=b'~') && !b"\"\\<>&".contains(&b))
+}
+
+fn check_extra_parameters(parameters: &BTreeMap<String, String>) -> Result<(), SpecProblem> {
+    let field = "spec.tokenRequest.extraParameters";
+    ensure(
+        !parameters.keys().any(|name| is_standard_parameter(name)),
+        field,
+        "must not redefine a standard parameter of the request",
+    )?;
+    let is_name = |name: &String| {
+        (1..=PARAMETER_NAME_MAX_LENGTH).contains(&name.len())
+            && name
+                .bytes()
+                .all(|b| b.is_ascii_alphanumeric() || b"._-".contains(&b))
+    };
+    ensure(
+        parameters.keys().all(is_name),
+        field,
+        "must have names of 1 to 128 letters, digits, '.', '_' or '-'",
+    )?;
+    ensure(
+        parameters
+            .values()
+            .all(|value| value.bytes().all(is_printable)),
+        field,
+        "must have values in printable ASCII",
+    )?;
+    ensure(
+        parameters.len() <= MAX_PARAMETERS && stored_sizes(parameters) <= PARAMETERS_MAX_SIZE,
+        field,
+        "must be at most 16, and 4096 bytes in all",
+    )
+}
+
+fn check_url(text: &str, allowed: &AllowedOrigins) -> Result<Url, SpecProblem> {
+    let field = "spec.tokenRequest.url";
+    ensure(
+        stored_size(text) <= URL_MAX_SIZE,
+        field,
+        "must have at most 2048 characters",
+    )?;
+    let is_part = |b: u8| is_printable(b) && !b" \"\\<>#".contains(&b);
+    let url = Url::parse(text)
+        .ok()
+        .filter(|url| {
+            text.bytes().all(is_part) && url.username().is_empty() && url.password().is_none()
+        })
+        .and_then(|url| Some((Origin::of(&url)?, url)));
+    let Some((origin, url)) = url else {
+        let rule = "must be an http or https URL without user information and fragment";
+        return Err(SpecProblem::Invalid { field, rule });
+    };
+    if allowed.contain(&url) {
+        Ok(url)
+    } else {
+        Err(SpecProblem::OriginNotAllowed(origin))
+    }
+}
+
+fn check_entries(entries: Cow<'_, [TargetEntry]>) -> Result<Vec<TargetEntry>, SpecProblem> {
+    let field = "spec.target.data";
+    ensure(entries.len() <= MAX_ENTRIES, field, "must be at most 32")?;
+    let mut keys = BTreeSet::new();
+    for entry in entries.iter() {
+        ensure(
+            entry.from.is_some() != entry.value.is_some(),
+            field,
+            "must set exactly one of from and value in each entry",
+        )?;
+        ensure(
+            is_secret_key(&entry.key),
+            field,
+            "must name keys that a Secret can have",
+        )?;
+        ensure(keys.insert(&entry.key), field, "must not name a key twice")?;
+    }
+    let values = entries.iter().filter_map(|entry| entry.value.as_deref());
+    ensure(
+        values.map(stored_size).sum::<usize>() <= MAX_SIZE,
+        field,
+        "must have values of at most 8192 bytes in all",
+    )?;
+    let carries_token = |source: Source| {
         matches!(
             source,
             Source::AccessToken | Source::Authorization | Source::Json
         )
     };
-    if !target
-        .data
-        .iter()
-        .any(|entry| entry.from.is_some_and(carries_token))
-    {
-        return invalid(
-            "spec.target.data",
-            "must carry the token: from AccessToken, Authorization or JSON",
-        );
-    }
-    if target.labels.keys().any(|key| is_reserved_key(key)) {
-        return invalid("spec.target.labels", "must not use a reserved key");
-    }
-    if target.annotations.keys().any(|key| is_reserved_key(key)) {
-        return invalid("spec.target.annotations", "must not use a reserved key");
-    }
-    Ok(())
+    ensure(
+        entries
+            .iter()
+            .any(|entry| entry.from.is_some_and(carries_token)),
+        field,
+        "must carry the token: from AccessToken, Authorization or JSON",
+    )?;
+    Ok(entries.into_owned())
 }
 
-/// Whether a Secret can have such a key. Asked before a token is requested that could not be written.
-fn is_key(key: &str) -> bool {
-    (1..=253).contains(&key.len())
-        && key
-            .bytes()
-            .all(|b| b.is_ascii_alphanumeric() || b"-._".contains(&b))
+fn check_labels(labels: &BTreeMap<String, String>) -> Result<(), SpecProblem> {
+    let field = "spec.target.labels";
+    let is_reserved = labels.keys().any(|key| is_reserved_label(key));
+    ensure(!is_reserved, field, "must not use a reserved key")?;
+    ensure(
+        labels
+            .iter()
+            .all(|(key, value)| is_label_key(key) && is_label_value(value)),
+        field,
+        "must be labels that a Secret can have",
+    )?;
+    ensure(labels.len() <= MAX_LABELS, field, "must be at most 16")
+}
+
+fn check_annotations(annotations: &BTreeMap<String, String>) -> Result<(), SpecProblem> {
+    let field = "spec.target.annotations";
+    let is_reserved = annotations.keys().any(|key| is_reserved_annotation(key));
+    ensure(!is_reserved, field, "must not use a reserved key")?;
+    ensure(
+        annotations.keys().all(|key| is_label_key(key)),
+        field,
+        "must be annotations that a Secret can have",
+    )?;
+    ensure(
+        annotations.len() <= MAX_LABELS && stored_sizes(annotations) <= MAX_SIZE,
+        field,
+        "must be at most 16, and 8192 bytes in all",
+    )
+}
+
+fn stored_sizes(map: &BTreeMap<String, String>) -> usize {
+    map.iter()
+        .map(|(key, value)| stored_size(key) + stored_size(value))
+        .sum()
 }
 
 #[cfg(test)]
 mod tests {
+    use k8s_openapi::jiff::SignedDuration;
     use serde_json::{Value, json};
 
     use super::*;
-    use crate::edge_credential::testing::{allowed, object, object_with};
+    use crate::{
+        api::{target::USERS_LABELS, token_request::STANDARD_PARAMETERS},
+        edge_credential::testing::{allowed, object, object_with},
+    };
 
     fn refusal(spec: Value) -> SpecProblem {
-        parameters(&object_with(spec.clone()), &allowed()).expect_err(&spec.to_string())
+        check_spec(&object_with(spec.clone()), &allowed()).expect_err(&spec.to_string())
     }
 
     #[test]
     fn a_spec_with_nothing_set_asks_sitecore() {
-        let parameters = parameters(&object(), &allowed()).unwrap();
+        let plan = check_spec(&object(), &allowed()).unwrap();
+        assert_eq!(plan.renew_before, RenewBefore::OneThird);
+        let keys: Vec<_> = plan.entries.iter().map(|entry| &*entry.key).collect();
+        assert_eq!(keys, ["access_token", "token_type", "scope", "expires_at"]);
+        let parameters = plan.parameters;
         assert_eq!(
             parameters.token_url.as_str(),
             "https://auth.sitecorecloud.io/oauth/token"
@@ -229,6 +363,11 @@ mod tests {
             "a.",
             "a?b",
             "ä",
+            // These the API server would refuse once the token was paid for.
+            "a..b",
+            "a.-b",
+            "a-.b",
+            &"a".repeat(254),
         ] {
             let credentials = object_with(json!({"credentialsSecretRef": {"name": name}}));
             assert!(check_names(&credentials).is_err(), "{name}");
@@ -251,7 +390,13 @@ mod tests {
             },
             "renewBefore": "1h30m",
         }));
-        let parameters = parameters(&object, &allowed()).unwrap();
+        let Plan {
+            parameters,
+            renew_before,
+            ..
+        } = check_spec(&object, &allowed()).unwrap();
+        let minutes = SignedDuration::from_mins(90);
+        assert_eq!(renew_before, RenewBefore::Duration(minutes));
         assert_eq!(
             parameters.token_url.as_str(),
             "https://auth-beta.sitecorecloud.io/oauth/token?x=1"
@@ -273,9 +418,9 @@ mod tests {
         );
     }
 
-    #[test]
-    fn every_rule_of_the_schema_that_matters_is_checked_again() {
-        let token = json!({"key": "token", "from": "AccessToken"});
+    /// What must be refused, by the field that is named.
+    fn refused() -> Vec<(Value, &'static str)> {
+        let long = |length| "a".repeat(length);
         let mut rows = vec![
             (
                 json!({"target": {"name": "edge-client"}}),
@@ -286,29 +431,8 @@ mod tests {
                 "spec.target.name",
             ),
             (
-                json!({"tokenRequest": {"audience": "a".repeat(1025)}}),
-                "spec.tokenRequest.audience",
-            ),
-            (json!({"target": {"data": []}}), "spec.target.data"),
-            (
-                json!({"target": {"data": [{"key": "scope", "from": "Scope"}]}}),
-                "spec.target.data",
-            ),
-            (
-                json!({"target": {"data": [token, {"key": "neither"}]}}),
-                "spec.target.data",
-            ),
-            (
-                json!({"target": {"data": [token, {"key": "both", "from": "Scope", "value": "x"}]}}),
-                "spec.target.data",
-            ),
-            (
-                json!({"target": {"data": [token, {"key": "token", "value": "x"}]}}),
-                "spec.target.data",
-            ),
-            (
-                json!({"target": {"data": [token, {"key": "a/b", "value": "x"}]}}),
-                "spec.target.data",
+                json!({"renewBefore": "8h", "renewBeforePercentage": 34}),
+                "spec.renewBeforePercentage",
             ),
         ];
         rows.extend(
@@ -322,13 +446,136 @@ mod tests {
             ]
             .map(|text| (json!({"renewBefore": text}), "spec.renewBefore")),
         );
-        rows.extend(STANDARD_PARAMETERS.map(|name| {
+        rows.extend([0, -1, 100].map(|percentage| {
             (
-                json!({"tokenRequest": {"extraParameters": {name: "x"}}}),
+                json!({"renewBeforePercentage": percentage}),
+                "spec.renewBeforePercentage",
+            )
+        }));
+
+        let keys = ["", ".", "..", "..data", "a/b", "a b", "ä", &long(254)];
+        for key in keys {
+            let name = "edge-client";
+            rows.push((
+                json!({"credentialsSecretRef": {"name": name, "clientIDKey": key}}),
+                "spec.credentialsSecretRef.clientIDKey",
+            ));
+            rows.push((
+                json!({"credentialsSecretRef": {"name": name, "clientSecretKey": key}}),
+                "spec.credentialsSecretRef.clientSecretKey",
+            ));
+        }
+
+        let token = json!({"key": "token", "from": "AccessToken"});
+        let many: Vec<_> = (0..33)
+            .map(|number| json!({"key": number.to_string(), "from": "AccessToken"}))
+            .collect();
+        let mut data = vec![
+            json!(many),
+            json!([{"key": "scope", "from": "Scope"}]),
+            json!([token, {"key": "neither"}]),
+            json!([token, {"key": "both", "from": "Scope", "value": "x"}]),
+            json!([token, {"key": "token", "value": "x"}]),
+            json!([token, {"key": "a", "value": long(4097)}, {"key": "b", "value": long(4096)}]),
+            json!([token, {"key": "a", "value": "<".repeat(1366)}]),
+        ];
+        data.extend(keys.map(|key| json!([token, {"key": key, "value": "x"}])));
+        rows.extend(
+            data.into_iter()
+                .map(|data| (json!({"target": {"data": data}}), "spec.target.data")),
+        );
+
+        let mut labels: Vec<_> = [
+            "kubernetes.io/x",
+            "app.kubernetes.io/managed-by",
+            "sub.kubernetes.io/name",
+            "k8s.io/x",
+            "edgecredentials.io/token",
+            "edgecredentials.io/name",
+            "sub.edgecredentials.io/x",
+            "",
+            "not a key",
+            "a/b/c",
+            "/a",
+            "a/",
+            "-a",
+            "a_",
+            "A/b",
+            "a..b/c",
+            &long(64),
+            &format!("{}/b", long(254)),
+        ]
+        .map(|key| json!({key: "x"}))
+        .into();
+        let many: BTreeMap<_, _> = (0..17).map(|number| (number.to_string(), "x")).collect();
+        labels.push(json!(many));
+        let annotations = labels.iter().cloned().chain([
+            json!({"app.kubernetes.io/name": "x"}),
+            json!({"a": long(4096), "b": long(4095)}),
+            json!({"a": "\u{2028}".repeat(1366)}),
+        ]);
+        rows.extend(annotations.map(|annotations| {
+            (
+                json!({"target": {"annotations": annotations}}),
+                "spec.target.annotations",
+            )
+        }));
+        labels.extend(
+            ["not a value", "-a", "a.", "ä", &long(64)].map(|value| json!({"team": value})),
+        );
+        rows.extend(
+            labels
+                .into_iter()
+                .map(|labels| (json!({"target": {"labels": labels}}), "spec.target.labels")),
+        );
+
+        let mut request = vec![
+            (
+                json!({"audience": long(1025)}),
+                "spec.tokenRequest.audience",
+            ),
+            (json!({"audience": "é"}), "spec.tokenRequest.audience"),
+            (
+                json!({"audience": "&".repeat(171)}),
+                "spec.tokenRequest.audience",
+            ),
+        ];
+        let many: Vec<_> = (0..17).map(|number| number.to_string()).collect();
+        request.push((json!({"scopes": many}), "spec.tokenRequest.scopes"));
+        request.extend(
+            [
+                "",
+                "two words",
+                "quote\"",
+                "back\\slash",
+                "<",
+                "é",
+                &long(129),
+            ]
+            .map(|scope| (json!({"scopes": [scope]}), "spec.tokenRequest.scopes")),
+        );
+        let many: BTreeMap<_, _> = (0..17).map(|number| (number.to_string(), "")).collect();
+        let mut parameters = vec![
+            json!(many),
+            json!({"a b": "x"}),
+            json!({"": "x"}),
+            json!({long(129): "x"}),
+            json!({"x": "é"}),
+            json!({"x": "\n"}),
+            json!({"x": long(4096)}),
+            json!({"x": "<".repeat(683)}),
+            json!({"client_assertion": "x"}),
+            json!({"client_assertion_type": "x"}),
+            json!({"client_assertions": "x"}),
+        ];
+        parameters.extend(STANDARD_PARAMETERS.map(|name| json!({name: "x"})));
+        request.extend(parameters.into_iter().map(|parameters| {
+            (
+                json!({"extraParameters": parameters}),
                 "spec.tokenRequest.extraParameters",
             )
         }));
-        rows.extend(
+        request.extend(
             [
                 "",
                 "auth.sitecorecloud.io",
@@ -336,34 +583,29 @@ mod tests {
                 "https://",
                 "https://me@auth.sitecorecloud.io/oauth/token",
                 "https://me:secret@auth.sitecorecloud.io/oauth/token",
+                "https://auth.sitecorecloud.io/oauth/token#",
                 "https://auth.sitecorecloud.io/oauth/token#part",
+                "https://auth.sitecorecloud.io/to ken",
+                "https://auth.sitecorecloud.io/to\nken",
+                "https:\\auth.sitecorecloud.io/token",
                 "data:text/plain,x",
                 "file:///etc/passwd",
+                &format!("https://auth.sitecorecloud.io/{}", long(2048)),
+                &format!("https://auth.sitecorecloud.io/?{}", "&".repeat(337)),
             ]
-            .map(|url| {
-                (
-                    json!({"tokenRequest": {"url": url}}),
-                    "spec.tokenRequest.url",
-                )
-            }),
+            .map(|url| (json!({"url": url}), "spec.tokenRequest.url")),
         );
-        for reserved in [
-            "kubernetes.io/x",
-            "app.kubernetes.io/name",
-            "k8s.io/x",
-            "edgecredentials.io/token",
-            "sub.edgecredentials.io/x",
-        ] {
-            rows.push((
-                json!({"target": {"labels": {reserved: "x"}}}),
-                "spec.target.labels",
-            ));
-            rows.push((
-                json!({"target": {"annotations": {reserved: "x"}}}),
-                "spec.target.annotations",
-            ));
-        }
-        for (spec, expected) in rows {
+        rows.extend(
+            request
+                .into_iter()
+                .map(|(request, field)| (json!({"tokenRequest": request}), field)),
+        );
+        rows
+    }
+
+    #[test]
+    fn every_rule_of_the_schema_that_matters_is_checked_again() {
+        for (spec, expected) in refused() {
             let problem = refusal(spec.clone());
             assert!(
                 matches!(problem, SpecProblem::Invalid { field, .. } if field == expected),
@@ -375,11 +617,53 @@ mod tests {
     }
 
     #[test]
+    fn what_is_within_the_bounds_by_a_byte_is_taken() {
+        let long = |length| "a".repeat(length);
+        let many: Vec<_> = (0..32)
+            .map(|number| json!({"key": number.to_string(), "from": "AccessToken"}))
+            .collect();
+        let labels: BTreeMap<_, _> = (0..16).map(|number| (number.to_string(), "x")).collect();
+        let scopes: Vec<_> = (0..16).map(|number| number.to_string()).collect();
+        let token = json!({"key": "token", "from": "AccessToken"});
+        let url = "https://auth.sitecorecloud.io/";
+        for spec in [
+            json!({"renewBeforePercentage": 1}),
+            json!({"renewBeforePercentage": 99}),
+            json!({"target": {"name": "a.b-c.1"}}),
+            json!({"credentialsSecretRef": {"name": "x", "clientIDKey": ".a", "clientSecretKey": "a..b"}}),
+            json!({"target": {"data": many}}),
+            json!({"target": {"data": [token, {"key": "b", "value": "<".repeat(1365)}]}}),
+            json!({"target": {"data": [token, {"key": "a", "value": long(4096)}, {"key": "b", "value": long(4096)}]}}),
+            json!({"target": {"labels": labels, "annotations": labels}}),
+            json!({"target": {"labels": {format!("{}/{}", long(253), long(63)): long(63), "e": ""}}}),
+            json!({"target": {"annotations": {"a": long(4096), "b": long(4094)}}}),
+            json!({"tokenRequest": {"audience": long(1024)}}),
+            json!({"tokenRequest": {"audience": "", "scopes": scopes}}),
+            json!({"tokenRequest": {"scopes": ["!#[]~", long(128)]}}),
+            json!({"tokenRequest": {"extraParameters": {"x": long(4095)}}}),
+            json!({"tokenRequest": {"url": format!("{url}{}", long(2048 - url.len()))}}),
+        ] {
+            let checked = check_spec(&object_with(spec.clone()), &allowed());
+            assert!(checked.is_ok(), "{spec}: {checked:?}");
+        }
+    }
+
+    #[test]
+    fn the_labels_that_say_whose_a_secret_is_are_the_users() {
+        let labels: BTreeMap<_, _> = USERS_LABELS.map(|key| (key, "x")).into();
+        check_spec(
+            &object_with(json!({"target": {"labels": labels}})),
+            &allowed(),
+        )
+        .unwrap();
+    }
+
+    #[test]
     fn keys_that_only_look_reserved_are_allowed() {
         for key in ["name", "notkubernetes.io/x", "kubernetes.io.example.com/x"] {
             let object =
                 object_with(json!({"target": {"labels": {key: "x"}, "annotations": {key: "x"}}}));
-            parameters(&object, &allowed()).expect(key);
+            check_spec(&object, &allowed()).expect(key);
         }
     }
 

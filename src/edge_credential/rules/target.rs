@@ -10,7 +10,7 @@ use std::{
     fmt,
 };
 
-use aws_lc_rs::hmac;
+use aws_lc_rs::{digest, hmac};
 use base64::{Engine, engine::general_purpose::STANDARD_NO_PAD};
 use k8s_openapi::{
     ByteString,
@@ -23,7 +23,12 @@ use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    api::{EdgeCredential, GROUP, Reason, target::Source, token_request::TokenFormat},
+    api::{
+        EdgeCredential, GROUP, Reason,
+        names::LABEL_MAX_LENGTH,
+        target::{Source, is_reserved_annotation, is_reserved_label},
+        token_request::TokenFormat,
+    },
     oauth::{
         ClientCredentials, RequestParameters, TOKEN_TYPE, Token, jwt,
         response::{MAX_SECOND, is_bearer_token, is_scope},
@@ -41,6 +46,12 @@ const PROOF_VERSION: u32 = 1;
 
 /// Marks the Secret as made by this operator, for people and for selectors.
 const MANAGED_BY: (&str, &str) = ("app.kubernetes.io/managed-by", "edge-credential-operator");
+
+/// Has the name of the EdgeCredential, so that its Secret is found by a selector.
+const NAME: &str = "edgecredentials.io/name";
+
+/// How much of a name that is too long for a label is kept, before a hyphen and as much of its hash as there is room.
+const KEPT_OF_NAME: usize = 52;
 
 /// A token together with what the annotation says of it.
 #[derive(Clone, Debug)]
@@ -214,13 +225,21 @@ pub fn find_token(
         .map(|access_token| Token {
             access_token,
             scope: proof.scope.clone(),
+            tenant_id: None,
+            organization_id: None,
             issued_at: proof.issued_at,
             expires_at: proof.expires_at,
         })
-        .find(|token| {
-            proof.request == request_code(token, name, parameters)
-                && (parameters.token_format == TokenFormat::Any
-                    || jwt::decode_claims(token.access_token.expose_secret()).is_some())
+        .filter(|token| proof.request == request_code(token, name, parameters))
+        .find_map(|token| {
+            let Some(claims) = jwt::decode_claims(token.access_token.expose_secret()) else {
+                return (parameters.token_format == TokenFormat::Any).then_some(token);
+            };
+            Some(Token {
+                tenant_id: claims.tenant_id().map(Into::into),
+                organization_id: claims.organization_id().map(Into::into),
+                ..token
+            })
         })
         .map(|token| ProvenToken {
             token,
@@ -289,6 +308,7 @@ pub fn render(
 ) -> Secret {
     let target = &object.spec.target;
     let token = &proven.token;
+    let name = object.metadata.name.as_deref().unwrap_or_default();
     let previous = existing
         .and_then(|secret| secret.metadata.annotations.as_ref()?.get(PROOF))
         .and_then(|proof| serde_json::from_str::<Proof>(proof).ok());
@@ -315,11 +335,17 @@ pub fn render(
     let labels = metadata.labels.get_or_insert_default();
     let annotations = metadata.annotations.get_or_insert_default();
     if let Some(previous) = previous {
-        drop_stale(labels, &previous.labels, &target.labels);
-        drop_stale(annotations, &previous.annotations, &target.annotations);
+        drop_stale(labels, &previous.labels, &target.labels, is_reserved_label);
+        drop_stale(
+            annotations,
+            &previous.annotations,
+            &target.annotations,
+            is_reserved_annotation,
+        );
     }
     labels.extend(target.labels.clone());
     labels.insert(MANAGED_BY.0.into(), MANAGED_BY.1.into());
+    labels.insert(NAME.into(), label_value(name));
     annotations.extend(target.annotations.clone());
     // A struct of strings, times and sets has no way to fail; an empty proof would only cost a request.
     annotations.insert(
@@ -337,14 +363,27 @@ pub fn render(
     }
 }
 
+/// A name as the value of a label, which has no room for every name.
+fn label_value(name: &str) -> String {
+    if name.len() <= LABEL_MAX_LENGTH {
+        return name.into();
+    }
+    let kept = name.get(..KEPT_OF_NAME).unwrap_or_default();
+    let hash = digest::digest(&digest::SHA256, name.as_bytes());
+    let hash = hash.as_ref().iter().take(5);
+    let hash: String = hash.map(|byte| format!("{byte:02x}")).collect();
+    format!("{kept}-{hash}")
+}
+
 /// Removes what was written for an earlier spec and is not in this one. Keys that others added stay.
 fn drop_stale(
     map: &mut BTreeMap<String, String>,
     previous: &BTreeSet<String>,
     current: &BTreeMap<String, String>,
+    is_reserved: fn(&str) -> bool,
 ) {
     map.retain(|key, _| {
-        let ours = previous.contains(key) && !crate::api::target::is_reserved_key(key);
+        let ours = previous.contains(key) && !is_reserved(key);
         !ours || current.contains_key(key)
     });
 }
@@ -373,7 +412,6 @@ fn owners(object: &EdgeCredential, existing: Option<&[OwnerReference]>) -> Vec<O
 }
 
 fn data(object: &EdgeCredential, token: &Token) -> BTreeMap<String, ByteString> {
-    let claims = jwt::decode_claims(token.access_token.expose_secret());
     let value = |source: Source| -> String {
         let access_token = token.access_token.expose_secret();
         let scope = token.scope.as_deref().unwrap_or_default();
@@ -385,16 +423,8 @@ fn data(object: &EdgeCredential, token: &Token) -> BTreeMap<String, ByteString> 
             Source::ExpiresAt => token.expires_at.to_string(),
             Source::ExpiresAtUnix => token.expires_at.as_second().to_string(),
             Source::IssuedAt => token.issued_at.to_string(),
-            Source::TenantId => claims
-                .as_ref()
-                .and_then(jwt::Claims::tenant_id)
-                .unwrap_or_default()
-                .into(),
-            Source::OrganizationId => claims
-                .as_ref()
-                .and_then(jwt::Claims::organization_id)
-                .unwrap_or_default()
-                .into(),
+            Source::TenantId => token.tenant_id.clone().unwrap_or_default(),
+            Source::OrganizationId => token.organization_id.clone().unwrap_or_default(),
             Source::Json => serde_json::json!({
                 "access_token": access_token,
                 "token_type": TOKEN_TYPE,
@@ -407,7 +437,7 @@ fn data(object: &EdgeCredential, token: &Token) -> BTreeMap<String, ByteString> 
     object
         .spec
         .target
-        .data
+        .entries()
         .iter()
         .map(|entry| {
             let bytes = match (&entry.from, &entry.value) {

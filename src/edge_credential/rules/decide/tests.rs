@@ -1,12 +1,15 @@
 //! What is decided in each situation, and what must hold in all of them.
 
-use k8s_openapi::jiff::SignedDuration;
+use k8s_openapi::{apimachinery::pkg::apis::meta::v1::Time, jiff::SignedDuration};
 use proptest::{option, prelude::*};
 use serde_json::{Value, json};
 
 use super::*;
 use crate::{
-    api::EdgeCredential,
+    api::{
+        ConditionStatus, ConditionType, EdgeCredential, EdgeCredentialStatus, conditions,
+        edge_credential::TokenStatus, target::TargetStatus,
+    },
     edge_credential::{
         rules::{
             credentials::CredentialsProblem,
@@ -14,7 +17,7 @@ use crate::{
             failures::count_failure,
             judge::{Observed, ObservedTarget, Remembered, judge},
             outcome::Outcome,
-            spec::parameters,
+            spec::check_spec,
             status::describe_status,
             target::{Ownership, TargetProblem, check_ownership, find_token},
         },
@@ -325,7 +328,9 @@ fn what_is_damaged_around_a_valid_token_is_repaired_without_a_request() {
         (
             "the spec maps other keys",
             change(World::new().holding(fresh()), |world| {
-                world.object.spec.target.data[0].key = "token".into();
+                let target = &mut world.object.spec.target;
+                target.data = target.entries().into_owned();
+                target.data[0].key = "token".into();
             }),
             "write",
         ),
@@ -498,6 +503,18 @@ fn a_renew_request_that_failed_is_tried_again_and_not_answered_with_the_token_at
     // An equal request of another EdgeCredential brought a new one in between.
     world.cached = Some(token(0, 9000));
     assert_eq!(word(&world.decide(at(0))), "write");
+}
+
+/// The operator was killed after it had written the target, and before the status that would have said so.
+#[test]
+fn a_failure_that_is_older_than_the_stored_token_counts_for_nothing() {
+    for error in [endpoint_down, rejected, write_refused] {
+        let mut world = World::new().failed_before(error(), failures(3, 0));
+        let decision = world.decide(at(1));
+        world.target = Some(target_with(&world.object, token(1, 9001)));
+        assert!(requested(&decision));
+        assert_eq!(word(&world.decide(at(2))), "leave", "{}", error());
+    }
 }
 
 #[test]
@@ -750,6 +767,69 @@ fn any_world() -> BoxedStrategy<World> {
         .boxed()
 }
 
+/// Any status: of an earlier version, of another object, from a wrong clock, or forged.
+fn any_status() -> impl Strategy<Value = EdgeCredentialStatus> {
+    let time = || {
+        let times = prop_oneof![-100_000..100_000_i64, -NOW..200_000_000_000_i64];
+        times.prop_map(|seconds| Time(at(seconds)))
+    };
+    let reason = || prop::sample::select(Reason::ALL);
+    let failures = (1..=i32::MAX, reason(), time(), time()).prop_map(
+        |(count, reason, last_attempt_at, next_attempt_at)| Failures {
+            count,
+            reason,
+            last_attempt_at,
+            next_attempt_at,
+        },
+    );
+    let token =
+        (time(), time(), time()).prop_map(|(issued_at, expires_at, renew_at)| TokenStatus {
+            issued_at,
+            expires_at,
+            renew_at,
+            audience: "forged".into(),
+            scope: None,
+            tenant_id: None,
+            organization_id: None,
+        });
+    let versions = prop::sample::select(vec!["7", "8", "100", "999"]);
+    (
+        option::of(-1..3_i64),
+        (option::of(failures), option::of(token)),
+        (option::of(versions.clone()), option::of(versions)),
+        option::of(0..2_usize),
+        prop::collection::vec((reason(), any::<bool>()), 0..3),
+    )
+        .prop_map(
+            |(observed_generation, (failures, token), (credentials, target), asked, told)| {
+                let types = [
+                    ConditionType::Ready,
+                    ConditionType::Reconciling,
+                    ConditionType::Stalled,
+                ];
+                let current =
+                    types
+                        .into_iter()
+                        .zip(told)
+                        .map(|(type_, (reason, holds))| ConditionStatus {
+                            type_,
+                            holds,
+                            reason,
+                            message: "forged".into(),
+                        });
+                EdgeCredentialStatus {
+                    observed_generation,
+                    conditions: conditions::merge(&[], current, observed_generation, at(0)),
+                    token,
+                    credentials: credentials.map(version),
+                    target: target.map(|target| TargetStatus::new("forged", Some(version(target)))),
+                    failures,
+                    last_handled_renew_request: asked.map(|asked| format!("ask-{asked}")),
+                }
+            },
+        )
+}
+
 impl std::fmt::Debug for World {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("World")
@@ -781,7 +861,7 @@ proptest! {
     ) {
         let object = &world.object;
         let foreign = world.observe(at(0)).target.is_err();
-        let invalid = parameters(object, &allowed()).is_err();
+        let invalid = check_spec(object, &allowed()).is_err();
         if object.spec.suspend || foreign || invalid || world.credentials.is_err() {
             let decision = world.decide(at(0));
             prop_assert!(!requested(&decision));
@@ -834,6 +914,35 @@ proptest! {
             }
             Action::Leave(None) | Action::Request { .. } => {}
         }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(1000))]
+
+    /// Whatever a status says: a good token stays where it is and counts as such, it costs one request at most, and no
+    /// wait is longer than the rules could have set it.
+    #[test]
+    fn a_forged_status_harms_nobody(mut world in any_world(), status in any_status()) {
+        world.object.status = Some(status);
+        let object = world.object.clone();
+        let good = world.observe(at(0)).valid(at(0)).cloned().filter(|stored| {
+            stored.is_of(&credentials().client) && at(0) < renew_at(&object, &stored.token)
+        });
+        let first = world.decide(at(0));
+        prop_assert_ne!(word(&first), "nonsense", "{:?}", first);
+        if let Problem::BackingOff(failures) = &first.problem {
+            let wait = failures.next_attempt_at.0.duration_since(at(0));
+            prop_assert!(wait <= SignedDuration::from_hours(24) + SignedDuration::from_secs(90));
+        }
+        let blocked = matches!(first.problem, Problem::Found(_));
+        world.carry_out(first, 3600, at(0));
+        if good.is_some() && !blocked {
+            let told = &world.object.status.as_ref().unwrap().conditions;
+            prop_assert!(conditions::holds(told, ConditionType::Ready));
+            prop_assert!(world.stored(at(0)).is_some());
+        }
+        prop_assert!(!requested(&world.decide(at(0))), "a second request");
     }
 }
 

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::{
-    api::target::TargetEntry,
+    api::{names::is_label_value, target::TargetEntry},
     edge_credential::testing::{
         ask_to_renew, at, client, credentials, jwt, object, object_with, proven,
         rotated_credentials, sound_parameters, target_with, token,
@@ -109,6 +109,8 @@ fn what_a_token_does_not_say_is_written_as_empty() {
     let opaque = Token {
         access_token: "opaque".into(),
         scope: None,
+        tenant_id: None,
+        organization_id: None,
         ..token(0, 3600)
     };
     let secret = target_with(&object, opaque);
@@ -135,7 +137,8 @@ fn a_new_target_is_opaque_and_owned_and_marked() {
         Some(
             [
                 ("team".into(), "web".into()),
-                (MANAGED_BY.0.into(), MANAGED_BY.1.into())
+                (MANAGED_BY.0.into(), MANAGED_BY.1.into()),
+                (NAME.into(), "edge".into()),
             ]
             .into()
         )
@@ -295,7 +298,6 @@ fn a_token_for_other_parameters_is_none() {
         json!({"tokenRequest": {"audience": "https://other.example"}}),
         json!({"tokenRequest": {"scopes": []}}),
         json!({"tokenRequest": {"scopes": ["a"]}}),
-        json!({"tokenRequest": {"scopes": ["a b"]}}),
         json!({"tokenRequest": {"scopes": ["a", "b", "c"]}}),
         json!({"tokenRequest": {"extraParameters": {}}}),
         json!({"tokenRequest": {"extraParameters": {"x": "2"}}}),
@@ -345,6 +347,8 @@ fn other_credentials_leave_the_token_valid_but_are_noticed() {
     let object = object();
     let found = find(&target_with(&object, token(0, 3600)), &object).unwrap();
     assert!(found.is_of(&credentials().client));
+    assert_eq!(found.token.tenant_id.as_deref(), Some("tenant-1"));
+    assert_eq!(found.token.organization_id.as_deref(), Some("org_1"));
     assert!(!found.is_of(&rotated_credentials().client));
     let mut swapped = client("client-1");
     swapped.client_id = credentials().client.client_secret;
@@ -488,6 +492,7 @@ fn what_others_put_there_stays_and_what_an_earlier_spec_put_there_goes() {
         [
             MANAGED_BY,
             ("changed", "2"),
+            (NAME, "edge"),
             ("foreign", "x"),
             ("kept", "1")
         ]
@@ -514,7 +519,7 @@ fn a_proof_that_was_edited_cannot_have_the_marks_of_kubernetes_or_our_own_remove
     let mut existing = target_with(&object, token(0, 3600));
     foreign(&mut existing);
     edit_proof(&mut existing, |proof| {
-        proof["labels"] = json!([MANAGED_BY.0, "node.kubernetes.io/foreign"]);
+        proof["labels"] = json!([MANAGED_BY.0, NAME, "node.kubernetes.io/foreign"]);
         proof["annotations"] = json!([PROOF]);
     });
     let secret = render(
@@ -526,6 +531,51 @@ fn a_proof_that_was_edited_cannot_have_the_marks_of_kubernetes_or_our_own_remove
     let mut right = target_with(&object, token(0, 3600));
     foreign(&mut right);
     assert_eq!(secret, right);
+}
+
+#[test]
+fn a_label_has_the_name_of_the_edge_credential_or_as_much_of_it_as_fits() {
+    let label = |name: &str| {
+        let mut object = object();
+        object.metadata.name = Some(name.into());
+        let secret = target_with(&object, token(0, 3600));
+        secret.metadata.labels.unwrap()[NAME].clone()
+    };
+    let long = "a".repeat(63);
+    assert_eq!(label("edge.admin"), "edge.admin");
+    assert_eq!(label(&long), long);
+    let names = [
+        format!("{long}b"),
+        format!("{long}c"),
+        "a.".repeat(126) + "a",
+    ];
+    let labels = names.map(|name| label(&name));
+    for label in &labels {
+        assert!(label.len() == 63 && is_label_value(label), "{label}");
+    }
+    assert_ne!(labels[0], labels[1]);
+    let kept = "a".repeat(52);
+    assert_eq!(labels[0], format!("{kept}-97aa7c540d"), "SHA-256");
+}
+
+#[test]
+fn a_label_that_says_whose_a_secret_is_goes_with_the_spec_that_named_it() {
+    let named = object_with(json!({"target": {"labels": {"app.kubernetes.io/part-of": "shop"}}}));
+    let existing = target_with(&named, token(0, 3600));
+    let part_of = |secret: &Secret| {
+        let labels = secret.metadata.labels.as_ref().unwrap();
+        labels.get("app.kubernetes.io/part-of").cloned()
+    };
+    assert_eq!(part_of(&existing).as_deref(), Some("shop"));
+    let object = object();
+    let proven = find(&existing, &object).unwrap();
+    let secret = render(
+        &object,
+        &sound_parameters(&object),
+        &proven,
+        Some(&existing),
+    );
+    assert_eq!(part_of(&secret), None);
 }
 
 /// Any change of what is ours in a target is seen by comparing it with what it should be.
@@ -593,11 +643,13 @@ fn access_token() -> BoxedStrategy<String> {
 }
 
 fn some_token() -> BoxedStrategy<Token> {
-    let scope = option::of("[!#-Z^-~]{1,20}( [!#-Z^-~]{1,20}){0,3}");
+    let scope = option::of("[!#-%'-;=?-Z^-~]{1,20}( [!#-%'-;=?-Z^-~]{1,20}){0,3}");
     (access_token(), scope, 0..100_000_i64, 1..100_000_i64)
         .prop_map(|(access_token, scope, issued, lifetime)| Token {
             access_token: access_token.into(),
             scope,
+            tenant_id: None,
+            organization_id: None,
             issued_at: at(issued),
             expires_at: at(issued) + SignedDuration::from_secs(lifetime),
         })

@@ -7,8 +7,8 @@
 //! ```
 //!
 //! [`reconcile`] is the flow. It reads the two Secrets with [`observe`], has [`judge`](rules::judge) say what they mean and
-//! [`decide`](rules::decide) what is to be done, does it, and writes the status with [`report`] if that says anything new. Every path
-//! ends with the time of the next reconciliation. What can go wrong is listed in [`error`](rules::error).
+//! [`decide`](rules::decide) what is to be done, does it, and writes the status with [`report`] if that says anything new.
+//! Every path ends with the time of the next reconciliation. What can go wrong is listed in [`error`](rules::error).
 
 pub mod context;
 pub mod memory;

@@ -162,7 +162,8 @@ impl Attempt<'_> {
                 problem: TargetProblem::OwnedByAnother,
             };
             let mut outcome = Outcome::untouched(None, Problem::Found(error));
-            // The other object may not get a token either. Then it creates no target, and no watch reports that the name is free.
+            // The other object may not get a token either. Then it creates no target, and no watch reports that the name is
+            // free.
             outcome.requeue_soon = true;
             return Ok(outcome);
         }

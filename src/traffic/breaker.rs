@@ -64,8 +64,8 @@ enum State {
 /// A caller that was turned away.
 #[derive(Clone, Copy, Debug)]
 struct Parked {
-    /// How many of its probes failed or were not sent. A caller that fails for reasons of its own must not keep the others from finding out
-    /// that the endpoint works again.
+    /// How many of its probes failed or were not sent. A caller that fails for reasons of its own must not keep the others
+    /// from finding out that the endpoint works again.
     probes: u32,
     /// `None`, which comes first, for one that has no token yet.
     expires_at: Option<Timestamp>,

@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help build test test-chart bench soak lint lint-workflows deny advisories fuzz mutants demo image e2e controlplane stand-in generate chart-readme
+.PHONY: help build unit test test-chart bench soak lint lint-workflows deny advisories fuzz mutants demo image e2e controlplane stand-in generate chart-readme
 
 DENY_VERSION := 0.20.2
 DENY := .cache/tools/cargo-deny-$(DENY_VERSION)/bin/cargo-deny
@@ -48,6 +48,9 @@ e2e: ## Install the image with the chart on a real node, and watch a workload th
 demo: ## Watch tokens being requested, mounted and renewed on a local control plane (DEMO=once ends by itself)
 	cargo build --bin edge-credential-operator
 	cargo run -p tools --bin demo
+
+unit: ## Run the tests that need neither Go nor a control plane: pure functions, protocol, simulated months
+	cargo test --lib --test architecture --test generated --test schema --test fuzz_corpora --test oauth --test simulation
 
 test: controlplane ## Run all tests, also those on a real API server
 	cargo test --workspace

@@ -2,15 +2,15 @@
 //!
 //! The folders are the architecture, and imports go one way through them:
 //!
-//! - [`api`]: what users write.
-//! - [`oauth`]: whom we call.
+//! - [`api`]: the resource as users write and see it.
+//! - [`oauth`]: the token endpoint's protocol.
 //! - [`traffic`]: who may ask when.
 //! - [`cluster`]: what any kind needs of the Kubernetes API.
 //! - [`edge_credential`]: what happens to an `EdgeCredential`.
 //! - [`operator`]: the process around it.
 //! - [`config`]: what the administrator sets; [`clock`]: where the time comes from.
 
-// A panic would end the work on one object, or the process: no input may cause one.
+// A panic would end the work on one object, or the process, so no input may cause one.
 #![cfg_attr(
     not(test),
     warn(

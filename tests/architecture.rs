@@ -348,6 +348,30 @@ fn the_content_of_secrets_is_read_in_one_namespace_only() {
 }
 
 #[test]
+fn the_page_on_the_architecture_names_files_that_are_there() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let page = fs::read_to_string(root.join("docs/architecture.md")).unwrap();
+    let quoted = page.split('`').skip(1).step_by(2);
+    let mut folder = root.join("src");
+    let mut count = 0;
+    for name in quoted.filter(|name| name.ends_with(".rs")) {
+        // A name without a folder is in the folder before it.
+        let places = [
+            root.join(name),
+            folder.join(name),
+            root.join("src").join(name),
+        ];
+        let place = places.iter().find(|place| place.is_file());
+        let place = place.unwrap_or_else(|| panic!("{name} is there"));
+        if *place == places[0] {
+            folder = place.parent().unwrap().to_owned();
+        }
+        count += 1;
+    }
+    assert!(count > 40, "{count} files");
+}
+
+#[test]
 fn panics_are_warned_of_by_clippy_outside_tests() {
     let sources = sources();
     let code = &source(&sources, "lib.rs").code;

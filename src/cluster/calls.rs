@@ -8,7 +8,7 @@ use tokio::{sync::Semaphore, time::timeout};
 use super::leadership::{Leadership, NotLeading};
 
 /// How long one call of the Kubernetes API may take, repetitions by the client included. The client itself sets no
-/// limit to how long an answer may take, and an API server that is stopped half-way would hold up an object for ever.
+/// limit to how long an answer may take, and one call to an API server that hangs would block an object for ever.
 const CALL_TIMEOUT: Duration = Duration::from_secs(15);
 
 /// The way to the Kubernetes API.
@@ -34,12 +34,12 @@ impl Calls {
         self.client.clone()
     }
 
-    /// Fails where this process does not lead, so that nothing may be requested, written or told.
+    /// Fails where this process does not lead: then it must not request, write or publish anything.
     pub fn check_leadership(&self) -> Result<(), NotLeading> {
         self.leadership.check()
     }
 
-    /// Waits for a call, within its deadline, once it is among the few that are made at a time.
+    /// Makes a call, within its deadline, as soon as fewer than `concurrency` others are being made.
     pub async fn read<T>(
         &self,
         call: impl Future<Output = Result<T, kube::Error>>,

@@ -1,8 +1,8 @@
-//! What the API server's errors mean, told apart by their status alone.
+//! What the API server's errors mean. Only their HTTP status and the machine-readable cause are looked at.
 
 use std::fmt;
 
-/// What the API server answered, as far as it is ours to say: a status, or that there was none.
+/// What the API server answered, without its text, which may quote anything: its HTTP status, or that there was no answer.
 pub struct ApiFailure<'a>(pub &'a kube::Error);
 
 impl fmt::Display for ApiFailure<'_> {
@@ -19,17 +19,17 @@ pub fn is_forbidden(error: &kube::Error) -> bool {
     matches!(error, kube::Error::Api(status) if status.code == 403)
 }
 
-/// Whether the API server refused because the object changed in between, or somebody else made it first.
+/// Whether the API server refused because another client changed the object in between, or created it first.
 pub fn is_conflict(error: &kube::Error) -> bool {
     matches!(error, kube::Error::Api(status) if status.code == 409)
 }
 
-/// Whether what was read is no longer so: the object was changed, made or deleted since.
+/// Whether the object was changed, created or deleted since it was read.
 pub fn is_outdated(error: &kube::Error) -> bool {
     is_conflict(error) || matches!(error, kube::Error::Api(status) if status.code == 404)
 }
 
-/// Whether the API server refused what it was asked, and will again: not for a conflict, nor because it is too busy.
+/// Whether the API server refused the call and will refuse it again: neither a conflict nor a server that is too busy.
 pub fn is_refusal(error: &kube::Error) -> bool {
     matches!(error, kube::Error::Api(status) if matches!(status.code, 400..=499) && !matches!(status.code, 409 | 429))
 }

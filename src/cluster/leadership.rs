@@ -6,7 +6,7 @@ use parking_lot::Mutex;
 
 use crate::clock::{Clock, Moment};
 
-/// This process does not lead any longer: nothing may be requested, written or told.
+/// This process does not lead any longer: it must not request, write or publish anything.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct NotLeading;
 
@@ -42,7 +42,7 @@ impl Leadership {
         self.set(Some(began));
     }
 
-    /// Ends it at once.
+    /// This process does not lead from now on.
     pub fn end(&self) {
         self.set(None);
     }

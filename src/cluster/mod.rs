@@ -1,9 +1,12 @@
 //! What any kind needs of the Kubernetes API.
 //!
-//! A kind is what implements [`reconciler`]. [`calls`] bounds every call, and lets changes out only while this process leads ([`leadership`]). [`secrets`] and
-//! [`write`] write so that nothing that changed in between is overwritten; [`rights`] knows beforehand what would be
-//! refused, [`errors`] what an error means, and [`retry`] when to try again. [`written_statuses`] and [`target_locks`] bridge the time until a watch
-//! shows what was written, [`transition`] says what of it is news, and a [`report`] tells of it all.
+//! - A kind is what implements [`reconciler`]; each of its reconciliations ends with a [`report`].
+//! - [`calls`] gives every call a deadline, and makes changes only while this process leads ([`leadership`]).
+//! - [`secrets`] and [`write`] replace only the version of an object that was read.
+//! - [`rights`] asks beforehand what the API server would refuse, [`errors`] says what its errors mean, and [`retry`] when to
+//!   try again.
+//! - [`written_statuses`] and [`target_locks`] remember what was written until a watch shows it.
+//! - [`transition`] finds what changed in the conditions.
 
 pub mod calls;
 pub mod errors;

@@ -20,10 +20,10 @@ pub trait Reconciler: Send + Sync + 'static {
         + Send
         + Sync
         + 'static;
-    /// Why a reconciliation could not even be told of in the object's status.
+    /// Why a reconciliation failed whose outcome could not be written to the object's status either.
     type Error: Failure;
 
-    /// The Secrets of its own namespace that an object has to do with, by their names.
+    /// The names of the Secrets that an object reads or writes, all of them in its own namespace.
     fn secrets_of(object: &Self::Object) -> BTreeSet<String>;
 
     /// Brings an object to where it should be.
@@ -32,13 +32,13 @@ pub trait Reconciler: Send + Sync + 'static {
         object: &Self::Object,
     ) -> impl Future<Output = Result<Report, Self::Error>> + Send;
 
-    /// Tells on an object that the program panicked when it reconciled it.
+    /// Writes to an object's status that the program panicked when it reconciled the object.
     fn report_panic(
         &self,
         object: &Self::Object,
     ) -> impl Future<Output = Result<Report, Self::Error>> + Send;
 
-    /// Tells on an object that does not fit its type, and returns what is news.
+    /// Writes to an object's status that the object does not fit its type, and returns what changed in its conditions.
     fn report_malformed(
         &self,
         metadata: &ObjectMeta,

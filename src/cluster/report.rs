@@ -1,4 +1,4 @@
-//! What a reconciliation of any kind came to.
+//! The result of a reconciliation of any kind.
 
 use std::time::Duration;
 
@@ -7,14 +7,14 @@ use k8s_openapi::jiff::{SignedDuration, Timestamp};
 use super::{retry::Class, transition::Transition};
 use crate::api::Reason;
 
-/// What a reconciliation came to, for logs, events and metrics.
+/// The result of a reconciliation, for logs, events and metrics.
 #[derive(Debug)]
 pub struct Report {
     /// When to look again.
     pub requeue_after: Duration,
-    /// The reason of what is wrong, if anything is.
+    /// The reason of the problem that the object has, if it has one.
     pub problem: Option<Reason>,
-    /// What changed for those who watch the object.
+    /// What changed in the object's conditions.
     pub transitions: Vec<Transition>,
     /// The token that was written to the target, if one was.
     pub written: Option<WrittenToken>,
@@ -23,7 +23,7 @@ pub struct Report {
 }
 
 impl Report {
-    /// Nothing was done, and nothing is to be told.
+    /// Nothing was done, and there is nothing to publish.
     pub fn nothing() -> Self {
         Self {
             requeue_after: Class::Blocked.wait(0, 0.0).unsigned_abs(),

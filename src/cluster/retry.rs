@@ -7,28 +7,28 @@ use crate::api::Reason;
 /// What a failure means for the next attempt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Class {
-    /// It passes by itself.
+    /// The cause passes by itself.
     Transient,
     /// The API server refuses a write. The token is kept in memory meanwhile.
     Write,
     /// It looks like a person must act, but identity providers take a minute to agree after a change.
     Terminal,
-    /// A person must act on something that only the next attempt shows to be mended.
+    /// A person must act, and only another attempt can show that they did.
     Final,
-    /// Something is not there, or not yet. A watch tells of it sooner.
+    /// Something does not exist yet. A watch reports its creation, mostly before this wait is over.
     Waiting,
-    /// A person must act before anything is tried. A watch tells of it sooner.
+    /// A person must act before anything is tried. A watch reports what they change, mostly before this wait is over.
     Blocked,
-    /// A right is missing. No watch tells that it was granted, and an API server that has just started refuses
+    /// A right is missing. No watch reports that it was granted, and an API server that has just started refuses
     /// everything until it knows the roles (seen on Kubernetes 1.37).
     Forbidden,
-    /// Somebody else changed what was read.
+    /// Another client changed what was read.
     Conflict,
     /// The API server did not answer, or failed.
     Unavailable,
     /// Another process leads, or may lead.
     Standby,
-    /// Many others wait for the token endpoint. The turn comes sooner, unless a wake-up was lost.
+    /// Many others wait for the token endpoint. A wake-up comes before this wait is over, unless it was lost.
     Queued,
 }
 
@@ -113,7 +113,7 @@ impl Class {
         }
     }
 
-    /// Whether this belongs to the usual course of things, and is no news for people who read the log.
+    /// Whether this happens in normal operation, so that the log has it at the level debug only.
     pub fn is_usual(self) -> bool {
         matches!(
             self,

@@ -11,18 +11,19 @@ use tokio::{sync::Mutex as AsyncMutex, time::Instant};
 
 use super::calls::Calls;
 
-/// How long a right that was there is taken to be there still. A write that is refused says so earlier.
+/// How long a granted right is relied on. A write that is refused corrects it earlier.
 const GRANTED_FOR: Duration = Duration::from_mins(10);
 
-/// How long any other answer holds, for all objects of the namespace together: shorter than the wait of each of them.
+/// How long any other answer is relied on, for all objects of the namespace together: less than each of them waits for its
+/// next attempt.
 const DOUBTED_FOR: Duration = Duration::from_secs(5);
 
 /// How a Secret is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Verb {
-    /// It is not there yet.
+    /// The Secret does not exist yet.
     Create,
-    /// It is.
+    /// The Secret exists.
     Update,
 }
 
@@ -65,7 +66,7 @@ impl Right {
         }
     }
 
-    /// What is known before anybody asked: nothing.
+    /// Nothing is known, since the API server was not asked yet.
     fn unknown() -> Self {
         Self {
             granted: true,
@@ -79,8 +80,8 @@ impl Right {
 }
 
 impl Rights {
-    /// Whether Secrets of a namespace may be written so. Where the API server does not say, they may: then the write
-    /// shows.
+    /// Whether the operator may write Secrets of a namespace so. Yes where the API server does not answer: then the write
+    /// itself shows it.
     pub async fn may(&self, verb: Verb, namespace: &str, calls: &Calls) -> bool {
         let entry = self.entry(verb, namespace);
         // Those who ask at the same time wait for one answer.

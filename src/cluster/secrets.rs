@@ -1,4 +1,4 @@
-//! The one way to the content of Secrets.
+//! Reads and writes Secrets. No other file has access to their content.
 
 use k8s_openapi::api::core::v1::Secret;
 use kube::{Api, Resource, api::PostParams};
@@ -11,7 +11,7 @@ use super::{
     write::FIELD_MANAGER,
 };
 
-/// The Secrets that an object may have to do with: those of its own namespace.
+/// The Secrets of one object's own namespace: it has access to no others.
 pub struct Secrets<'a> {
     secrets: Api<Secret>,
     namespace: &'a str,
@@ -34,9 +34,9 @@ impl<'a> Secrets<'a> {
         self.calls.read(self.secrets.get_opt(name)).await
     }
 
-    /// Creates a Secret, or replaces the very one that was read, and returns it as it is then: uid and resourceVersion are in it, so a Secret that
-    /// was changed, or deleted and made anew, in between is not overwritten. An apply would create it (seen on a real
-    /// API server, even with a resourceVersion).
+    /// Creates a Secret, or replaces the very version that was read, and returns it as it was written. A Secret that was
+    /// changed, or deleted and created anew, in between is not overwritten, since uid and resourceVersion are part of the
+    /// call. An apply would create a deleted Secret anew (seen on a real API server, even with a resourceVersion).
     pub async fn write(
         &self,
         secret: &Secret,

@@ -1,4 +1,4 @@
-//! Which targets are being worked on: two new objects that name one target must not both request a token for it.
+//! Locks on targets, so that of two new objects that name the same target only one requests a token for it.
 
 use std::collections::HashSet;
 
@@ -6,11 +6,11 @@ use parking_lot::Mutex;
 
 use super::object_key::ObjectKey;
 
-/// The targets that somebody looks at or writes just now. Once a target is written, its owner is in it.
+/// The targets that a reconciliation reads or writes at the moment. Once a target exists, its ownerReference does the same.
 #[derive(Debug, Default)]
 pub struct TargetLocks(Mutex<HashSet<ObjectKey>>);
 
-/// The sole right to make a target. Given back when dropped.
+/// The sole right to create a target. It ends when this is dropped.
 #[derive(Debug)]
 pub struct TargetLock<'a> {
     locks: &'a TargetLocks,
@@ -18,11 +18,11 @@ pub struct TargetLock<'a> {
 }
 
 impl TargetLocks {
-    /// Locks a target, if nobody else has. To be taken before the target is looked at: what is seen then stays so until
-    /// the lock is given back.
+    /// Locks a target, unless it is locked. The lock is to be taken before the target is read: then no other object creates the
+    /// target between the read and the write.
     pub fn try_lock(&self, target: ObjectKey) -> Option<TargetLock<'_>> {
         let free = self.0.lock().insert(target.clone());
-        // Not `then_some`: a lock that was never taken would be dropped, and so give back the other's.
+        // Not `then_some`: it would make a lock in any case, and dropping that would end the other holder's lock.
         free.then(|| TargetLock {
             locks: self,
             target,

@@ -1,11 +1,11 @@
-//! What changed between two statuses, for those who watch: events and log lines are made of this, and so never repeat
-//! what was said already.
+//! What changed between the conditions of two statuses. Events and log lines are made of this, so that none repeats an
+//! earlier one.
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 
 use crate::api::{ConditionType, Reason};
 
-/// A change that is worth telling.
+/// A change that is worth an Event and a log line.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Transition {
     /// Whether it is for the worse.
@@ -16,9 +16,9 @@ pub struct Transition {
     pub message: String,
 }
 
-/// What changed from one status's conditions to the next one's: `Ready` in status or reason, and what is in the way when it
-/// is another thing than before. A retry that fails as the one before it is no change. That a renewal fails is told by its
-/// cause alone.
+/// Finds the conditions that are new or have another status or reason than before. A retry that fails as the one before it
+/// changes nothing. `Ready` with the reason that its renewal fails does not count: `Reconciling` or `Stalled`, which
+/// has the cause, counts then.
 pub fn find_transitions(earlier: &[Condition], current: &[Condition]) -> Vec<Transition> {
     let changed = |now: &&Condition| {
         let before = earlier.iter().find(|before| before.type_ == now.type_);

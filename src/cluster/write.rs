@@ -1,4 +1,4 @@
-//! Writes statuses, and names who writes.
+//! Writes statuses, under the field manager of all writes.
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::{
@@ -13,7 +13,7 @@ use super::{calls::Calls, leadership::NotLeading};
 pub const FIELD_MANAGER: &str = "edge-credential-operator";
 
 /// Replaces the whole status of this very object, and returns the object as it is then. Unlike a merge or an apply,
-/// this also removes what somebody else may have put there.
+/// this also removes fields that another client may have set.
 pub async fn write_status<K, S>(
     objects: &Api<K>,
     metadata: &ObjectMeta,

@@ -37,8 +37,8 @@ impl<S: Clone> WrittenStatuses<S> {
         }
     }
 
-    /// Keeps a status that could not be written, until the object changes: what failed is not tried anew only because
-    /// it could not be told.
+    /// Keeps a status that could not be written, until the object changes: without the failures in it, the attempt would be
+    /// repeated at once.
     pub fn remember_unwritten(&self, metadata: &ObjectMeta, status: &S) {
         if let (Some(uid), Some(version)) = (&metadata.uid, version(metadata)) {
             let written = Written {
@@ -65,7 +65,7 @@ impl<S: Clone> WrittenStatuses<S> {
 }
 
 /// The resourceVersion as a number. It is one on every API server there is, and may be compared since Kubernetes 1.35
-/// (KEP-5504); where it were none, statuses would just not be remembered.
+/// (KEP-5504). If it were not a number, no status would be remembered.
 fn version(metadata: &ObjectMeta) -> Option<u64> {
     metadata.resource_version.as_ref()?.parse().ok()
 }

@@ -9,8 +9,8 @@ use secrecy::ExposeSecret;
 use super::rules::credentials::Credentials;
 use crate::{api::EdgeCredential, traffic::share::random_key};
 
-/// Remembers which credentials failed, for as long as the status counts failures. A Secret that is only touched (a label,
-/// the same content applied again) has another resourceVersion, but what failed with it would fail again.
+/// Remembers which credentials failed, for as long as the status counts failures. A Secret that was only touched (a label,
+/// the same content applied again) has another resourceVersion, but the same credentials would fail again.
 #[derive(Debug)]
 pub struct FailedCredentials {
     /// Random for each process, so that a fingerprint says nothing of the credentials.
@@ -29,7 +29,7 @@ impl Default for FailedCredentials {
 }
 
 impl FailedCredentials {
-    /// Gives the credentials the version in which they failed, if they are the ones that did.
+    /// Gives the credentials the version in which they failed, if they are the ones that failed.
     pub fn recognize(&self, object: &EdgeCredential, credentials: &mut Credentials) {
         let Some(uid) = &object.metadata.uid else {
             return;
@@ -58,7 +58,7 @@ impl FailedCredentials {
 }
 
 /// Remembers for which renew request a token is in memory, from the request until the target is written. While the API
-/// server is away nothing else knows of it, and each attempt to write would request another token.
+/// server is away only this memory has it, and without it each attempt to write would request another token.
 #[derive(Debug, Default)]
 pub struct HandledRenewals(Mutex<HashMap<String, String>>);
 
@@ -70,7 +70,7 @@ impl HandledRenewals {
         }
     }
 
-    /// The token is stored, and tells of the request itself.
+    /// The token is in the target, whose proof names the renew request.
     pub fn forget(&self, object: &EdgeCredential) {
         if let Some(uid) = &object.metadata.uid {
             self.0.lock().remove(uid);

@@ -2,13 +2,13 @@
 //!
 //! ```text
 //!   EdgeCredential ─┐
-//!   credentials ────┼─ observe ─▶ decide ─▶ request a token ─▶ render ─▶ write the target ─▶ status
-//!   target ─────────┘  (reads)   (pure)    (or reuse one)     (pure)    (fenced by uid)      (pure)
+//!   credentials ────┼─ observe ─▶ judge ─▶ decide ─▶ request a token ─▶ render ─▶ write the target ─▶ report
+//!   target ─────────┘  (reads)    (pure)   (pure)    (or reuse one)     (pure)    (fenced by uid)     (status)
 //! ```
 //!
-//! [`reconcile`] is the flow. It gathers everything with [`observe`], lets [`decide`](rules::decide) say what is to be done, does it,
-//! and tells about it in one status write, if there is anything new to tell. Every path ends with a time at which to
-//! look again. What can go wrong is listed in [`error`](rules::error).
+//! [`reconcile`] is the flow. It reads the two Secrets with [`observe`], has [`judge`](rules::judge) say what they mean and
+//! [`decide`](rules::decide) what is to be done, does it, and writes the status with [`report`] if that says anything new.
+//! Every path ends with the time of the next reconciliation. What can go wrong is listed in [`error`](rules::error).
 
 pub mod context;
 pub mod memory;

@@ -33,7 +33,7 @@ use crate::{
     traffic::{Caller, share::Failure},
 };
 
-/// How often a write that met a change by somebody else is decided anew before it is left for later.
+/// How often a write that met a change by another client is decided anew at once. After that it waits.
 const CONFLICT_ATTEMPTS: usize = 3;
 
 /// Brings one EdgeCredential to where it should be. `Err` only where not even the status could be written.
@@ -63,7 +63,7 @@ pub async fn reconcile(object: &EdgeCredential, context: &Context) -> Result<Rep
 async fn attempt_once(object: &EdgeCredential, context: &Context) -> Result<Outcome, Error> {
     let namespace = object.metadata.namespace.as_deref().unwrap_or_default();
     let target = ObjectKey::new(namespace, object.target_name());
-    // Taken before the target is read, so that what is seen then stays so.
+    // Taken before the target is read, so that no other object creates the target after that.
     let lock = context.target_locks.try_lock(target);
     let found = match observe(object, &context.calls).await {
         Ok(found) => found,
@@ -96,8 +96,8 @@ async fn attempt_once(object: &EdgeCredential, context: &Context) -> Result<Outc
     Ok(outcome)
 }
 
-/// Adds what this process remembers to what was read, and the other way round: what the target holds is kept, lest its
-/// deletion cost a request.
+/// Adds what this process remembers to what was read. It also caches the token that the target holds, so that the target's
+/// deletion costs no request.
 fn remember(observed: &mut Observed<'_>, now: Timestamp, context: &Context) {
     let object = observed.object;
     if let Ok(credentials) = &mut observed.credentials {
@@ -138,7 +138,7 @@ struct Attempt<'a> {
 }
 
 impl Attempt<'_> {
-    /// Writes a token that is at hand. The problem that kept it from being a new one is told rather than a failed write.
+    /// Writes a token that is at hand. The problem that prevents a new one is reported, rather than a failed write.
     async fn reuse(
         &self,
         secret: &Secret,
@@ -162,7 +162,8 @@ impl Attempt<'_> {
                 problem: TargetProblem::OwnedByAnother,
             };
             let mut outcome = Outcome::untouched(None, Problem::Found(error));
-            // The other one may not get a token either, and then no watch tells that the name is free.
+            // The other object may not get a token either. Then it creates no target, and no watch reports that the name is
+            // free.
             outcome.requeue_soon = true;
             return Ok(outcome);
         }
@@ -200,7 +201,8 @@ impl Attempt<'_> {
         Ok(outcome)
     }
 
-    /// What a failed request says. While one object tries for all, the status of the others stays as it is.
+    /// The problem that a failed request is. While one object probes the endpoint for all, the status of the others stays
+    /// as it is.
     fn failed(&self, failure: Failure) -> Problem {
         let error = Error::RequestToken(failure.error);
         let earlier = self.observed.failures(self.started);

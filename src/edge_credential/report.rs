@@ -1,4 +1,4 @@
-//! Tells of a reconciliation: in the status, and to those who log, count and publish it.
+//! Reports a reconciliation: in the status, and to the controller, which logs, counts and publishes it.
 
 use std::borrow::Cow;
 
@@ -81,15 +81,15 @@ pub async fn report(
     })
 }
 
-/// Tells on the object that the program panicked when it reconciled it.
+/// Writes to an object's status that the program panicked when it reconciled the object.
 pub async fn report_panic(object: &EdgeCredential, context: &Context) -> Result<Report, Error> {
     let outcome = Outcome::untouched(None, Problem::Found(Error::Panicked));
     let (object, is_unwritten) = with_latest_status(object, context);
     report(&object, &outcome, is_unwritten, context).await
 }
 
-/// Tells on an object that does not fit its type, and returns what is news. The API server may refuse the status of
-/// such an object: then that is all that can be done.
+/// Writes to an object's status that the object does not fit its type, and returns what changed in its conditions. The API
+/// server may refuse the status of such an object; then nothing else can be done.
 pub async fn report_malformed(
     metadata: &ObjectMeta,
     context: &Context,

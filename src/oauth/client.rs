@@ -32,7 +32,7 @@ const MAX_BODY: usize = 64 * 1024;
 pub struct Deadlines {
     /// For a connection. Default: 5 seconds.
     pub connect: Duration,
-    /// For a request in all, so that a server that answers one byte at a time is left too. Default: 10 seconds.
+    /// For a request in all, so that a server that answers one byte at a time cannot hold it either. Default: 10 seconds.
     pub total: Duration,
 }
 
@@ -52,7 +52,7 @@ pub struct HttpTokenSource {
     clock: Clock,
 }
 
-/// The HTTP client cannot be made, for example because a CA certificate is none.
+/// The HTTP client cannot be made, for example because a CA certificate cannot be parsed.
 #[derive(Debug, thiserror::Error)]
 #[error("the HTTP client for token endpoints cannot be made")]
 pub struct ClientError(#[source] reqwest::Error);
@@ -113,7 +113,7 @@ impl HttpTokenSource {
         let limits = read_limits(status.as_u16(), response.headers(), date, now);
         let result = match read(&mut response).await {
             Err(error) if status == StatusCode::OK => Err(error),
-            // A refusal is one by its status, whatever becomes of its body.
+            // The status alone makes it a refusal, also where the body cannot be read.
             body => validate(
                 &Answer {
                     status: status.as_u16(),
@@ -130,7 +130,7 @@ impl HttpTokenSource {
             result,
             limits,
             clock_skew: date.map(|date| {
-                // The server's clock is told in whole seconds.
+                // The header has whole seconds.
                 SignedDuration::from_secs(date.duration_since(now).as_secs())
             }),
         }

@@ -5,7 +5,7 @@ use std::fmt;
 use super::limits::Quota;
 use crate::api::Reason;
 
-/// Why no token was had. Holds nothing that a server sent but what is in a fixed list.
+/// Why a request brought no token. Of what a server sent, it holds only words from a fixed list.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum TokenError {
     /// The endpoint's origin is not in the administrator's list. Nothing was sent.
@@ -21,15 +21,15 @@ pub enum TokenError {
     },
     /// The endpoint answered that it was asked too often (HTTP 429).
     RateLimited {
-        /// What is left, if the endpoint told.
+        /// What is left, if the endpoint said so.
         quota: Option<Quota>,
     },
     /// The endpoint asked this client to wait, so nothing was sent.
     HeldBack {
-        /// What was left, if the endpoint told.
+        /// What was left, if the endpoint said so.
         quota: Option<Quota>,
     },
-    /// The endpoint fails for everybody and it is another one's turn to try, so nothing was sent.
+    /// The endpoint fails for everybody, and another caller probes it, so nothing was sent.
     CircuitOpen,
     /// Many others wait for the endpoint already, so nothing was sent.
     Queued,

@@ -1,6 +1,7 @@
 //! The token endpoint's protocol: OAuth 2.0 client credentials (RFC 6749 section 4.4), and nothing of when to ask.
 //!
-//! [`client`] sends a [`TokenRequest`], [`response`] judges the answer and [`limits`] reads how many more there may be.
+//! [`client`] sends a [`TokenRequest`], [`response`] judges the answer, and [`limits`] reads how many more requests the
+//! endpoint allows.
 
 pub mod client;
 pub mod error;

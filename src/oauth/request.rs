@@ -1,4 +1,4 @@
-//! A token request, who answers it, and what may come back.
+//! A token request, the source that answers it, and its reply.
 
 use std::collections::BTreeMap;
 
@@ -16,14 +16,14 @@ pub trait TokenSource: Send + Sync + 'static {
     fn request<'a>(&'a self, request: &'a TokenRequest) -> BoxFuture<'a, Reply>;
 }
 
-/// What came of one request.
+/// The result of one request.
 #[derive(Clone, Debug)]
 pub struct Reply {
     /// The token, or why there is none.
     pub result: Result<Token, TokenError>,
     /// What the answer says of rate limits and quotas.
     pub limits: Limits,
-    /// How far the server's clock is ahead of ours, in whole seconds, if it told the time.
+    /// How far the server's clock is ahead of ours, in whole seconds, if the answer had a date.
     pub clock_skew: Option<SignedDuration>,
 }
 

@@ -19,9 +19,9 @@ use super::{
     metrics::{openmetrics_text, prometheus_text},
 };
 
-/// Whether the operator serves the cluster: not before every watch has listed its objects, or another replica
-/// was seen to lead, and not while there is no such kind. An outage of the API server is no reason to be restarted, and not
-/// to be reached for metrics either.
+/// Whether the operator serves the cluster: once every watch has listed its objects, or another replica was seen to lead,
+/// and while the CustomResourceDefinition is there. It stays ready while the API server is away: to
+/// be taken out of its Service then would only end the scraping of its metrics.
 #[derive(Clone, Debug)]
 pub struct Readiness {
     unlisted: Arc<AtomicUsize>,
@@ -52,7 +52,7 @@ impl Readiness {
         self.unlisted.fetch_sub(1, Ordering::Release);
     }
 
-    /// What it is not ready for, if anything.
+    /// What it waits for, if it is not ready.
     fn lacks(&self) -> Option<&'static str> {
         if self.crd.is_missing() {
             Some("the CustomResourceDefinition of EdgeCredentials is missing\n")
@@ -64,7 +64,7 @@ impl Readiness {
     }
 }
 
-/// The routes. `/livez` depends on nothing but this process: restarting it would not mend an API server.
+/// The routes. `/livez` depends on nothing but this process: a restart would not repair an API server.
 pub fn routes(registry: Arc<Registry>, readiness: Readiness) -> Router {
     Router::new()
         .route("/livez", get(async || "ok\n"))

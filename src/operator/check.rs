@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
 
-/// How long one question may take.
+/// How long one request may take.
 const TIMEOUT: Duration = Duration::from_secs(3);
 
 /// How long to wait before asking again: a pod that has just been started may not reach a Service yet.
@@ -16,7 +16,7 @@ pub enum CheckError {
     /// No client could be made.
     #[error("no HTTP client could be made")]
     Client(#[source] reqwest::Error),
-    /// Nobody answered.
+    /// There was no answer.
     #[error("{url} does not answer")]
     NoAnswer {
         /// What was asked.
@@ -24,7 +24,7 @@ pub enum CheckError {
         /// The last attempt's error.
         source: reqwest::Error,
     },
-    /// It said no.
+    /// The operator answered that it is not ready.
     #[error("{url} answers {status}: the operator does not serve the cluster")]
     NotReady {
         /// What was asked.

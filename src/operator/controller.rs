@@ -1,4 +1,4 @@
-//! The watches of a kind, and what each of them sets going.
+//! The watches of a kind, its queue, and what happens to an object that comes out of it.
 
 use std::{hash::Hash, sync::Arc, time::Duration, time::Instant};
 
@@ -45,7 +45,7 @@ use crate::{
 /// How long all watches of a scope pause after one of them failed: 2 s, and longer while there is nothing to watch.
 ///
 /// kube's default doubles from 0.8 s to a minute. The few errors that come of one restart of the API server (connections
-/// refused, roles not loaded yet, versions too old) left the operator deaf to all changes for more than a minute.
+/// refused, roles not loaded yet, versions too old) kept the operator from seeing any change for more than a minute.
 struct WatchPause(CrdPresence);
 
 impl Iterator for WatchPause {
@@ -66,16 +66,16 @@ impl Backoff for WatchPause {
 
 /// Everything that the controllers of one kind need.
 pub struct ControllerContext<R> {
-    /// Keeps the objects of the kind.
+    /// Reconciles the objects of the kind.
     pub reconciler: R,
     pub clock: Clock,
-    /// Which objects a Secret concerns.
+    /// Which objects name a Secret.
     pub references: SecretReferences,
     /// Whether the kind is known to the API server at all.
     pub crd: CrdPresence,
-    /// Which objects that do not fit their type were told of.
+    /// Which objects that do not fit their type were reported.
     pub malformed: MalformedObjects,
-    /// Where transitions are told.
+    /// Where transitions are published.
     pub events: Events,
     /// Where reconciliations are counted.
     pub metrics: Metrics,
@@ -138,8 +138,8 @@ pub fn start_controller<R: Reconciler>(
     (store, work.boxed())
 }
 
-/// Ends with `shutdown`, if that comes before the first list. kube's controller waits for the list even then, though
-/// nothing has begun that would have to be finished.
+/// Ends with `shutdown`, if that comes before the first list. kube's controller would go on to wait for the list, though
+/// no reconciliation has begun that it would have to finish.
 async fn stopped_before_the_first_list<K>(store: &Store<K>, shutdown: impl Future<Output = ()>)
 where
     K: Resource + Clone + 'static,
@@ -162,7 +162,7 @@ where
     }
 }
 
-/// The objects of a namespace, or of all, that something else than a watch wakes.
+/// The objects of a namespace, or of all, that are to be reconciled for another reason than a change that a watch saw.
 fn wakeups<R: Reconciler>(
     reconciler: &R,
     namespace: Option<String>,
@@ -171,7 +171,7 @@ fn wakeups<R: Reconciler>(
         loop {
             match wakeups.recv().await {
                 Ok(object) => return Some((object, wakeups)),
-                // Those that were missed come back by themselves, only later.
+                // The objects whose wake-ups were missed have their own timers, which only ring later.
                 Err(RecvError::Lagged(_)) => {}
                 Err(RecvError::Closed) => return None,
             }
@@ -203,7 +203,8 @@ async fn reconcile_once<R: Reconciler>(
     context: Arc<ControllerContext<R>>,
 ) -> Result<Action, R::Error> {
     if context.crd.is_missing() {
-        // The object is gone, though no watch has said so. Its target would be written and collected in turn.
+        // The object is gone with its definition, though no watch has reported that. A target that is written now would be
+        // deleted by the garbage collector, and written again.
         return Ok(Action::requeue(definition::INTERVAL));
     }
     let object = match &object.0 {
@@ -218,7 +219,7 @@ async fn reconcile_once<R: Reconciler>(
         Ok(result) => result,
         Err(Panicked) => {
             context.metrics.panicked();
-            // This is much of the same program: it may panic too.
+            // The report runs much of the same code, so it may panic too.
             let reported = caught(context.reconciler.report_panic(object)).await;
             reported.unwrap_or_else(|Panicked| Err(R::Error::panicked()))
         }
@@ -236,7 +237,7 @@ async fn reconcile_once<R: Reconciler>(
     })
 }
 
-/// Tells about an object that does not fit its type, once for each version of it.
+/// Reports an object that does not fit its type, once for each generation of it.
 async fn reconcile_malformed<R: Reconciler>(
     object: &Watched<R::Object>,
     context: &ControllerContext<R>,
@@ -253,7 +254,7 @@ async fn reconcile_malformed<R: Reconciler>(
     Ok(Action::requeue(wait(Class::Blocked)))
 }
 
-/// Tells about a reconciliation in the log, in Events and in metrics.
+/// Publishes the result of a reconciliation in the log, in Events and in metrics.
 fn publish_report<R: Reconciler>(
     object: &R::Object,
     report: &Report,
@@ -268,7 +269,7 @@ fn publish_report<R: Reconciler>(
         tracing::info!(
             namespace,
             name,
-            // Not "target": that is the module's in a line of JSON.
+            // Not "target": in a line of JSON that is the field for the module.
             secret = written.secret,
             origin = if written.requested { "request" } else { "reuse" },
             expires_at = %written.expires_at,
@@ -328,7 +329,7 @@ async fn follow<R: Reconciler>(
         .for_each(|reconciled| {
             match reconciled {
                 Ok(_) | Err(controller::Error::ReconcilerFailed(..)) => {}
-                // The last word about an object that was deleted.
+                // This is what the controller says last of an object that was deleted.
                 Err(controller::Error::ObjectNotFound(object)) => {
                     let key = ObjectKey::new(object.namespace.unwrap_or_default(), object.name);
                     context.references.remove(&key);
@@ -350,7 +351,8 @@ async fn follow<R: Reconciler>(
         .await;
 }
 
-/// Whether there is nothing of the kind to watch. Secrets are always there, and a namespace that is not is empty.
+/// Whether the API server does not know the kind. Nothing else that is watched answers 404: it knows Secrets, and takes a
+/// namespace that does not exist for an empty one.
 fn is_missing(error: &watcher::Error) -> bool {
     let code = match error {
         watcher::Error::WatchError(status)

@@ -9,13 +9,13 @@ use tokio::{
     time::{sleep, timeout},
 };
 
-/// How often to look while it does not.
+/// How often to ask again while it does not.
 pub const INTERVAL: Duration = Duration::from_secs(10);
 
 /// How long the API server may take for an answer.
 const TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Whether the CustomResourceDefinition is missing, as far as is known. Clones are the same.
+/// Whether the CustomResourceDefinition is missing, as far as is known. All clones share one state.
 #[derive(Clone, Debug)]
 pub struct CrdPresence {
     kind: String,
@@ -36,7 +36,7 @@ impl CrdPresence {
         *self.missing.borrow()
     }
 
-    /// A watch was told that there is no such kind.
+    /// The API server answered a watch that it does not know the kind.
     pub fn went_missing(&self) {
         if !self.missing.send_replace(true) {
             tracing::error!(

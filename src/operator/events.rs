@@ -1,4 +1,4 @@
-//! Events on transitions: best effort, slowly, and never in the way of a reconciliation.
+//! Events on transitions. They are published slowly and on a best-effort basis, and no reconciliation waits for them.
 
 use std::{collections::HashSet, time::Duration};
 
@@ -16,10 +16,10 @@ use crate::cluster::{
     errors::is_namespace_gone, leadership::Leadership, transition::Transition, write::FIELD_MANAGER,
 };
 
-/// The least time between two Events: elsewhere, an Event per failed try took an API server down.
+/// The least time between two Events. In another operator, an Event for each failed attempt took an API server down.
 const INTERVAL: Duration = Duration::from_secs(1);
 
-/// How many Events may wait. What does not fit is dropped: the condition says the same.
+/// How many Events may wait. Further ones are dropped: the condition says the same.
 const WAITING: usize = 512;
 
 /// How long the API server may take for one.
@@ -59,7 +59,7 @@ async fn publish_all(
     let recorder = Recorder::new(client, reporter);
     let mut pace = interval(INTERVAL);
     pace.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    // The namespaces that go away: what else is told of them is of no use, and would be refused one by one.
+    // Namespaces that are being deleted. The API server would refuse each further Event in them.
     let mut ending = HashSet::new();
     while let Some((regarding, transition)) = transitions.recv().await {
         if !ending.is_empty() && ending.contains(&regarding.namespace) {
@@ -80,7 +80,7 @@ async fn publish_all(
             }
         }
         if transitions.is_empty() {
-            // One of the same name may come.
+            // A namespace of the same name may be created again.
             ending.clear();
         }
     }

@@ -1,4 +1,4 @@
-//! Which stored objects that do not fit their type were told of already.
+//! Which stored objects that do not fit their type were reported already.
 
 use std::collections::HashMap;
 
@@ -7,8 +7,8 @@ use parking_lot::Mutex;
 
 use crate::cluster::object_key::ObjectKey;
 
-/// Remembers each malformed object that was told of, in the version of its spec that was. The API server may refuse the
-/// status of such an object, and then nothing else knows.
+/// Remembers each malformed object that was reported, with its generation. The API server may refuse the status of such an
+/// object, and then this is the only place that says so.
 #[derive(Debug, Default)]
 pub struct MalformedObjects(Mutex<HashMap<ObjectKey, Version>>);
 
@@ -16,12 +16,12 @@ pub struct MalformedObjects(Mutex<HashMap<ObjectKey, Version>>);
 type Version = (Option<String>, Option<i64>);
 
 impl MalformedObjects {
-    /// Whether this version of the object was told of.
+    /// Whether this generation of the object was reported.
     pub fn contains(&self, object: &impl Resource) -> bool {
         self.0.lock().get(&ObjectKey::of(object)) == Some(&version(object))
     }
 
-    /// This version of the object was told of.
+    /// This generation of the object was reported.
     pub fn enter(&self, object: &impl Resource) {
         self.0.lock().insert(ObjectKey::of(object), version(object));
     }

@@ -62,10 +62,10 @@ struct ObjectLabels {
     name: String,
 }
 
-/// How many seconds two clocks may differ without a word.
+/// How many seconds two clocks may differ before that is logged.
 const FAR_SKEW: i64 = 30;
 
-/// The outcome of what went well.
+/// The outcome of a request or a reconciliation without a problem.
 const SUCCESS: &str = "Success";
 
 impl Metrics {
@@ -140,7 +140,7 @@ impl Metrics {
         metrics
     }
 
-    /// Counts a reconciliation and its duration. `trouble` is the reason of what went wrong, if anything.
+    /// Counts a reconciliation and its duration. `trouble` is the reason of the problem that it found, if any.
     pub fn reconciled(&self, took: Duration, trouble: Option<&str>) {
         self.reconcile_duration.observe(took.as_secs_f64());
         let outcome = trouble.unwrap_or(SUCCESS).into();
@@ -149,7 +149,7 @@ impl Metrics {
             .inc();
     }
 
-    /// Takes note of how far a clock is ahead of ours, and says so when it begins or ends to be far.
+    /// Records how far an endpoint's clock is ahead of ours, and logs when the difference becomes large or small again.
     fn clock_differs(&self, origin: &OriginLabels, skew: SignedDuration) {
         let is_far = |seconds: i64| seconds.abs() > FAR_SKEW;
         let seconds = skew.as_secs();

@@ -1,4 +1,5 @@
-//! Panics, which no input should cause: told by their place in the program alone, and kept to the work they happen in.
+//! Panics, which no input should cause. Only their place in the program is logged, and they end only the work that they
+//! happen in.
 
 use std::{
     panic::{AssertUnwindSafe, Location, set_hook},
@@ -7,8 +8,8 @@ use std::{
 
 use futures::FutureExt;
 
-/// Has every panic of this process logged by its place. The usual hook prints what the panic says, which can be anything
-/// that the program had at hand: a token, an answer of a server.
+/// Logs the place of every panic of this process. The usual hook prints the panic's message too, which can hold anything
+/// that the program works with: a token, an answer of a server.
 pub fn log_places() {
     set_hook(Box::new(|panic| {
         let place = panic.location().map(Location::to_string);
@@ -25,7 +26,7 @@ pub fn log_places() {
 #[derive(Debug, PartialEq, Eq)]
 pub struct Panicked;
 
-/// What `work` comes to, or that it panicked. What it shares with others must hold between any two statements.
+/// The result of `work`, or that it panicked. State that `work` shares must be consistent between any two statements.
 pub async fn caught<T>(work: impl Future<Output = T>) -> Result<T, Panicked> {
     AssertUnwindSafe(work)
         .catch_unwind()

@@ -1,4 +1,4 @@
-//! Which objects of a kind have to do with a Secret: an index, so that a Secret's change costs no scan of all of them.
+//! An index of the objects of a kind by the Secrets that they name, so that a Secret's change costs no scan of all objects.
 
 use std::collections::{BTreeSet, HashMap};
 

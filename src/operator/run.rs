@@ -1,4 +1,4 @@
-//! The operator's life: it starts everything, waits for the end, and stops everything.
+//! Starts everything, waits for the signal to end, and stops everything.
 
 use std::{
     collections::BTreeSet,
@@ -45,19 +45,19 @@ use crate::{
     traffic,
 };
 
-/// The longest time without a look at an object. Nothing depends on it: it bounds what a wake-up that was lost for a
-/// reason nobody thought of could do.
+/// The longest time between two reconciliations of an object. Nothing depends on it: it only bounds the harm of a wake-up
+/// that was lost by a fault.
 const RESYNC_PERIOD: Duration = Duration::from_hours(4);
 
 /// The same where Secrets are not watched.
 const RESYNC_PERIOD_UNWATCHED: Duration = Duration::from_mins(5);
 
-/// How many objects may be in progress for each that the API server may be asked about at a time. Most of them wait: for
-/// their turn, or for a token endpoint.
+/// How many objects may be in progress for each concurrent call of the API server. Most of them wait, for a call or for a
+/// token endpoint.
 const WAITING_SHARE: u16 = 16;
 
-/// How long running work may take to end: Kubernetes waits 30 s before it kills, people less. The lease is given back
-/// after that.
+/// How long running work may take to end. Kubernetes kills a pod after 30 s, and people are less patient. The lease is
+/// released after that.
 const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(8);
 
 /// Where Kubernetes tells a pod its namespace.
@@ -187,7 +187,7 @@ pub async fn serve(
             run_controllers(controllers, &readiness, shutdown, lost).await
         }
     };
-    // What is still in the queue would take a second each.
+    // Each Event that is still in the queue would take a second.
     publisher.abort();
     if let (Ok(()), Some(candidate)) = (&result, candidate) {
         candidate.release().await;
@@ -241,7 +241,7 @@ async fn run_controllers(
     Ok(())
 }
 
-/// Whether this process may act, and with leader election, what has it lead.
+/// Whether this process may act, and with leader election, the candidate that acquires the lease.
 fn election(
     client: &Client,
     settings: &Settings,
@@ -287,9 +287,9 @@ pub struct Surroundings {
     pub clock: Clock,
     /// Whether this process may act.
     pub leadership: Leadership,
-    /// Where transitions are told.
+    /// Where transitions are published.
     pub events: Events,
-    /// Where visits are counted.
+    /// Where reconciliations and token requests are counted.
     pub metrics: Metrics,
 }
 

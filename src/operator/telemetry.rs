@@ -32,7 +32,7 @@ pub fn start(format: LogFormat) {
             .with_filter(filter_fn(may_be_logged)),
     );
     // Not by `init`, which would also listen to the `log` crate: through it, the verifier of TLS certificates quotes the
-    // names in a server's certificate. Fails where logging was started before, and then it is.
+    // names in a server's certificate. Fails only where logging was started before.
     let _ = set_global_default(subscriber);
     log_places();
 }

@@ -1,7 +1,8 @@
 //! A circuit breaker for one token endpoint: while it fails for everybody, one caller asks for all.
 //!
-//! After a row of failures no request is sent but one probe at a time. Callers that are turned away are remembered, and
-//! called when it is their turn: as the next probe, or one by one once a probe was answered. No I/O, no clock.
+//! After some failures in a row, only one request at a time is sent, as a probe. The breaker remembers the callers that it
+//! turned away, and wakes each of them when it may send: as the next probe, or one after the other once a probe was
+//! answered. It does no I/O and has no clock.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -16,17 +17,17 @@ use crate::cluster::object_key::ObjectKey;
 /// How many failures in a row open the circuit.
 const FAILURES: u32 = 5;
 
-/// How long after it has opened the first probe is sent. Doubled with each probe that fails.
+/// How long after the circuit opened the first probe is sent. Doubled with each probe that fails.
 const FIRST_PAUSE: Duration = Duration::from_secs(2);
 
-/// The longest pause between two probes: how long an endpoint can be back before it is noticed.
+/// The longest pause between two probes, and so the longest time until the end of an outage is noticed.
 const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 
 /// The pause between two callers that are let through after an outage: 20 a second.
 const PACE: Duration = Duration::from_millis(50);
 
-/// How long a called one may take until the next is called in its place: it may have been deleted, or suspended. Longer
-/// than a token request with its deadline of 10 seconds.
+/// How long a caller that was woken may take until the next one is woken in its place: its object may have been deleted or
+/// suspended. Longer than a token request with its deadline of 10 seconds.
 const NO_SHOW: Duration = Duration::from_secs(15);
 
 /// A moment on a monotonic clock: how long after its start.
@@ -49,7 +50,7 @@ enum State {
     Open {
         pause: Duration,
         probe_at: SinceStart,
-        /// Who has been called to be the probe, and when.
+        /// Which caller was woken to send the probe, and when.
         probe: Option<(ObjectKey, SinceStart)>,
     },
     /// A probe was answered: those that wait are let through one by one.
@@ -63,26 +64,26 @@ enum State {
 /// A caller that was turned away.
 #[derive(Clone, Copy, Debug)]
 struct Parked {
-    /// How many probes it has sent in vain: one that fails for reasons of its own must not keep the others from
-    /// finding out that the endpoint is well.
+    /// How many of its probes failed or were not sent. A caller that fails for reasons of its own must not keep the others
+    /// from finding out that the endpoint works again.
     probes: u32,
     /// `None`, which comes first, for one that has no token yet.
     expires_at: Option<Timestamp>,
 }
 
-/// What is to be done about those who wait.
+/// What is to be done about the callers that wait.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Next {
-    /// It is this one's turn.
+    /// Wake this caller.
     Wake(ObjectKey),
-    /// Ask again then.
+    /// Ask again at this time.
     At(SinceStart),
-    /// Nobody waits.
+    /// No caller waits.
     Nobody,
 }
 
 impl Breaker {
-    /// Whether a caller's request may be sent now. One that is turned away will be called.
+    /// Whether a caller's request may be sent now. A caller that is turned away is woken later.
     pub fn admit(&mut self, caller: &Caller, now: SinceStart) -> bool {
         let name = caller.object.clone();
         let admitted = match &mut self.state {
@@ -108,19 +109,19 @@ impl Breaker {
         admitted
     }
 
-    /// Remembers a caller that is not let through, to be called when it is its turn.
+    /// Remembers a caller that is turned away, to wake it when it may send.
     pub fn park(&mut self, caller: &Caller) {
         if self.is_open() {
             self.park_after(caller, 0);
         }
     }
 
-    /// Whether the circuit is not closed, so that callers wait to be called.
+    /// Whether the circuit is not closed, so that callers wait to be woken.
     pub fn is_open(&self) -> bool {
         !matches!(self.state, State::Closed)
     }
 
-    /// Whether a caller's turn is decided here and not by how often it failed itself.
+    /// Whether the breaker decides when a caller tries again, and not the caller's own back-off.
     pub fn circuit_open(&self, caller: &ObjectKey) -> bool {
         match &self.state {
             State::Closed => false,
@@ -129,7 +130,7 @@ impl Breaker {
         }
     }
 
-    /// Takes note that the endpoint answered a request, be it with a refusal.
+    /// Records that the endpoint answered a request. A refusal is an answer too.
     pub fn answered(&mut self, caller: &ObjectKey, now: SinceStart) {
         self.failures = 0;
         self.parked.remove(caller);
@@ -142,7 +143,7 @@ impl Breaker {
         self.close_if_done();
     }
 
-    /// Takes note that the endpoint could not be reached, or answered that it is broken.
+    /// Records that the endpoint could not be reached, or answered with a server error.
     pub fn failed(&mut self, caller: &Caller, now: SinceStart) {
         self.failures = self.failures.saturating_add(1);
         if let State::Open {
@@ -172,7 +173,7 @@ impl Breaker {
         self.close_if_done();
     }
 
-    /// Says whose turn it is. To be asked again at once after a call.
+    /// Says which caller is to be woken, or when to ask again. To be asked again at once after a caller was woken.
     pub fn next(&mut self, now: SinceStart) -> Next {
         match &mut self.state {
             State::Closed => Next::Nobody,
@@ -192,7 +193,7 @@ impl Breaker {
                 if now < *probe_at {
                     return Next::At(*probe_at);
                 }
-                // One that does not come is not called first again.
+                // Counted beforehand, so that a caller that sends no probe although it was woken goes behind the others.
                 if let Some(parked) = self.parked.get_mut(&name) {
                     parked.probes = parked.probes.saturating_add(1);
                 }

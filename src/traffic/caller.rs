@@ -8,6 +8,6 @@ use crate::cluster::object_key::ObjectKey;
 #[derive(Clone, Debug)]
 pub struct Caller {
     pub object: ObjectKey,
-    /// When the token that it has expires. Whoever has none is served first, then whose token expires soonest.
+    /// When the token that it has expires. Callers without a token are served first, then those whose token expires soonest.
     pub expires_at: Option<Timestamp>,
 }

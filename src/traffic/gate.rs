@@ -1,10 +1,10 @@
-//! Lets token requests through to their endpoints: few at a time, the most urgent first, and none that would be in vain.
+//! Decides when a token request is sent to its endpoint: few at a time, the most urgent first, and none in vain.
 //!
 //! - At most so many requests are in flight to one origin, so that one that hangs takes nothing from the others.
 //! - While an origin fails, its [`breaker`](super::breaker) lets one probe through at a time.
 //! - A client that was asked to wait (`Retry-After`, a rate limit, a quota) is held back at that origin.
 //!
-//! Whoever is turned away does not wait here: it is called when its turn has come, see [`Gate::wakeups`].
+//! A caller that is turned away does not wait here: its object is woken when it may send, see [`Gate::wakeups`].
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
@@ -29,39 +29,39 @@ use crate::{
     oauth::{Reply, TokenError, limits::Quota, origin::Origin},
 };
 
-/// How many requests may wait for one origin here. More are called later: each that waits takes up a place among the
-/// objects that are worked on.
+/// How many requests may wait here for one origin. Further callers are turned away and woken later, since each object that
+/// waits here counts among those in progress.
 const WAITING: usize = 32;
 
-/// How many calls may be on their way to those who listen.
+/// How many wake-ups may be in the channel to the controllers.
 const WAKEUPS: usize = 1024;
 
 /// The way to all token endpoints.
 pub struct Gate {
-    /// Where its monotonic clock begins: a wait does not end sooner because the wall clock is set.
+    /// Where its monotonic clock begins. Waits go by that one, so that setting the wall clock does not end them.
     started: Instant,
     per_origin: usize,
     lines: Mutex<HashMap<Origin, Line>>,
     holds: Mutex<HashMap<ClientHash, Hold>>,
     wakeups: broadcast::Sender<ObjectKey>,
-    /// Woken when a breaker may have to call somebody sooner than it was going to.
+    /// Notified when a breaker may have to wake a caller sooner than it had planned.
     changed: Notify,
 }
 
 /// What identifies a client at an origin: a keyed hash.
 pub type ClientHash = [u8; 32];
 
-/// The line before one origin.
+/// The requests to one origin: those in flight, and those that wait.
 #[derive(Default)]
 struct Line {
     breaker: Breaker,
     in_flight: usize,
     waiting: BTreeMap<(Urgency, u64), oneshot::Sender<()>>,
-    /// Counts those who came, so that equally urgent ones are served in their order.
+    /// Counts the requests, so that equally urgent ones are served in the order in which they came.
     arrivals: u64,
-    /// Those who are called when fewer wait.
+    /// The callers that are woken when fewer requests wait.
     queued: BTreeSet<(Urgency, ObjectKey)>,
-    /// Whether a task calls those whose turn the breaker decides.
+    /// Whether a task wakes the callers that the breaker turned away.
     waking: bool,
 }
 
@@ -75,7 +75,7 @@ struct Hold {
     quota: Option<Quota>,
 }
 
-/// Leave to send a request, now or when its turn has come.
+/// Permission to send a request, now or once a place is free.
 pub struct Ticket {
     gate: Arc<Gate>,
     origin: Origin,
@@ -105,12 +105,12 @@ impl Gate {
         }
     }
 
-    /// Those whose turn has come after they were turned away.
+    /// The objects that were turned away and may send now.
     pub fn wakeups(&self) -> broadcast::Receiver<ObjectKey> {
         self.wakeups.subscribe()
     }
 
-    /// Whether it is decided here when this caller's next attempt is made, because the origin fails for everybody.
+    /// Whether the breaker decides when this caller tries again, because the origin fails for everybody.
     pub fn circuit_open(&self, origin: &Origin, caller: &ObjectKey) -> bool {
         let lines = self.lines.lock();
         lines
@@ -118,7 +118,7 @@ impl Gate {
             .is_some_and(|line| line.breaker.circuit_open(caller))
     }
 
-    /// How long a client is held back yet, if it is.
+    /// How much longer a client is held back, if it is.
     pub fn held_back(&self, client: &ClientHash) -> Option<Duration> {
         let hold = self.hold(client)?;
         Some(hold.until.saturating_sub(self.now()))
@@ -132,7 +132,7 @@ impl Gate {
             .copied()
     }
 
-    /// Lets a caller in, or says why not.
+    /// Gives a caller permission to send a request, or says why not.
     pub fn admit(
         self: &Arc<Self>,
         origin: &Origin,
@@ -185,7 +185,7 @@ impl Gate {
         }
     }
 
-    /// Passes a free place on.
+    /// Gives a place that has become free to the next request.
     fn leave(&self, line: &mut Line) {
         line.in_flight = line.in_flight.saturating_sub(1);
         while line.in_flight < self.per_origin
@@ -208,7 +208,7 @@ impl Gate {
         let _ = self.wakeups.send(name);
     }
 
-    /// Starts the task that calls those whose turn the breaker decides, unless it runs.
+    /// Starts the task that wakes the callers that the breaker turned away, unless it runs.
     fn wake_those_parked(self: &Arc<Self>, origin: &Origin, line: &mut Line) {
         if std::mem::replace(&mut line.waking, true) {
             self.changed.notify_waiters();
@@ -259,7 +259,7 @@ async fn wake_in_turn(gate: Weak<Gate>, origin: Origin) {
 }
 
 impl Ticket {
-    /// Waits for a place. What was in order when the ticket was given may no longer be.
+    /// Waits for a place. The circuit may have opened, or the client may be held back, since the ticket was given.
     pub async fn slot(self) -> Result<Slot, TokenError> {
         let Self {
             gate,
@@ -272,7 +272,7 @@ impl Ticket {
         if let Some(turn) = turn
             && turn.await.is_err()
         {
-            // The circuit opened meanwhile: this one is called in its turn.
+            // The circuit opened meanwhile: the breaker wakes this caller when it may send.
             let mut lines = gate.lines.lock();
             let line = lines.entry(origin.clone()).or_default();
             line.breaker.park(&caller);
@@ -293,7 +293,7 @@ impl Ticket {
 }
 
 impl Slot {
-    /// Takes note of what came of the request.
+    /// Records the result of the request.
     pub fn report(&self, reply: &Reply) {
         if let Some(hold) = reply.limits.hold {
             let until = self.gate.now() + hold.unsigned_abs();
@@ -315,7 +315,7 @@ impl Slot {
         }
         if line.breaker.is_open() {
             if outage {
-                // They learn of it where they wait, and so do those who were to be called when fewer wait.
+                // This ends the requests that wait. The callers that were to be woken when fewer wait are woken now.
                 line.waiting.clear();
                 for (_, name) in std::mem::take(&mut line.queued) {
                     self.gate.wake(name);

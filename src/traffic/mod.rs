@@ -1,8 +1,8 @@
 //! Who may ask a token endpoint when.
 //!
-//! [`share`] sees to it that equal requests cost one, and [`gate`], with a [`breaker`] for each endpoint, that none is
-//! sent while it would be in vain. Around the source that sends them, [`leaders`] lets none out of a process that does not
-//! lead, and [`measured`] counts and times them.
+//! [`share`] makes one request of all that are equal. [`gate`], with a [`breaker`] for each endpoint, decides when it is
+//! sent, and sends none that would be in vain. Around the source that sends them, [`leaders`] refuses requests of a process
+//! that does not lead, and [`measured`] counts and times them.
 
 pub mod breaker;
 pub mod caller;
@@ -20,8 +20,8 @@ use self::{
 };
 use crate::{clock::Clock, cluster::leadership::Leadership, oauth::TokenSource};
 
-/// Everything that stands between those who want tokens and `source`, which sends the requests: equal ones are shared, at
-/// most `per_origin` are in flight to one origin, none leaves a process that does not lead, and each is counted.
+/// Puts everything together around `source`, which sends the requests: equal ones are shared, at most `per_origin` are in
+/// flight to one origin, none is sent by a process that does not lead, and each is counted.
 pub fn govern(
     source: impl TokenSource,
     metrics: impl TokenRequestMetrics,

@@ -1,7 +1,7 @@
-//! Sees to it that equal requests cost one: they share the one in flight, and the token that came of it.
+//! Makes one request of all that are equal: they share the one in flight, and the token that it brings.
 //!
-//! Requests are equal when their parameters and their credentials are. Whoever gets a token here has therefore shown
-//! the credentials that it was issued for, in whatever namespace they stand.
+//! Requests are equal when their parameters and their credentials are. A caller that gets a token here has therefore shown
+//! the credentials that it was issued for, whatever namespace it is in.
 
 use std::{collections::HashMap, fmt, sync::Arc};
 
@@ -39,12 +39,12 @@ struct Inner {
     state: Mutex<State>,
 }
 
-/// Consistent between any two statements, so that a panic elsewhere does not spoil it.
+/// Consistent between any two statements, so that a panic cannot leave it half-changed.
 #[derive(Default)]
 struct State {
     in_flight: HashMap<Inputs, InFlight>,
     cached: HashMap<Inputs, Token>,
-    /// How many tokens may be held before the expired ones are swept out.
+    /// How many tokens may be cached before the expired ones are removed.
     sweep_at: usize,
 }
 
@@ -66,10 +66,9 @@ type Inputs = [u8; 32];
 pub struct Failure {
     /// Why.
     pub error: TokenError,
-    /// Before this time the endpoint does not want to be asked again.
+    /// The endpoint asked not to be called again before this time.
     pub not_before: Option<Timestamp>,
-    /// Whether the endpoint fails for everybody, so that the caller is called when it may try again, whatever it had
-    /// planned itself.
+    /// Whether the endpoint fails for everybody, so that the breaker wakes the caller, whatever its own back-off says.
     pub circuit_open: bool,
 }
 
@@ -90,12 +89,12 @@ impl SharedTokens {
         }))
     }
 
-    /// Those who were turned away and should ask again now.
+    /// The objects that were turned away and should ask again now.
     pub fn wakeups(&self) -> broadcast::Receiver<ObjectKey> {
         self.0.gate.wakeups()
     }
 
-    /// Whether the endpoint fails for everybody, so that it is not for the caller to say when it tries again.
+    /// Whether the endpoint fails for everybody, so that the breaker decides when the caller tries again.
     pub fn circuit_open(&self, request: &TokenRequest, caller: &Caller) -> bool {
         Origin::of(&request.parameters.token_url)
             .is_some_and(|origin| self.0.gate.circuit_open(&origin, &caller.object))
@@ -107,9 +106,9 @@ impl SharedTokens {
         self.0.valid(&inputs, now)
     }
 
-    /// Keeps a token that `owner` has proved to have, until it expires: the operator that requested it may have been
-    /// another one. Nobody else gets it, since whoever can write to the owner's target could have put it there. Where an
-    /// equal request brought a token, that one will do.
+    /// Caches a token that `owner` has proved to have, until it expires: another process of the operator may have requested
+    /// it. No other object gets it, since anybody who can write to the owner's target could have put it there. Does nothing
+    /// where an equal request brought a token.
     pub fn cache_for(&self, request: &TokenRequest, owner: &str, token: &Token) {
         let now = self.0.clock.now();
         if self.cached(request, now).is_some() {
@@ -126,15 +125,15 @@ impl SharedTokens {
         }
     }
 
-    /// The valid token that was kept for `owner` and this request, if there is one.
+    /// The valid token that was cached for `owner` and this request, if there is one.
     pub fn cached_for(&self, request: &TokenRequest, owner: &str, now: Timestamp) -> Option<Token> {
         let inputs = self.0.inputs_of(request, Some(owner));
         self.0.valid(&inputs, now)
     }
 
-    /// Requests a token, or joins an equal request in flight, or takes one that is held if it is `acceptable`: an equal
-    /// request may have ended since the caller last looked. The request goes on when the caller does not wait for it:
-    /// what it brings is held.
+    /// Takes a cached token if it is `acceptable`, since an equal request may have ended after the caller looked; or joins an
+    /// equal request in flight; or sends one. The request goes on when the caller stops waiting for it, and its token is
+    /// cached.
     pub async fn request(
         &self,
         request: TokenRequest,
@@ -218,7 +217,7 @@ impl Inner {
         reply.result
     }
 
-    /// Whom the endpoint knows the client as, without saying it.
+    /// What identifies the client at the endpoint: a keyed hash of its id and the origin.
     fn client(&self, origin: &Origin, request: &TokenRequest) -> ClientHash {
         let id = request.credentials.client_id.expose_secret();
         self.hash(&[origin.as_str(), id])

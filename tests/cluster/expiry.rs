@@ -41,9 +41,9 @@ async fn a_reader_never_sees_an_expired_or_torn_token_and_each_renewal_costs_one
     }
     for namespace in &scene.namespaces {
         let mut object = namespace.edge_credential("edge");
-        let target = &mut object.spec.target;
-        target.data = target.entries().into_owned();
-        target.data.push(TargetEntry {
+        // Beside the default ones.
+        object.spec.target.data = object.spec.target.entries().into_owned();
+        object.spec.target.data.push(TargetEntry {
             key: "AUTHORIZATION".to_owned(),
             from: Some(Source::Authorization),
             value: None,

@@ -203,9 +203,9 @@ async fn after_a_restart_a_token_that_is_still_in_the_target_is_used_and_a_lost_
     let shop = &scene.namespaces[0];
     shop.create_credentials().await;
     let mut object = shop.edge_credential(TARGET);
-    let target = &mut object.spec.target;
-    target.data = target.entries().into_owned();
-    target.data.push(TargetEntry {
+    // Beside the default ones.
+    object.spec.target.data = object.spec.target.entries().into_owned();
+    object.spec.target.data.push(TargetEntry {
         key: "AUTHORIZATION".to_owned(),
         from: Some(Source::Authorization),
         value: None,

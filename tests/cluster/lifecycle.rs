@@ -91,13 +91,16 @@ async fn kubectl_get_shows_how_things_stand() {
         .lines()
         .map(|line| line.split_whitespace().collect())
         .collect();
-    assert_eq!(
-        rows[0],
-        [
-            "NAME", "READY", "REASON", "EXPIRES", "RENEWS", "TARGET", "AGE"
-        ]
+    let columns = [
+        "NAME", "READY", "REASON", "EXPIRES", "RENEWS", "AGE", "MESSAGE", "TARGET", "TENANT",
+    ];
+    assert_eq!(rows[0], columns);
+    assert!(
+        table.contains("holds a token that is valid until"),
+        "{table}"
     );
-    assert_eq!(rows[1][5], "edge-admin");
+    let tenant = token.tenant_id.unwrap();
+    assert!(rows[1].ends_with(&["edge-admin", &tenant]), "{table}");
 
     let names = kubectl(&scene, &["get", "sitecore", "-o", "name"]).await;
     assert_eq!(names.trim(), "edgecredential.edgecredentials.io/edge-admin");

@@ -9,6 +9,7 @@ mod crash;
 mod crd;
 mod expiry;
 mod healing;
+mod kstatus;
 mod leadership;
 mod lifecycle;
 mod monitoring;

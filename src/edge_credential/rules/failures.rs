@@ -68,7 +68,7 @@ pub fn count_failure(
     }
     let mut next = now.saturating_add(wait).unwrap_or(Timestamp::MAX);
     if let Some(not_before) = not_before {
-        // What is held back together does not come back together.
+        // Objects that have to wait for the same time do not all try again at that time.
         let hold = not_before.duration_since(now);
         let spread = (hold / 20).min(LONGEST_SPREAD).mul_f64(fraction(&[uid]));
         next = next.max(not_before.saturating_add(spread).unwrap_or(Timestamp::MAX));

@@ -44,8 +44,8 @@ pub fn revisit(object: &EdgeCredential, outcome: &Outcome, now: Timestamp) -> Du
     Duration::try_from(wait).unwrap_or_default()
 }
 
-/// Whether something has fallen due since it was decided that it was not. A visit takes time: without this, what comes
-/// due in it would wait for the next time in the list, which may be hours away.
+/// Whether something has fallen due since it was decided that it was not. A reconciliation takes time: without this, what
+/// falls due during it would wait for the next time in the list, which may be hours away.
 fn has_fallen_due(object: &EdgeCredential, outcome: &Outcome, now: Timestamp) -> bool {
     let token = outcome.token.as_ref().map(|proven| &proven.token);
     let is_past = |time: Timestamp| time <= now;
@@ -53,7 +53,7 @@ fn has_fallen_due(object: &EdgeCredential, outcome: &Outcome, now: Timestamp) ->
         || match &outcome.problem {
             Problem::None => token.is_some_and(|token| is_past(renew_at(object, token))),
             Problem::Failed(_, failures) => is_past(failures.next_attempt_at.0),
-            // After an attempt it's somebody who was turned away, and who is called when the turn comes.
+            // After an attempt, the endpoint's circuit is open, and its breaker wakes the object.
             Problem::BackingOff(failures) => {
                 !outcome.requested && is_past(failures.next_attempt_at.0)
             }

@@ -1,4 +1,4 @@
-//! Reads and writes the lease, as the [`election`](super::election) says.
+//! Reads and writes the lease, as the [`election`](super::election) decides.
 
 use std::{
     fmt,
@@ -19,25 +19,26 @@ use crate::{
 /// How long one call may take. Two of them fit between a renewal and its deadline.
 const CALL_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// How long to try to give the lease back. Others only wait longer where it fails.
+/// How long to try to release the lease. Where that fails, the next leader only waits until the lease expires.
 const RELEASE_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// How long to wait before the lease is tried to be given back again: one of our own writes was still under way.
+/// How long to wait before another attempt to release the lease, where one of our own writes was still under way.
 const RELEASE_PAUSE: Duration = Duration::from_millis(100);
 
-/// By how much a wait is prolonged at most, so that the candidates do not all ask at the same time.
+/// By how much a wait is prolonged at most, so that not all candidates ask at the same time.
 const JITTER: f64 = 0.2;
 
-/// This process led, and must not act any longer. It ends: what it has begun cannot be called back otherwise.
+/// This process led, and must not act any longer. It ends, since nothing else stops the writes and requests that it has
+/// begun.
 #[derive(Debug, thiserror::Error)]
 pub enum LostLease {
-    /// The API server did not take a renewal for too long.
+    /// No renewal succeeded in time.
     #[error("the lease {lease} could not be renewed in time: somebody else may lead by now")]
     NotRenewed {
         /// Namespace and name.
         lease: String,
     },
-    /// Somebody else was written into the lease.
+    /// Another holder stands in the lease.
     #[error("the lease {lease} was taken by somebody else")]
     Taken {
         /// Namespace and name.
@@ -56,13 +57,13 @@ pub struct Candidate {
     clock: Clock,
     /// Whether what was written last is still known to be what is there. If not, the lease is read first.
     current: bool,
-    /// What is in the way, as it was logged.
+    /// The problem that was logged last, so that it is logged once.
     failure: Option<Failure>,
 }
 
 impl Candidate {
-    /// A candidate for a lease, as `host` and something random: what another process of the same name holds is not
-    /// ours. `leadership` is told when this process leads.
+    /// A candidate for a lease, whose identity is `host` and something random: a lease that another process of the same
+    /// host name holds is not ours. `leadership` is renewed while this process leads.
     pub fn new(
         client: Client,
         namespace: &str,
@@ -84,13 +85,13 @@ impl Candidate {
         }
     }
 
-    /// Waits until this process leads. `standing_by` is called whenever somebody else was seen to lead.
+    /// Waits until this process leads. `standing_by` is called whenever another process was seen to lead.
     pub async fn acquire(&mut self, standing_by: impl Fn()) {
         let mut leader = None;
         loop {
             self.attempt().await;
             let wait = match self.election.step(now()) {
-                // Lost at once where the process stood still meanwhile: whoever holds the lease finds out.
+                // Where the process was stopped meanwhile, the lease is lost at once, which `hold` finds out.
                 Step::Renew | Step::Lost(_) => break,
                 Step::Wait(wait) => {
                     let holder = self.election.holder().map(str::to_owned);
@@ -108,7 +109,7 @@ impl Candidate {
         tracing::info!(lease = self.lease, "leading");
     }
 
-    /// Renews the lease, and returns when that must not be relied on any longer. To be called while leading.
+    /// Renews the lease, and returns as soon as this process must not act on it any longer. To be called while leading.
     pub async fn hold(&mut self) -> LostLease {
         let mut next = Instant::now() + jittered(RETRY_PERIOD);
         let loss = loop {
@@ -121,7 +122,7 @@ impl Candidate {
                         next = Instant::now() + jittered(RETRY_PERIOD);
                         self.attempt().await;
                     };
-                    // Where it does not end in time, the next step says that the lease is lost.
+                    // Where the call does not end in time, the next step says that the lease is lost.
                     let _ = timeout_at(deadline.into(), attempt).await;
                 }
             }
@@ -134,8 +135,8 @@ impl Candidate {
         }
     }
 
-    /// Stops leading, and clears the holder so that another process can lead at once. Tries for a second: where that is
-    /// not enough, the lease expires.
+    /// Stops leading, and clears the holder so that another process can lead at once. Where that does not succeed within a
+    /// second, the lease expires.
     pub async fn release(mut self) {
         self.leadership.end();
         let released = timeout(RELEASE_TIMEOUT, async {
@@ -148,7 +149,7 @@ impl Candidate {
         }
     }
 
-    /// One attempt to learn who leads and to lead. What fails is tried again by the next one.
+    /// One attempt to find out who leads, and to lead. The next attempt repeats what failed.
     async fn attempt(&mut self) {
         let failure = self.try_to_lead().await.err();
         if let Some(failure) = &failure {
@@ -167,7 +168,7 @@ impl Candidate {
             self.look().await?;
         }
         match self.claim_if_due().await {
-            // Somebody else was faster, or people edited or deleted it: that is dealt with at once, and not only in two
+            // Another process was faster, or people edited or deleted the lease: it is read again at once, and not in two
             // seconds.
             Err(failure) if failure.is_conflict() => {
                 self.look().await?;
@@ -191,7 +192,7 @@ impl Candidate {
     }
 
     async fn claim(&mut self) -> Result<(), Failure> {
-        // Unless the answer says so, nobody knows whether it was written.
+        // Without an answer, the lease may have been written or not.
         self.current = false;
         let began = self.clock.moment();
         let claim = self.election.claim(began.wall);

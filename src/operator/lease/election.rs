@@ -1,4 +1,4 @@
-//! What to do about the lease: a function of what was seen of it, and when.
+//! Decides what to do about the lease, from what was seen of it and when.
 
 use std::time::{Duration, Instant};
 
@@ -8,7 +8,7 @@ use k8s_openapi::{
     jiff::Timestamp,
 };
 
-/// How long the others wait for a sign of life of the holder.
+/// How long the others wait for the next renewal by the holder before they take the lease.
 pub const LEASE_DURATION: Duration = Duration::from_secs(15);
 
 /// How long a leader may act after it began the renewal that last succeeded. Others wait longer than that, as in
@@ -18,7 +18,7 @@ pub const RENEW_DEADLINE: Duration = Duration::from_secs(10);
 /// How often the holder renews the lease, and the others look at it.
 pub const RETRY_PERIOD: Duration = Duration::from_secs(2);
 
-/// What a holder that goes says in the place of [`LEASE_DURATION`]. Zero is not valid.
+/// The duration that a holder writes when it releases the lease, in place of [`LEASE_DURATION`]. Zero is not valid.
 const RELEASED_DURATION: Duration = Duration::from_secs(1);
 
 /// What to do next.
@@ -30,7 +30,7 @@ pub enum Step {
     Renew,
     /// Somebody else holds it: look again after so long.
     Wait(Duration),
-    /// We held it and must not act any longer.
+    /// We held the lease and must not act any longer.
     Lost(Loss),
 }
 
@@ -39,7 +39,7 @@ pub enum Step {
 pub enum Loss {
     /// It could not be renewed in time.
     NotRenewed,
-    /// Somebody else was written into it.
+    /// Another holder stands in it.
     Taken,
 }
 
@@ -96,7 +96,7 @@ impl Election {
     }
 
     fn step_of_leader(&self, renewed_at: Instant, now: Instant) -> Step {
-        // Where somebody deleted the lease, it is made anew.
+        // Where the lease was deleted, it is created anew.
         if self.lease.is_some() && !self.is_mine() {
             Step::Lost(Loss::Taken)
         } else if now.duration_since(renewed_at) >= RENEW_DEADLINE {
@@ -128,7 +128,7 @@ impl Election {
         }
     }
 
-    /// Who holds the lease, where somebody does.
+    /// Who holds the lease, if it is held.
     pub fn holder(&self) -> Option<&str> {
         let spec = self.lease.as_ref()?.spec.as_ref()?;
         spec.holder_identity.as_deref()
@@ -170,7 +170,7 @@ impl Election {
         lease
     }
 
-    /// Our lease without us, for the next one to take at once. `None` where it isn't ours.
+    /// Our lease without a holder, so that another process can take it at once. `None` where it isn't ours.
     pub fn release(&self, now: Timestamp) -> Option<Lease> {
         let mut lease = self.lease.clone().filter(|_| self.is_mine())?;
         let spec = lease.spec.get_or_insert_default();

@@ -1,15 +1,16 @@
-//! Builds the programs of the local control plane, or runs one until Ctrl-C.
+//! Builds the programs of the local control plane and of its tests, or runs one until Ctrl-C.
 
 use std::{process::ExitCode, time::Instant};
 
 use clap::{Parser, Subcommand};
 use kit::{
     control_plane::{ControlPlane, Error},
-    programs::Binaries,
+    programs::{Binaries, locate_kstatus},
     signals,
 };
 
-/// A local Kubernetes control plane: etcd, kube-apiserver, kube-controller-manager, kubectl and helm.
+/// A local Kubernetes control plane: etcd, kube-apiserver, kube-controller-manager, kubectl and helm. Its tests use kstatus
+/// too.
 ///
 /// The programs are taken from the folder in KUBEBUILDER_ASSETS, else from the project's cache, else they are built with
 /// Go.
@@ -45,12 +46,14 @@ async fn main() -> ExitCode {
 
 fn build() -> Result<(), Error> {
     let binaries = Binaries::locate()?;
+    let kstatus = locate_kstatus()?;
     for path in [
         binaries.etcd,
         binaries.kube_apiserver,
         binaries.kube_controller_manager,
         binaries.kubectl,
         binaries.helm,
+        kstatus,
     ] {
         println!("{}", path.display());
     }

@@ -1,17 +1,19 @@
-//! kubectl and helm, which read and write nothing outside of the folders given to them.
+//! kubectl, helm and kstatus, which read and write nothing outside of the folders given to them.
 
 use std::{
+    collections::BTreeMap,
     path::Path,
     process::{Output, Stdio},
 };
 
+use serde::Deserialize;
 use tokio::{io::AsyncWriteExt, process::Command};
 
 use super::{
     ControlPlane, START_TIMEOUT,
     error::{Error, Result},
 };
-use crate::programs::Binaries;
+use crate::programs::{self, Binaries};
 
 impl ControlPlane {
     /// kubectl as administrator, with no arguments yet.
@@ -38,22 +40,31 @@ impl ControlPlane {
     pub async fn apply(&self, yaml: &str) -> Result<String> {
         let args = ["apply", "--server-side", "--force-conflicts", "-f", "-"];
         let mut command = self.kubectl_command();
-        command
-            .args(args)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped());
-        let result = async {
-            let mut child = command.spawn()?;
-            if let Some(mut stdin) = child.stdin.take() {
-                // kubectl reads everything before it prints anything, so this cannot block for good. If it ends early,
-                // what it said is more interesting than the broken pipe.
-                let _ = stdin.write_all(yaml.as_bytes()).await;
-            }
-            child.wait_with_output().await
-        }
-        .await;
-        check("kubectl", &args, result)
+        command.args(args);
+        check("kubectl", &args, feed(command, yaml).await)
+    }
+
+    /// What kstatus makes of all objects of a kind in a namespace, as they are stored: its status and its message, by the
+    /// object's name. If kstatus has to be built first, that takes a minute.
+    pub async fn kstatus(
+        &self,
+        namespace: &str,
+        kind: &str,
+    ) -> Result<BTreeMap<String, (String, String)>> {
+        let program = tokio::task::spawn_blocking(programs::locate_kstatus).await??;
+        let get = ["get", kind, "--namespace", namespace, "--output", "json"];
+        let objects = self.kubectl(&get).await?;
+        let result = feed(Command::new(program), &objects).await;
+        let told = check("kstatus", &[], result)?;
+        let judgements: Vec<Judgement> =
+            serde_json::from_str(&told).map_err(|source| Error::RunTool {
+                tool: "kstatus",
+                source: source.into(),
+            })?;
+        Ok(judgements
+            .into_iter()
+            .map(|told| (told.name, (told.status, told.message)))
+            .collect())
     }
 
     /// Waits until the API server serves the kinds of all CustomResourceDefinitions.
@@ -86,6 +97,29 @@ impl ControlPlane {
             .kill_on_drop(true);
         command
     }
+}
+
+/// What kstatus prints of an object.
+#[derive(Deserialize)]
+struct Judgement {
+    name: String,
+    status: String,
+    message: String,
+}
+
+/// Runs a command that reads all of `input` before it prints anything: otherwise this could block for good.
+async fn feed(mut command: Command, input: &str) -> std::io::Result<Output> {
+    command
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .kill_on_drop(true);
+    let mut child = command.spawn()?;
+    if let Some(mut stdin) = child.stdin.take() {
+        // If it ends early, what it said is more interesting than the broken pipe.
+        let _ = stdin.write_all(input.as_bytes()).await;
+    }
+    child.wait_with_output().await
 }
 
 /// Helm with its homes in `folder`, and without a cluster.

@@ -23,9 +23,9 @@ pub enum Error {
     },
     /// Programs have to be built, and there is no Go to build them with.
     #[error(
-        "the local control plane needs {programs}, and building takes Go, which is not installed: \
-         install Go 1.26 or later, or set KUBEBUILDER_ASSETS to a folder with \
-         etcd, kube-apiserver, kube-controller-manager, kubectl and helm"
+        "the local control plane and its tests need {programs}, and building takes Go, which is not installed: \
+         install Go 1.26 or later, or set KUBEBUILDER_ASSETS to a folder with these and \
+         etcd, kube-apiserver and kubectl"
     )]
     NoGo {
         /// The programs that are missing.

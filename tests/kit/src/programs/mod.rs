@@ -1,10 +1,10 @@
-//! Where the programs of the control plane and of a node come from.
+//! Where the programs of the control plane, of a node and of tests come from.
 //!
 //! The first of these that has a program is taken:
 //!
 //! 1. the folder in the environment variable `KUBEBUILDER_ASSETS`, the convention of envtest: it must have `etcd`,
 //!    `kube-apiserver` and `kubectl`, and may have `kube-controller-manager`, `helm`, `kube-scheduler`,
-//!    `kube-proxy` and `kubelet`;
+//!    `kube-proxy`, `kubelet` and `kstatus`;
 //! 2. the project's cache, `.cache/controlplane/`;
 //! 3. a build with Go into that cache, from the pinned modules of `tests/kit/controlplane/`.
 
@@ -63,6 +63,13 @@ impl NodeBinaries {
             kubelet: locator.path(Program::Kubelet)?,
         })
     }
+}
+
+/// Finds kstatus as a program, and builds it if it is missing, as [`Binaries::locate`] does.
+pub fn locate_kstatus() -> Result<PathBuf> {
+    let locator = Locator::from_env();
+    locator.provide(&[Program::Kstatus])?;
+    locator.path(Program::Kstatus)
 }
 
 /// Where to look for programs, and what to build them with.
@@ -268,7 +275,7 @@ echo "built $3" > "$2"
         let f = fixture().with_cached(&[Program::Etcd]);
         let message = f.locator.locate().unwrap_err().to_string();
         assert!(message.contains("kube-apiserver"), "{message}");
-        assert!(!message.contains("needs etcd"), "{message}");
+        assert!(!message.contains("need etcd"), "{message}");
         assert!(message.contains("install Go 1.26"), "{message}");
         assert!(message.contains("KUBEBUILDER_ASSETS"), "{message}");
     }

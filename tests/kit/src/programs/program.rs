@@ -1,8 +1,8 @@
-//! The programs of the control plane and of a node, and how each is built.
+//! The programs of the control plane, of a node and of tests, and how each is built.
 //!
 //! The versions and checksums are in the `go.mod` and `go.sum` files of `tests/kit/controlplane/`, and nowhere else.
 //! Building is plain `go build` of published modules, because etcd, Kubernetes and Helm publish no programs in a package
-//! registry. Facts about the recipe:
+//! registry. kstatus is a library, which a `main.go` beside its `go.mod` makes a program of. Facts about the recipe:
 //!
 //! - Kubernetes' programs learn their version from the linker. Without it they call themselves `v0.0.0-master`, and
 //!   kube-apiserver reports that to clients.
@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 
 use crate::workspace;
 
-/// A program of the control plane or of a node.
+/// A program of the control plane, of a node or of tests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Program {
     Etcd,
@@ -24,6 +24,7 @@ pub(super) enum Program {
     KubeScheduler,
     KubeProxy,
     Kubelet,
+    Kstatus,
 }
 
 /// A folder of `tests/kit/controlplane/`: one Go module that names one version of one project.
@@ -56,6 +57,13 @@ const HELM: Recipe = Recipe {
     download_megabytes: 75,
 };
 
+const KSTATUS: Recipe = Recipe {
+    folder: "kstatus",
+    module: "sigs.k8s.io/cli-utils",
+    go_mod: include_str!("../../controlplane/kstatus/go.mod"),
+    download_megabytes: 20,
+};
+
 impl Program {
     /// Those of the control plane, in the order in which they are built: what fails fast comes first.
     pub(super) const CONTROL_PLANE: [Program; 5] = [
@@ -81,6 +89,7 @@ impl Program {
             Program::KubeScheduler => "kube-scheduler",
             Program::KubeProxy => "kube-proxy",
             Program::Kubelet => "kubelet",
+            Program::Kstatus => "kstatus",
         }
     }
 
@@ -93,7 +102,8 @@ impl Program {
             | Program::Helm
             | Program::KubeScheduler
             | Program::KubeProxy
-            | Program::Kubelet => false,
+            | Program::Kubelet
+            | Program::Kstatus => false,
         }
     }
 
@@ -108,6 +118,7 @@ impl Program {
             Program::KubeScheduler => "k8s.io/kubernetes/cmd/kube-scheduler",
             Program::KubeProxy => "k8s.io/kubernetes/cmd/kube-proxy",
             Program::Kubelet => "k8s.io/kubernetes/cmd/kubelet",
+            Program::Kstatus => ".",
         }
     }
 
@@ -135,7 +146,7 @@ impl Program {
     pub(super) fn link_flags(self) -> String {
         let version = self.version();
         match self {
-            Program::Etcd => "-s -w".to_owned(),
+            Program::Etcd | Program::Kstatus => "-s -w".to_owned(),
             Program::Helm => {
                 format!("-s -w -X helm.sh/helm/v4/internal/version.version={version}")
             }
@@ -176,6 +187,7 @@ impl Program {
             Program::KubeScheduler => 50,
             Program::KubeProxy => 20,
             Program::Kubelet => 90,
+            Program::Kstatus => 30,
         }
     }
 
@@ -183,6 +195,7 @@ impl Program {
         match self {
             Program::Etcd => &ETCD,
             Program::Helm => &HELM,
+            Program::Kstatus => &KSTATUS,
             Program::KubeApiserver
             | Program::KubeControllerManager
             | Program::Kubectl
@@ -195,7 +208,7 @@ impl Program {
 
 /// What building `programs` downloads at most: nothing of it where Go has the modules already.
 pub(super) fn download_megabytes(programs: &[Program]) -> u32 {
-    [&ETCD, &KUBERNETES, &HELM]
+    [&ETCD, &KUBERNETES, &HELM, &KSTATUS]
         .into_iter()
         .filter(|recipe| programs.iter().any(|p| p.recipe().folder == recipe.folder))
         .map(|recipe| recipe.download_megabytes)
@@ -239,7 +252,13 @@ mod tests {
 
     #[test]
     fn every_program_has_a_version() {
-        for program in [&Program::CONTROL_PLANE[..], &Program::NODE].concat() {
+        for program in [
+            &Program::CONTROL_PLANE[..],
+            &Program::NODE,
+            &[Program::Kstatus],
+        ]
+        .concat()
+        {
             assert!(program.version().starts_with('v'), "{}", program.name());
         }
     }

@@ -16,7 +16,6 @@ use super::{
         failures::{count_failure, counted_failures},
         judge::{Observed, Remembered, judge},
         outcome::{Outcome, Problem, Versions},
-        schedule::renew_at,
         target::{ProvenToken, TargetProblem, render},
     },
 };
@@ -172,9 +171,11 @@ impl Attempt<'_> {
             let problem = Problem::Found(error);
             return Ok(Outcome::untouched(self.still_valid(), problem));
         }
-        let parameters = request.parameters.clone();
+        let plan = self.observed.plan.as_ref();
+        let plan = plan.map_err(|problem| Error::Spec(problem.clone()))?;
         let client = request.credentials.clone();
-        let acceptable = |cached: &Token| !forced && self.started < renew_at(object, cached);
+        let acceptable =
+            |cached: &Token| !forced && self.started < plan.schedule_renewal(object, cached).at;
         let caller = caller_of(&self.observed, self.started);
         context.calls.check_leadership()?;
         let mut outcome = match context.tokens.request(request, &caller, acceptable).await {
@@ -182,8 +183,8 @@ impl Attempt<'_> {
                 if forced {
                     context.handled_renewals.remember(object);
                 }
-                let proven = ProvenToken::new(token, &client, object);
-                let secret = render(object, &parameters, &proven, self.observed.existing());
+                let proven = ProvenToken::new(token, &client, object, plan);
+                let secret = render(object, plan, &proven, self.observed.existing());
                 self.write(&secret, proven).await?
             }
             Err(Failure {
@@ -327,8 +328,7 @@ impl Attempt<'_> {
     fn delay(&self) -> Option<SignedDuration> {
         let stored = self.observed.stored()?;
         let credentials = self.observed.credentials.as_ref().ok()?;
-        let due = renew_at(self.observed.object, &stored.token);
-        let delay = self.started.duration_since(due);
+        let delay = self.started.duration_since(stored.renewal.at);
         Some(delay).filter(|delay| stored.is_of(&credentials.client) && delay.is_positive())
     }
 }

@@ -15,7 +15,6 @@ use super::{
         error::Error,
         outcome::{Outcome, Problem},
         revisit::revisit,
-        schedule::renew_at,
         status::{describe_malformed, describe_status},
     },
 };
@@ -69,12 +68,12 @@ pub async fn report(
     };
     Ok(Report {
         problem,
-        requeue_after: revisit(object, outcome, now).min(context.resync_period),
+        requeue_after: revisit(outcome, now).min(context.resync_period),
         transitions,
         written: token.filter(|_| outcome.wrote).map(|proven| WrittenToken {
             secret: object.target_name().into(),
             expires_at: proven.token.expires_at,
-            renew_at: renew_at(object, &proven.token),
+            renew_at: proven.renewal.at,
             requested: outcome.requested,
         }),
         renewal_delay: outcome.renewal_delay,

@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 
 use super::rules::{
     credentials::Credentials,
-    spec::check_spec,
+    spec::{Plan, check_spec},
     target::{ProvenToken, render},
 };
 use crate::{
@@ -25,7 +25,7 @@ use crate::{
         edge_credential::RENEW_REQUESTED_AT, failures::Failures, token_request::DEFAULT_AUDIENCE,
     },
     oauth::{
-        ClientCredentials, RequestParameters, Token,
+        ClientCredentials, Token,
         origin::{AllowedOrigins, SITECORE_ORIGINS},
     },
 };
@@ -80,9 +80,9 @@ pub fn allowed() -> AllowedOrigins {
         .collect()
 }
 
-/// What to ask for, by a spec that is sound.
-pub fn sound_parameters(object: &EdgeCredential) -> RequestParameters {
-    check_spec(object, &allowed()).unwrap().parameters
+/// What is to be done by a spec that is sound.
+pub fn sound_plan(object: &EdgeCredential) -> Plan {
+    check_spec(object, &allowed()).unwrap()
 }
 
 /// Client credentials with this secret.
@@ -164,15 +164,20 @@ pub fn token(issued: i64, expires: i64) -> Token {
 
 /// A token with the usual credentials, for the usual object.
 pub fn proven(token: Token) -> ProvenToken {
-    ProvenToken::new(token, &credentials().client, &object())
+    ProvenToken::new(
+        token,
+        &credentials().client,
+        &object(),
+        &sound_plan(&object()),
+    )
 }
 
 /// The target as it is after this token was written.
 pub fn target_with(object: &EdgeCredential, token: Token) -> Secret {
     stored(render(
         object,
-        &sound_parameters(object),
-        &ProvenToken::new(token, &credentials().client, object),
+        &sound_plan(object),
+        &ProvenToken::new(token, &credentials().client, object, &sound_plan(object)),
         None,
     ))
 }

@@ -2,7 +2,7 @@
 
 use edge_credential_operator::{
     api::{ConditionType, EdgeCredential},
-    edge_credential::rules::schedule::renew_at,
+    edge_credential::rules::{renew_before::RenewBefore, schedule::schedule_renewal},
     oauth::Token,
 };
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
@@ -34,7 +34,9 @@ fn due(
             issued_at: *issued_at,
             expires_at: *issued_at + lifetime,
         };
-        Some(renew_at(object, &token))
+        let renew_before = RenewBefore::of(&object.spec).unwrap();
+        let uid = object.metadata.uid.as_deref().unwrap();
+        Some(schedule_renewal(renew_before, uid, &token).at)
     })
     .take_while(|time| *time < end)
     .collect()

@@ -13,13 +13,13 @@ use super::{
     error::Error,
     judge::Observed,
     outcome::Problem,
-    schedule::renew_at,
+    spec::Plan,
     target::{ProvenToken, TargetProblem, render},
 };
 use crate::{
     api::{Reason, failures::Failures},
     cluster::retry::Class,
-    oauth::{RequestParameters, Token, TokenRequest},
+    oauth::{Token, TokenRequest},
 };
 
 /// What is to be done, and what stands in the way of more.
@@ -135,8 +135,8 @@ fn check<'a>(observed: &'a Observed<'_>, now: Timestamp) -> ControlFlow<Decision
         // What it holds is good for as long as it is valid.
         return ControlFlow::Break(blocked_by_target(TargetProblem::Immutable));
     }
-    let parameters = match &observed.parameters {
-        Ok(parameters) => parameters,
+    let plan = match &observed.plan {
+        Ok(plan) => plan,
         Err(problem) => {
             return ControlFlow::Break(blocked(Problem::Found(Error::Spec(problem.clone()))));
         }
@@ -144,7 +144,7 @@ fn check<'a>(observed: &'a Observed<'_>, now: Timestamp) -> ControlFlow<Decision
     match &observed.credentials {
         Ok(credentials) => ControlFlow::Continue(Sound {
             observed,
-            parameters,
+            plan,
             credentials,
             stored,
             failures: observed.failures(now),
@@ -155,7 +155,7 @@ fn check<'a>(observed: &'a Observed<'_>, now: Timestamp) -> ControlFlow<Decision
                 problem: problem.clone(),
             };
             let problem = Problem::Found(error);
-            ControlFlow::Break(keep(observed, parameters, stored.cloned(), problem))
+            ControlFlow::Break(keep(observed, plan, stored.cloned(), problem))
         }
     }
 }
@@ -163,7 +163,7 @@ fn check<'a>(observed: &'a Observed<'_>, now: Timestamp) -> ControlFlow<Decision
 /// Keeps a token in the target, and sets right what was changed around it.
 fn keep(
     observed: &Observed<'_>,
-    parameters: &RequestParameters,
+    plan: &Plan,
     proven: Option<ProvenToken>,
     problem: Problem,
 ) -> Decision {
@@ -171,7 +171,7 @@ fn keep(
         None => Action::Leave(None),
         Some(proven) => {
             let existing = observed.existing();
-            let secret = render(observed.object, parameters, &proven, existing);
+            let secret = render(observed.object, plan, &proven, existing);
             if Some(&secret) == existing {
                 Action::Leave(Some(proven))
             } else {
@@ -185,7 +185,7 @@ fn keep(
 /// An object that nothing stands in the way of.
 struct Sound<'a> {
     observed: &'a Observed<'a>,
-    parameters: &'a RequestParameters,
+    plan: &'a Plan,
     credentials: &'a Credentials,
     /// The valid token that the target holds.
     stored: Option<&'a ProvenToken>,
@@ -204,14 +204,13 @@ impl Sound<'_> {
                 Why::NoToken
             });
         };
-        let object = self.observed.object;
         let reasons = [
             (Why::Asked, must_request),
             (
                 Why::OtherCredentials,
                 !stored.is_of(&self.credentials.client),
             ),
-            (Why::Due, now >= renew_at(object, &stored.token)),
+            (Why::Due, now >= stored.renewal.at),
             (Why::RetryWrite, self.failed_to_write()),
             (Why::RetryRequest, self.failures.is_some()),
             (Why::Answered, self.observed.has_renew_request(now)),
@@ -258,7 +257,7 @@ impl Sound<'_> {
                 self.stored.is_none_or(is_another)
             }
         };
-        is_wanted && now < renew_at(self.observed.object, cached)
+        is_wanted && now < self.plan.schedule_renewal(self.observed.object, cached).at
     }
 
     fn failed_to_write(&self) -> bool {
@@ -276,11 +275,12 @@ impl Sound<'_> {
             token.clone(),
             &self.credentials.client,
             self.observed.object,
+            self.plan,
         )
     }
 
     fn keep(&self, proven: Option<ProvenToken>, problem: Problem) -> Decision {
-        keep(self.observed, self.parameters, proven, problem)
+        keep(self.observed, self.plan, proven, problem)
     }
 
     fn write(&self, token: &Token) -> Decision {
@@ -289,7 +289,7 @@ impl Sound<'_> {
 
     fn request(&self, why: Why) -> Decision {
         let request = TokenRequest {
-            parameters: self.parameters.clone(),
+            parameters: self.plan.parameters.clone(),
             credentials: self.credentials.client.clone(),
         };
         Decision {

@@ -6,20 +6,20 @@ use super::{
     credentials::{Credentials, CredentialsProblem, extract_credentials},
     failures::counted_failures,
     outcome::Versions,
-    spec::{SpecProblem, check_spec},
+    spec::{Plan, SpecProblem, check_spec},
     target::{Ownership, ProvenToken, TargetProblem, check_ownership, find_token},
 };
 use crate::{
     api::{EdgeCredential, credentials::SecretVersion, failures::Failures},
-    oauth::{RequestParameters, Token, TokenRequest, origin::AllowedOrigins},
+    oauth::{Token, TokenRequest, origin::AllowedOrigins},
 };
 
 /// Everything that a decision rests on.
 #[derive(Debug)]
 pub struct Observed<'a> {
     pub object: &'a EdgeCredential,
-    /// What to ask for, or what is wrong with the spec.
-    pub parameters: Result<RequestParameters, SpecProblem>,
+    /// What is to be done by the spec, or what is wrong with it.
+    pub plan: Result<Plan, SpecProblem>,
     /// Who asks, or what is wrong with the credentials Secret.
     pub credentials: Result<Credentials, CredentialsProblem>,
     /// The version of the credentials Secret, sound or not.
@@ -69,13 +69,15 @@ pub fn judge<'a>(
     credentials_secret: Option<&Secret>,
     target_secret: Option<Secret>,
 ) -> Observed<'a> {
-    let parameters = check_spec(object, allowed).map(|plan| plan.parameters);
+    let plan = check_spec(object, allowed);
     let names = &object.spec.credentials_secret_ref;
     let credentials = extract_credentials(credentials_secret, names);
     let target = target_secret.map_or(Ok(None), |secret| {
         let ownership = check_ownership(&secret, object)?;
-        let parameters = parameters.as_ref().ok();
-        let stored = parameters.and_then(|parameters| find_token(&secret, object, parameters));
+        let stored = plan
+            .as_ref()
+            .ok()
+            .and_then(|plan| find_token(&secret, object, plan));
         match (ownership, &credentials) {
             (Ownership::Ours, _) => Ok(Some(ObservedTarget { secret, stored })),
             (Ownership::Adoptable(problem), Ok(credentials)) => {
@@ -92,7 +94,7 @@ pub fn judge<'a>(
     });
     Observed {
         object,
-        parameters,
+        plan,
         credentials,
         credentials_version: credentials_secret
             .and_then(|secret| SecretVersion::of(&secret.metadata)),
@@ -105,7 +107,7 @@ impl Observed<'_> {
     /// The request that brings a token, where spec and credentials are sound.
     pub fn request(&self) -> Option<TokenRequest> {
         Some(TokenRequest {
-            parameters: self.parameters.as_ref().ok()?.clone(),
+            parameters: self.plan.as_ref().ok()?.parameters.clone(),
             credentials: self.credentials.as_ref().ok()?.client.clone(),
         })
     }

@@ -4,11 +4,8 @@ use std::time::Duration;
 
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 
-use super::{
-    outcome::{Outcome, Problem},
-    schedule::renew_at,
-};
-use crate::{api::EdgeCredential, cluster::retry::Class};
+use super::outcome::{Outcome, Problem};
+use crate::cluster::retry::Class;
 
 /// How long to wait before a repair is written again, where something else already keeps the object from being all
 /// right, and before a target is looked at again that another object was about to make.
@@ -18,18 +15,18 @@ const LOOK_WAIT: SignedDuration = SignedDuration::from_secs(10);
 const AT_ONCE: SignedDuration = SignedDuration::from_millis(100);
 
 /// How long to wait before the next reconciliation, after one that came to `outcome`.
-pub fn revisit(object: &EdgeCredential, outcome: &Outcome, now: Timestamp) -> Duration {
-    let wait = if has_fallen_due(object, outcome, now) {
+pub fn revisit(outcome: &Outcome, now: Timestamp) -> Duration {
+    let wait = if has_fallen_due(outcome, now) {
         AT_ONCE
     } else {
-        let token = outcome.token.as_ref().map(|proven| &proven.token);
+        let proven = outcome.token.as_ref();
         let missing_right = matches!(
             &outcome.problem,
             Problem::Found(error) if error.class() == Class::Forbidden
         );
         [
-            token.map(|token| renew_at(object, token).duration_since(now)),
-            token.map(|token| token.expires_at.duration_since(now)),
+            proven.map(|proven| proven.renewal.at.duration_since(now)),
+            proven.map(|proven| proven.token.expires_at.duration_since(now)),
             next_attempt(&outcome.problem).map(|time| time.duration_since(now)),
             missing_right.then(|| Class::Forbidden.wait(0, 0.0)),
             outcome.requeue_soon.then_some(LOOK_WAIT),
@@ -46,12 +43,12 @@ pub fn revisit(object: &EdgeCredential, outcome: &Outcome, now: Timestamp) -> Du
 
 /// Whether something has fallen due since it was decided that it was not. A reconciliation takes time: without this, what
 /// falls due during it would wait for the next time in the list, which may be hours away.
-fn has_fallen_due(object: &EdgeCredential, outcome: &Outcome, now: Timestamp) -> bool {
-    let token = outcome.token.as_ref().map(|proven| &proven.token);
+fn has_fallen_due(outcome: &Outcome, now: Timestamp) -> bool {
+    let proven = outcome.token.as_ref();
     let is_past = |time: Timestamp| time <= now;
-    token.is_some_and(|token| is_past(token.expires_at))
+    proven.is_some_and(|proven| is_past(proven.token.expires_at))
         || match &outcome.problem {
-            Problem::None => token.is_some_and(|token| is_past(renew_at(object, token))),
+            Problem::None => proven.is_some_and(|proven| is_past(proven.renewal.at)),
             Problem::Failed(_, failures) => is_past(failures.next_attempt_at.0),
             // After an attempt, the endpoint's circuit is open, and its breaker wakes the object.
             Problem::BackingOff(failures) => {
@@ -78,7 +75,7 @@ mod tests {
     use crate::{
         edge_credential::{
             rules::error::Error,
-            testing::{at, failures, object, proven, token},
+            testing::{at, failures, proven, token},
         },
         oauth::TokenError,
     };
@@ -99,13 +96,13 @@ mod tests {
     }
 
     fn wait(outcome: &Outcome, now: i64) -> u64 {
-        revisit(&object(), outcome, at(now)).as_secs()
+        revisit(outcome, at(now)).as_secs()
     }
 
     #[test]
     fn a_valid_token_is_looked_at_again_when_it_is_to_be_renewed() {
-        let due = renew_at(&object(), &token(0, 86_400));
-        let wait = revisit(&object(), &outcome(true, Problem::None, false), at(0));
+        let due = proven(token(0, 86_400)).renewal.at;
+        let wait = revisit(&outcome(true, Problem::None, false), at(0));
         assert_eq!(wait, due.duration_since(at(0)).unsigned_abs());
     }
 
@@ -177,13 +174,13 @@ mod tests {
             }
             match kind {
                 0 if has_token => {
-                    let due = renew_at(&object(), &token(0, 86_400));
+                    let due = proven(token(0, 86_400)).renewal.at;
                     times.push(due.duration_since(at(0)).as_secs());
                 }
                 0 => {}
                 _ => times.push(next),
             }
-            let wait = revisit(&object(), &outcome(has_token, trouble, kind == 1), at(took));
+            let wait = revisit(&outcome(has_token, trouble, kind == 1), at(took));
             let most = times.iter().min().map_or(300_000, |time| (time - took).max(0) * 1000);
             prop_assert!(wait.as_millis() as i64 <= most.max(100), "{wait:?}, at most {most} ms");
             prop_assert!(!wait.is_zero());

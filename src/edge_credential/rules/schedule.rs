@@ -4,7 +4,7 @@ use aws_lc_rs::digest;
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 
 use super::renew_before::RenewBefore;
-use crate::{api::EdgeCredential, oauth::Token};
+use crate::oauth::Token;
 
 /// The least time between renewal and expiry, where the lifetime allows: a kubelet takes up to 83 s to bring a changed
 /// Secret into a pod (measured with its defaults).
@@ -13,35 +13,33 @@ const LEAST_MARGIN: SignedDuration = SignedDuration::from_secs(120);
 /// The least time between two renewals, however large `renewBefore` is. Each one is billed.
 pub const LEAST_INTERVAL: SignedDuration = SignedDuration::from_secs(60);
 
-/// When a token is renewed: `renewBefore` ahead of its expiry, by default and where that is not shorter than the
-/// lifetime after two thirds of it (cert-manager's rule), less up to 5 % of the lifetime so that tokens issued
-/// together are not renewed together.
-pub fn renew_at(object: &EdgeCredential, token: &Token) -> Timestamp {
+/// When a token is renewed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Renewal {
+    pub at: Timestamp,
+    /// How old the token is at least then, where the spec wants it renewed earlier than that: the renewals come at this age or a
+    /// little later, and not when the spec says.
+    pub cut_to: Option<SignedDuration>,
+}
+
+/// Schedules the renewal of a token: as long before its expiry as `renew_before` says, less up to 5 % of the lifetime by the
+/// object's uid, so that tokens issued together are not renewed together.
+pub fn schedule_renewal(renew_before: RenewBefore, uid: &str, token: &Token) -> Renewal {
     let lifetime = token.lifetime();
     let spread = lifetime / 20;
-    let uid = object.metadata.uid.as_deref().unwrap_or_default();
-    let mut age = wanted_age(object, lifetime).max(least_age(lifetime) + spread)
-        - spread.mul_f64(fraction(&[uid]));
+    let (wanted, least) = (renew_before.age(lifetime), least_age(lifetime));
+    let mut age = wanted.max(least + spread) - spread.mul_f64(fraction(&[uid]));
     if lifetime > LEAST_MARGIN * 2 {
         age = age.min(lifetime - LEAST_MARGIN);
     }
-    let renew_at = token
+    let at = token
         .issued_at
         .saturating_add(age)
         .unwrap_or(token.expires_at);
-    Timestamp::from_second(renew_at.as_second()).unwrap_or(renew_at)
-}
-
-/// How old a token has to be at least where the spec wants it renewed earlier than that: then the renewals come at this
-/// age or a little later, and not when the spec says.
-pub fn cut_to(object: &EdgeCredential, token: &Token) -> Option<SignedDuration> {
-    let least = least_age(token.lifetime());
-    (wanted_age(object, token.lifetime()) < least).then_some(least)
-}
-
-fn wanted_age(object: &EdgeCredential, lifetime: SignedDuration) -> SignedDuration {
-    let rule = RenewBefore::of(&object.spec).unwrap_or_default();
-    rule.age(lifetime)
+    Renewal {
+        at: Timestamp::from_second(at.as_second()).unwrap_or(at),
+        cut_to: (wanted < least).then_some(least),
+    }
 }
 
 /// The least age of a token that is renewed: a tenth of its lifetime and a minute, or half of a lifetime so short that
@@ -64,7 +62,19 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
-    use crate::edge_credential::testing::{NOW, object, object_with, token};
+    use crate::{
+        api::EdgeCredential,
+        edge_credential::testing::{NOW, object, object_with, token},
+    };
+
+    fn renew_at(object: &EdgeCredential, token: &Token) -> Timestamp {
+        schedule(object, token).at
+    }
+
+    fn schedule(object: &EdgeCredential, token: &Token) -> Renewal {
+        let renew_before = RenewBefore::of(&object.spec).unwrap_or_default();
+        schedule_renewal(renew_before, object.metadata.uid.as_deref().unwrap(), token)
+    }
 
     fn renewal(spec: Value, lifetime: i64) -> i64 {
         let renew_at = renew_at(&object_with(spec), &token(0, lifetime));
@@ -136,7 +146,7 @@ mod tests {
                     let mut object = object_with(spec.clone());
                     object.metadata.uid = Some(format!("uid-{number}"));
                     let token = token(0, lifetime);
-                    let cut = cut_to(&object, &token);
+                    let cut = schedule(&object, &token).cut_to;
                     assert_eq!(cut, is_cut.then(|| SignedDuration::from_secs(least)));
                     renew_at(&object, &token).as_second() - NOW
                 })
@@ -197,7 +207,7 @@ mod tests {
             prop_assert!(renewal >= token.issued_at + least - SignedDuration::from_secs(1));
             let wanted = RenewBefore::of(&object.spec).unwrap().age(lifetime);
             prop_assert!(renewal <= token.issued_at + wanted.max(least + lifetime / 20));
-            if cut_to(&object, &token).is_none() {
+            if schedule(&object, &token).cut_to.is_none() {
                 let earliest = wanted.min(lifetime - SignedDuration::from_secs(120)) - lifetime / 20;
                 prop_assert!(renewal >= token.issued_at + earliest - SignedDuration::from_secs(1));
             }

@@ -10,7 +10,10 @@ use std::{
 
 use reqwest::Url;
 
-use super::renew_before::{InvalidRenewBefore, RenewBefore};
+use super::{
+    renew_before::{InvalidRenewBefore, RenewBefore},
+    schedule::{Renewal, schedule_renewal},
+};
 use crate::{
     api::{
         EdgeCredential, Reason,
@@ -28,7 +31,7 @@ use crate::{
         },
     },
     oauth::{
-        RequestParameters,
+        RequestParameters, Token,
         origin::{AllowedOrigins, Origin},
     },
 };
@@ -79,6 +82,14 @@ pub struct Plan {
     pub renew_before: RenewBefore,
     /// The keys of the target.
     pub entries: Vec<TargetEntry>,
+}
+
+impl Plan {
+    /// When a token that is for an object is renewed.
+    pub fn schedule_renewal(&self, object: &EdgeCredential, token: &Token) -> Renewal {
+        let uid = object.metadata.uid.as_deref().unwrap_or_default();
+        schedule_renewal(self.renew_before, uid, token)
+    }
 }
 
 /// Checks the names of the two Secrets, before anything is read: a name becomes part of a URL, and one with a slash in

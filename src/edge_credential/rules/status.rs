@@ -1,11 +1,14 @@
 //! What became of a reconciliation, as the status that people and programs read.
 
-use k8s_openapi::{apimachinery::pkg::apis::meta::v1::Time, jiff::Timestamp};
+use k8s_openapi::{
+    apimachinery::pkg::apis::meta::v1::Time,
+    jiff::{SignedDuration, Timestamp},
+};
 
 use super::{
     error::Error,
     outcome::{Outcome, Problem, Versions},
-    schedule::renew_at,
+    target::ProvenToken,
 };
 use crate::{
     api::{
@@ -13,7 +16,7 @@ use crate::{
         edge_credential::TokenStatus, failures::Failures, target::TargetStatus,
     },
     cluster::retry::Class,
-    oauth::{Token, TokenError},
+    oauth::TokenError,
 };
 
 /// The status that follows. Equal to the earlier one where nothing changed: it has no time in it that moves by itself.
@@ -57,7 +60,7 @@ fn describe_target_token(
     now: Timestamp,
 ) -> Option<TokenStatus> {
     if let Some(proven) = &outcome.token {
-        return Some(describe_token(object, &proven.token));
+        return Some(describe_token(object, proven));
     }
     // A target that cannot be read, for lack of a right or by a fault of the program, still holds what it held when it was
     // last seen for this spec.
@@ -72,11 +75,12 @@ fn describe_target_token(
         .cloned()
 }
 
-fn describe_token(object: &EdgeCredential, token: &Token) -> TokenStatus {
+fn describe_token(object: &EdgeCredential, proven: &ProvenToken) -> TokenStatus {
+    let token = &proven.token;
     TokenStatus {
         issued_at: Time(token.issued_at),
         expires_at: Time(token.expires_at),
-        renew_at: Time(renew_at(object, token)),
+        renew_at: Time(proven.renewal.at),
         audience: object.spec.token_request.audience.clone(),
         scope: token.scope.clone(),
 
@@ -147,11 +151,19 @@ fn current(
     token: Option<&TokenStatus>,
     valid_until: Option<Timestamp>,
 ) -> Vec<ConditionStatus> {
+    let cut_to = outcome
+        .token
+        .as_ref()
+        .and_then(|proven| proven.renewal.cut_to);
     let valid = valid_until.map(|expires_at| {
-        format!(
-            "The Secret \"{}\" holds a token that is valid until {expires_at}.",
-            object.target_name(),
-        )
+        let name = object.target_name();
+        let valid = format!("The Secret \"{name}\" holds a token that is valid until {expires_at}.");
+        cut_to.map_or(valid.clone(), |age| {
+            let age = SignedDuration::from_secs(age.as_secs());
+            format!(
+                "{valid} It is not renewed before it is {age:#} old, though the spec asks for that: each token is billed."
+            )
+        })
     });
     let (reason, cause, stalled) = match &outcome.problem {
         Problem::None => {
@@ -273,10 +285,10 @@ mod tests {
             },
             testing::{
                 CANARY, answer, ask_to_renew, at, credentials, failures, object, object_with,
-                proven, token,
+                proven, sound_plan, token,
             },
         },
-        oauth::{Defect, TokenError, Unreachable},
+        oauth::{Defect, Token, TokenError, Unreachable},
     };
 
     const DOWN: TokenError = TokenError::Unreachable(Unreachable::Timeout);
@@ -624,6 +636,20 @@ mod tests {
         assert_eq!(
             (counted.count, counted.reason),
             (2, Reason::CredentialsRejected)
+        );
+    }
+
+    #[test]
+    fn a_renewal_that_was_cut_is_told_as_such() {
+        let object = object_with(json!({"renewBefore": "59m"}));
+        let plan = sound_plan(&object);
+        let proven = ProvenToken::new(token(0, 3600), &credentials().client, &object, &plan);
+        let outcome = Outcome::untouched(Some(proven), Problem::None);
+        let status = describe_status(&object, &outcome, at(0));
+        assert_eq!(
+            find(&status, ConditionType::Ready).2,
+            "The Secret \"edge\" holds a token that is valid until 2027-01-15T09:00:00Z. It is not renewed before it is \
+             6m old, though the spec asks for that: each token is billed."
         );
     }
 

@@ -22,11 +22,12 @@ use kube::Resource;
 use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Serialize};
 
+use super::{schedule::Renewal, spec::Plan};
 use crate::{
     api::{
         EdgeCredential, GROUP, Reason,
         names::LABEL_MAX_LENGTH,
-        target::{Source, is_reserved_annotation, is_reserved_label},
+        target::{Source, TargetEntry, is_reserved_annotation, is_reserved_label},
         token_request::TokenFormat,
     },
     oauth::{
@@ -58,6 +59,8 @@ const KEPT_OF_NAME: usize = 52;
 pub struct ProvenToken {
     /// The token.
     pub token: Token,
+    /// When it is renewed.
+    pub renewal: Renewal,
     /// The name of the EdgeCredential that it is for.
     object: String,
     /// Binds the token to the object and to the credentials it was requested with.
@@ -90,9 +93,15 @@ struct Proof {
 
 impl ProvenToken {
     /// Binds a token to the object that it is for and to the credentials it was requested with.
-    pub fn new(token: Token, credentials: &ClientCredentials, object: &EdgeCredential) -> Self {
+    pub fn new(
+        token: Token,
+        credentials: &ClientCredentials,
+        object: &EdgeCredential,
+        plan: &Plan,
+    ) -> Self {
         let name = object.metadata.name.clone().unwrap_or_default();
         Self {
+            renewal: plan.schedule_renewal(object, &token),
             credentials_code: credentials_code(&token, &name, credentials),
             token,
             object: name,
@@ -201,12 +210,9 @@ fn is_edge_credential(owner: &OwnerReference) -> bool {
 /// Finds the token in a Secret: a value that the annotation proves to have been requested with these parameters. The
 /// keys do not matter, so a changed `spec.target.data` costs no request. The name of the object is part of the proof: of two
 /// objects with equal inputs, none can have the other's Secret.
-pub fn find_token(
-    secret: &Secret,
-    object: &EdgeCredential,
-    parameters: &RequestParameters,
-) -> Option<ProvenToken> {
+pub fn find_token(secret: &Secret, object: &EdgeCredential, plan: &Plan) -> Option<ProvenToken> {
     let name = object.metadata.name.as_deref()?;
+    let parameters = &plan.parameters;
     let annotation = secret.metadata.annotations.as_ref()?.get(PROOF)?;
     let proof: Proof = serde_json::from_str(annotation).ok()?;
     // Whoever can write the Secret can write a proof that verifies: its scope and times are shown in the status.
@@ -242,6 +248,7 @@ pub fn find_token(
             })
         })
         .map(|token| ProvenToken {
+            renewal: plan.schedule_renewal(object, &token),
             token,
             object: name.into(),
             credentials_code: proof.credentials,
@@ -302,7 +309,7 @@ fn code(token: &Token, object: &str, purpose: &str, statement: &str) -> String {
 /// or a new one. Equal to `existing` where nothing is to be done.
 pub fn render(
     object: &EdgeCredential,
-    parameters: &RequestParameters,
+    plan: &Plan,
     proven: &ProvenToken,
     existing: Option<&Secret>,
 ) -> Secret {
@@ -317,7 +324,7 @@ pub fn render(
         issued_at: token.issued_at,
         expires_at: token.expires_at,
         scope: token.scope.clone(),
-        request: request_code(token, &proven.object, parameters),
+        request: request_code(token, &proven.object, &plan.parameters),
         credentials: proven.credentials_code.clone(),
         renew_request: proven.renew_request.clone(),
         labels: target.labels.keys().cloned().collect(),
@@ -356,7 +363,7 @@ pub fn render(
 
     Secret {
         metadata,
-        data: Some(data(object, token)),
+        data: Some(data(&plan.entries, token)),
         type_: Some(SECRET_TYPE.into()),
         immutable: existing.and_then(|secret| secret.immutable),
         string_data: None,
@@ -411,7 +418,7 @@ fn owners(object: &EdgeCredential, existing: Option<&[OwnerReference]>) -> Vec<O
     owners
 }
 
-fn data(object: &EdgeCredential, token: &Token) -> BTreeMap<String, ByteString> {
+fn data(entries: &[TargetEntry], token: &Token) -> BTreeMap<String, ByteString> {
     let value = |source: Source| -> String {
         let access_token = token.access_token.expose_secret();
         let scope = token.scope.as_deref().unwrap_or_default();
@@ -434,10 +441,7 @@ fn data(object: &EdgeCredential, token: &Token) -> BTreeMap<String, ByteString> 
             .to_string(),
         }
     };
-    object
-        .spec
-        .target
-        .entries()
+    entries
         .iter()
         .map(|entry| {
             let bytes = match (&entry.from, &entry.value) {

@@ -23,7 +23,7 @@ use crate::{
         },
         testing::{
             CANARY, NOW, allowed, answer, ask_to_renew, at, credentials, credentials_secret,
-            failures, object, object_with, proven, rotated_credentials, sound_parameters, stored,
+            failures, object, object_with, proven, rotated_credentials, sound_plan, stored,
             target_with, token, version,
         },
     },
@@ -121,8 +121,9 @@ impl World {
                 let issued = now.as_second() - NOW;
                 let token = token(issued, issued + lifetime);
                 self.cached = Some(token.clone());
-                let proven = ProvenToken::new(token, &request.credentials, object);
-                let secret = render(object, &request.parameters, &proven, self.target.as_ref());
+                let plan = sound_plan(object);
+                let proven = ProvenToken::new(token, &request.credentials, object, &plan);
+                let secret = render(object, &plan, &proven, self.target.as_ref());
                 self.target = Some(stored(secret));
                 (proven, true)
             }
@@ -295,7 +296,7 @@ fn a_token_is_requested_where_there_is_none_or_where_it_is_due() {
 #[test]
 fn a_token_is_due_from_its_renewal_time_on() {
     let world = World::new().holding(token(0, 86_400));
-    let renewal = renew_at(&world.object, &token(0, 86_400));
+    let renewal = proven(token(0, 86_400)).renewal.at;
     let second = SignedDuration::from_secs(1);
     assert_eq!(word(&world.decide(renewal - second)), "leave");
     assert_eq!(word(&world.decide(renewal)), "request");
@@ -906,7 +907,7 @@ proptest! {
             Action::Leave(Some(proven)) => prop_assert!(proven.token.is_valid(at(0))),
             Action::Write(secret, proven) => {
                 prop_assert!(proven.token.is_valid(at(0)));
-                let found = find_token(&secret, &world.object, &sound_parameters(&world.object));
+                let found = find_token(&secret, &world.object, &sound_plan(&world.object));
                 let found = found.unwrap().token.access_token;
                 let meant = &proven.token.access_token;
                 prop_assert_eq!(found.expose_secret(), meant.expose_secret());
@@ -925,9 +926,8 @@ proptest! {
     #[test]
     fn a_forged_status_harms_nobody(mut world in any_world(), status in any_status()) {
         world.object.status = Some(status);
-        let object = world.object.clone();
         let good = world.observe(at(0)).valid(at(0)).cloned().filter(|stored| {
-            stored.is_of(&credentials().client) && at(0) < renew_at(&object, &stored.token)
+            stored.is_of(&credentials().client) && at(0) < stored.renewal.at
         });
         let first = world.decide(at(0));
         prop_assert_ne!(word(&first), "nonsense", "{:?}", first);

@@ -9,14 +9,14 @@ use crate::{
     api::{names::is_label_value, target::TargetEntry},
     edge_credential::testing::{
         ask_to_renew, at, client, credentials, jwt, object, object_with, proven,
-        rotated_credentials, sound_parameters, target_with, token,
+        rotated_credentials, sound_plan, target_with, token,
     },
 };
 
 type Edit = fn(&mut Secret);
 
 fn find(secret: &Secret, object: &EdgeCredential) -> Option<ProvenToken> {
-    find_token(secret, object, &sound_parameters(object))
+    find_token(secret, object, &sound_plan(object))
 }
 
 fn text(secret: &Secret, key: &str) -> String {
@@ -126,8 +126,8 @@ fn a_new_target_is_opaque_and_owned_and_marked() {
         "labels": {"team": "web"},
         "annotations": {"note": "hello"},
     }}));
-    let parameters = sound_parameters(&object);
-    let secret = render(&object, &parameters, &proven(token(0, 3600)), None);
+    let plan = sound_plan(&object);
+    let secret = render(&object, &plan, &proven(token(0, 3600)), None);
     assert_eq!(secret.type_.as_deref(), Some("Opaque"));
     assert_eq!(secret.metadata.name.as_deref(), Some("token"));
     assert_eq!(secret.metadata.namespace.as_deref(), Some("shop"));
@@ -476,12 +476,7 @@ fn what_others_put_there_stays_and_what_an_earlier_spec_put_there_goes() {
 
     let object = object_with(json!({"target": {"labels": {"kept": "1", "changed": "2"}}}));
     let proven = find(&existing, &object).unwrap();
-    let secret = render(
-        &object,
-        &sound_parameters(&object),
-        &proven,
-        Some(&existing),
-    );
+    let secret = render(&object, &sound_plan(&object), &proven, Some(&existing));
     let labels = secret.metadata.labels.unwrap();
     let labels: Vec<_> = labels
         .iter()
@@ -524,7 +519,7 @@ fn a_proof_that_was_edited_cannot_have_the_marks_of_kubernetes_or_our_own_remove
     });
     let secret = render(
         &object,
-        &sound_parameters(&object),
+        &sound_plan(&object),
         &find(&existing, &object).unwrap(),
         Some(&existing),
     );
@@ -569,12 +564,7 @@ fn a_label_that_says_whose_a_secret_is_goes_with_the_spec_that_named_it() {
     assert_eq!(part_of(&existing).as_deref(), Some("shop"));
     let object = object();
     let proven = find(&existing, &object).unwrap();
-    let secret = render(
-        &object,
-        &sound_parameters(&object),
-        &proven,
-        Some(&existing),
-    );
+    let secret = render(&object, &sound_plan(&object), &proven, Some(&existing));
     assert_eq!(part_of(&secret), None);
 }
 
@@ -586,7 +576,7 @@ fn whatever_is_changed_around_the_token_is_set_right() {
         "annotations": {"note": "hello"},
         "data": [{"key": "a", "from": "AccessToken"}, {"key": "b", "value": "x"}],
     }}));
-    let parameters = sound_parameters(&object);
+    let plan = sound_plan(&object);
     let right = target_with(&object, token(0, 3600));
     let edits: [(&str, Edit); 9] = [
         ("a constant is changed", |secret| {
@@ -627,7 +617,7 @@ fn whatever_is_changed_around_the_token_is_set_right() {
         let mut edited = right.clone();
         edit(&mut edited);
         let proven = find(&edited, &object).expect(row);
-        let rendered = render(&object, &parameters, &proven, Some(&edited));
+        let rendered = render(&object, &plan, &proven, Some(&edited));
         assert_ne!(rendered, edited, "{row}");
         assert_eq!(rendered, right, "{row}");
     }
@@ -710,20 +700,20 @@ proptest! {
     ) {
         let mut object = object_with(json!({"tokenRequest": {"tokenFormat": "Any"}}));
         object.spec.target.data = data;
-        let parameters = sound_parameters(&object);
+        let plan = sound_plan(&object);
         let client = credentials().client;
         if let Some(request) = &renew_request {
             ask_to_renew(&mut object, request);
         }
-        let proven = ProvenToken::new(token, &client, &object);
-        let secret = render(&object, &parameters, &proven, None);
+        let proven = ProvenToken::new(token, &client, &object, &plan);
+        let secret = render(&object, &plan, &proven, None);
 
-        let found = find_token(&secret, &object, &parameters).expect("the token that was rendered");
+        let found = find_token(&secret, &object, &plan).expect("the token that was rendered");
         prop_assert_eq!(essence(&found), essence(&proven));
         prop_assert_eq!(&found.renew_request, &renew_request);
         prop_assert!(found.is_of(&client) && !found.is_of(&rotated_credentials().client));
 
-        let again = render(&object, &parameters, &found, Some(&secret));
+        let again = render(&object, &plan, &found, Some(&secret));
         prop_assert_eq!(serde_json::to_string(&again)?, serde_json::to_string(&secret)?);
     }
 

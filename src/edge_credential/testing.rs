@@ -16,6 +16,7 @@ use serde_json::{Value, json};
 
 use super::rules::{
     credentials::Credentials,
+    error::Error,
     spec::{Plan, check_spec},
     target::{ProvenToken, render},
 };
@@ -25,7 +26,7 @@ use crate::{
         edge_credential::RENEW_REQUESTED_AT, failures::Failures, token_request::DEFAULT_AUDIENCE,
     },
     oauth::{
-        ClientCredentials, Token,
+        ClientCredentials, Token, TokenError, Unreachable,
         origin::{AllowedOrigins, SITECORE_ORIGINS},
     },
 };
@@ -218,4 +219,17 @@ pub fn answer(code: u16, cause: Option<&str>) -> kube::Error {
     status.code = code;
     status.details = Some(details);
     kube::Error::Api(status.boxed())
+}
+
+/// The token endpoint could not be connected to.
+pub fn endpoint_down() -> Error {
+    Error::RequestToken(TokenError::Unreachable(Unreachable::Connect))
+}
+
+/// The token endpoint took the credentials for wrong ones.
+pub fn rejected() -> Error {
+    Error::RequestToken(TokenError::Refused {
+        status: 401,
+        error: None,
+    })
 }

@@ -6,7 +6,7 @@ use clap::Parser;
 use kube::{Client, Config, CustomResourceExt};
 use tokio::signal::unix::{SignalKind, signal};
 
-use super::{check::check, run::run, telemetry};
+use super::{check::check, error_chain::chain, run::run, telemetry};
 use crate::{
     api::EdgeCredential,
     config::{Cli, Command, Settings},
@@ -53,15 +53,4 @@ async fn start(settings: &Settings) -> Result<(), Box<dyn Error>> {
     config.proxy_url = None;
     run(Client::try_from(config)?, settings, shutdown).await?;
     Ok(())
-}
-
-/// An error with all its causes.
-fn chain(error: &dyn Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text.push_str(&format!(": {cause}"));
-        source = cause.source();
-    }
-    text
 }

@@ -6,6 +6,7 @@ pub mod clock_jump;
 pub mod command;
 pub mod controller;
 pub mod definition;
+pub mod error_chain;
 pub mod events;
 pub mod lease;
 pub mod malformed;

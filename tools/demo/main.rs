@@ -11,9 +11,9 @@ mod workload;
 
 use std::{env, error::Error, process::ExitCode};
 
+use edge_credential_operator::operator::error_chain::chain;
 use futures::{FutureExt, future::BoxFuture, future::Shared};
 use kit::{
-    error_chain::chain,
     signals::{self, INTERRUPTED},
     time_line::{Mark, TimeLine},
 };

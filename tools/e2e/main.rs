@@ -13,9 +13,9 @@ mod workload;
 
 use std::{env, error::Error, path::Path, process::ExitCode, thread};
 
+use edge_credential_operator::operator::error_chain::chain;
 use futures::{FutureExt, future::BoxFuture, future::Shared};
 use kit::{
-    error_chain::chain,
     programs::{Binaries, NodeBinaries},
     signals::{self, INTERRUPTED},
     time_line::{Mark, TimeLine},

@@ -20,10 +20,8 @@ mod vitals;
 
 use std::{error::Error, pin::pin, process::ExitCode, time::Duration};
 
-use kit::{
-    error_chain::chain,
-    signals::{self, INTERRUPTED},
-};
+use edge_credential_operator::operator::error_chain::chain;
+use kit::signals::{self, INTERRUPTED};
 use tokio::time::{Instant, sleep, sleep_until};
 
 use self::{scene::Scene, settings::Settings};

@@ -91,21 +91,10 @@ mod tests {
                 outcome::{Outcome, Problem},
                 status::describe_status,
             },
-            testing::{at, failures, object, token},
+            testing::{at, endpoint_down, failures, object, rejected, token},
         },
-        oauth::{TokenError, Unreachable},
+        oauth::TokenError,
     };
-
-    fn endpoint_down() -> Error {
-        Error::RequestToken(TokenError::Unreachable(Unreachable::Connect))
-    }
-
-    fn rejected() -> Error {
-        Error::RequestToken(TokenError::Refused {
-            status: 401,
-            error: None,
-        })
-    }
 
     #[test]
     fn a_failure_is_counted_on_top_of_those_before() {

@@ -164,11 +164,13 @@ impl Observed<'_> {
     pub fn failures(&self, now: Timestamp) -> Option<&Failures> {
         let credentials = self.credentials.as_ref().ok()?;
         let failures = counted_failures(self.object, credentials, now)?;
-        let is_older = |stored: &ProvenToken| {
+        let request = self.object.renew_request();
+        let came_after = |stored: &ProvenToken| {
             failures.last_attempt_at.0 <= stored.token.issued_at
                 && stored.is_of(&credentials.client)
+                && request.is_none_or(|request| stored.renew_request.as_deref() == Some(request))
         };
-        let is_over = self.must_request_renewal(now) || self.valid(now).is_some_and(is_older);
+        let is_over = self.must_request_renewal(now) || self.valid(now).is_some_and(came_after);
         (!is_over).then_some(failures)
     }
 }

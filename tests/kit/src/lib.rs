@@ -2,7 +2,6 @@
 //!
 //! - [`canary`]: looks for marked secrets where none may be.
 //! - [`control_plane`]: a real Kubernetes control plane on loopback.
-//! - [`error_chain`]: errors for people.
 //! - [`generated`]: files that are generated and checked in.
 //! - [`harness`]: a scene for each test on the control plane, with the operator installed by its chart.
 //! - [`operator`]: the operator as a process.
@@ -16,7 +15,6 @@
 
 pub mod canary;
 pub mod control_plane;
-pub mod error_chain;
 pub mod fake_api;
 pub mod generated;
 pub mod harness;

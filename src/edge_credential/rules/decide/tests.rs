@@ -23,11 +23,10 @@ use crate::{
         },
         testing::{
             CANARY, NOW, allowed, answer, ask_to_renew, at, credentials, credentials_secret,
-            failures, object, object_with, proven, rotated_credentials, sound_plan, stored,
-            target_with, token, version,
+            endpoint_down, failures, object, object_with, proven, rejected, rotated_credentials,
+            sound_plan, stored, target_with, token, version,
         },
     },
-    oauth::{TokenError, Unreachable},
 };
 
 /// The world around one EdgeCredential, and what was made of it.
@@ -152,17 +151,6 @@ impl World {
         self.tell(token, Problem::Failed(error, failures), true, at(0));
         self
     }
-}
-
-fn endpoint_down() -> Error {
-    Error::RequestToken(TokenError::Unreachable(Unreachable::Connect))
-}
-
-fn rejected() -> Error {
-    Error::RequestToken(TokenError::Refused {
-        status: 401,
-        error: None,
-    })
 }
 
 fn write_refused() -> Error {
@@ -516,6 +504,16 @@ fn a_failure_that_is_older_than_the_stored_token_counts_for_nothing() {
         assert!(requested(&decision));
         assert_eq!(word(&world.decide(at(2))), "leave", "{}", error());
     }
+}
+
+/// Times in the status are whole seconds.
+#[test]
+fn a_renewal_that_fails_in_the_second_in_which_the_token_was_issued_is_tried_again() {
+    let mut world = World::new().holding(token(0, 9000));
+    ask_to_renew(&mut world.object, "now");
+    world.fail(rejected(), at(0));
+    assert_eq!(word(&world.decide(at(1))), "wait, token valid");
+    assert_eq!(word(&world.decide(at(5))), "request by force");
 }
 
 #[test]

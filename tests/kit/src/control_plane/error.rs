@@ -2,7 +2,9 @@
 
 use std::{fmt, io, path::PathBuf};
 
-use crate::{error_chain::chain, process, programs};
+use edge_credential_operator::operator::error_chain::chain;
+
+use crate::{process, programs};
 
 /// The result of an action on a control plane.
 pub type Result<T, E = Error> = std::result::Result<T, E>;

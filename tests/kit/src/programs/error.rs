@@ -2,7 +2,7 @@
 
 use std::{fmt, io, path::PathBuf};
 
-use crate::error_chain::chain;
+use edge_credential_operator::operator::error_chain::chain;
 
 /// The result of looking for programs.
 pub type Result<T, E = Error> = std::result::Result<T, E>;

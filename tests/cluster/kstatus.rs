@@ -1,8 +1,6 @@
 //! What kstatus, by which Flux and Helm wait, makes of EdgeCredentials: the tool itself, on objects as the API server
 //! stores them.
 
-use std::time::Duration;
-
 use edge_credential_operator::api::Reason;
 use edge_credential_operator::api::edge_credential::RENEW_REQUESTED_AT;
 use kit::harness::*;
@@ -75,8 +73,6 @@ async fn it_is_current_while_nothing_is_in_the_way_and_failed_once_a_person_must
     shop.replace_data(OTHER, &malformed).await;
     shop.edit("suspended", |object| object.spec.suspend = true)
         .await;
-    // What failed in the second in which the token was issued counts as older than the token.
-    tokio::time::sleep(Duration::from_secs(1)).await;
     scene.sitecore.go_down();
     shop.annotate("failing", RENEW_REQUESTED_AT, "now").await;
 

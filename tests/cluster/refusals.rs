@@ -191,9 +191,12 @@ async fn a_foreign_secret_is_never_touched() {
     is_ready_at_once(shop, "edge").await;
     assert_eq!(scene.sitecore.requests(CLIENT), 1);
 
-    // A target that lost its owner is foreign too.
+    // A target that lost its owner, and with it what proves for whom it was made, is foreign too.
     let orphan = shop
-        .edit_secret("edge", |secret| secret.metadata.owner_references = None)
+        .edit_secret("edge", |secret| {
+            secret.metadata.owner_references = None;
+            secret.metadata.annotations = None;
+        })
         .await;
     let object = shop.has_reason("edge", Reason::TargetNotOwned).await;
     assert_eq!(condition(&object, Stalled).status, "True");

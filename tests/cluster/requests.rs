@@ -159,7 +159,7 @@ async fn while_the_rotated_secret_is_wrong_the_old_token_stays() {
         })
         .await;
     let ready = condition(&object, ConditionType::Ready);
-    assert_eq!((&*ready.status, &*ready.reason), ("True", "TokenValid"));
+    assert_eq!((&*ready.status, &*ready.reason), ("True", "RenewalFailing"));
     assert_eq!(
         condition(&object, ConditionType::Reconciling).reason,
         "CredentialsRejected"

@@ -174,8 +174,7 @@ impl Attempt<'_> {
         let plan = self.observed.plan.as_ref();
         let plan = plan.map_err(|problem| Error::Spec(problem.clone()))?;
         let client = request.credentials.clone();
-        let acceptable =
-            |cached: &Token| !forced && self.started < plan.schedule_renewal(object, cached).at;
+        let acceptable = |cached: &Token| !forced && plan.is_fresh(object, cached, self.started);
         let caller = caller_of(&self.observed, self.started);
         context.calls.check_leadership()?;
         let mut outcome = match context.tokens.request(request, &caller, acceptable).await {

@@ -377,6 +377,29 @@ async fn a_clock_set_forward_or_a_machine_suspended_brings_renewals_forward_at_o
     assert!(world.clock.now() < token.renew_at.0);
 }
 
+/// kubernetes/kubernetes#123415: a token that was stored while the clock was ahead expires long before its times say.
+#[tokio::test(start_paused = true)]
+async fn a_token_that_was_stored_while_the_clock_was_ahead_is_replaced_by_one_request() {
+    for (lifetime, ahead) in [(24, 12 * 60), (1, 30), (24, 1)] {
+        let mut world = World::new();
+        world
+            .endpoint
+            .set_lifetime(SignedDuration::from_hours(lifetime));
+        world.add("edge", json!({}));
+        world.jump(SignedDuration::from_mins(ahead));
+        world.start_operator();
+        pass(seconds(10)).await;
+        world.jump(SignedDuration::from_mins(-ahead));
+        pass(seconds(30)).await;
+        assert_eq!(world.endpoint.requests("edge").len(), 2, "{ahead} min");
+        let token = world.object("edge").status.unwrap().token.unwrap();
+        assert!(token.issued_at.0 <= world.clock.now());
+        world.restart_operator().await;
+        pass(seconds(60)).await;
+        assert_eq!(world.endpoint.requests("edge").len(), 2, "{ahead} min");
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_clock_set_back_costs_no_request_and_delays_no_renewal_beyond_expiry() {
     let mut world = World::new();

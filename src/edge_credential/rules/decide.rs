@@ -210,7 +210,7 @@ impl Sound<'_> {
                 Why::OtherCredentials,
                 !stored.is_of(&self.credentials.client),
             ),
-            (Why::Due, now >= stored.renewal.at),
+            (Why::Due, stored.is_due(now)),
             (Why::RetryWrite, self.failed_to_write()),
             (Why::RetryRequest, self.failures.is_some()),
             (Why::Answered, self.observed.has_renew_request(now)),
@@ -257,7 +257,7 @@ impl Sound<'_> {
                 self.stored.is_none_or(is_another)
             }
         };
-        is_wanted && now < self.plan.schedule_renewal(self.observed.object, cached).at
+        is_wanted && self.plan.is_fresh(self.observed.object, cached, now)
     }
 
     fn failed_to_write(&self) -> bool {

@@ -8,16 +8,13 @@ use k8s_openapi::{
 use super::{
     credentials::Credentials,
     error::Error,
-    schedule::{LEAST_INTERVAL, fraction},
+    schedule::{CLOCK_LEEWAY, LEAST_INTERVAL, fraction},
 };
 use crate::{
     api::{EdgeCredential, failures::Failures},
     cluster::retry::Class,
     oauth::{Token, limits::LONGEST_QUOTA_HOLD},
 };
-
-/// How far a time in the status may be ahead of the clock: replicas' clocks differ a little.
-const CLOCK_LEEWAY: SignedDuration = SignedDuration::from_secs(30);
 
 /// Over how long those are spread that an endpoint asked to wait.
 const LONGEST_SPREAD: SignedDuration = SignedDuration::from_secs(60);

@@ -13,6 +13,15 @@ const LEAST_MARGIN: SignedDuration = SignedDuration::from_secs(120);
 /// The least time between two renewals, however large `renewBefore` is. Each one is billed.
 pub const LEAST_INTERVAL: SignedDuration = SignedDuration::from_secs(60);
 
+/// How far a time that this program wrote may be ahead of the clock: the clocks of replicas differ a little.
+pub const CLOCK_LEEWAY: SignedDuration = SignedDuration::from_secs(30);
+
+/// Whether a token was requested while the clock was ahead, and is right by now. It expires earlier than its times say, and
+/// nobody knows when (kubernetes/kubernetes#123415).
+pub fn is_from_the_future(token: &Token, now: Timestamp) -> bool {
+    token.issued_at.duration_since(now) > CLOCK_LEEWAY
+}
+
 /// When a token is renewed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Renewal {

@@ -8,11 +8,12 @@ use std::{
     fmt,
 };
 
+use k8s_openapi::jiff::Timestamp;
 use reqwest::Url;
 
 use super::{
     renew_before::{InvalidRenewBefore, RenewBefore},
-    schedule::{Renewal, schedule_renewal},
+    schedule::{Renewal, is_from_the_future, schedule_renewal},
 };
 use crate::{
     api::{
@@ -89,6 +90,11 @@ impl Plan {
     pub fn schedule_renewal(&self, object: &EdgeCredential, token: &Token) -> Renewal {
         let uid = object.metadata.uid.as_deref().unwrap_or_default();
         schedule_renewal(self.renew_before, uid, token)
+    }
+
+    /// Whether a token would not have to be renewed at once.
+    pub fn is_fresh(&self, object: &EdgeCredential, token: &Token, now: Timestamp) -> bool {
+        now < self.schedule_renewal(object, token).at && !is_from_the_future(token, now)
     }
 }
 

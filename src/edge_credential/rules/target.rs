@@ -22,7 +22,10 @@ use kube::Resource;
 use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Serialize};
 
-use super::{schedule::Renewal, spec::Plan};
+use super::{
+    schedule::{Renewal, is_from_the_future},
+    spec::Plan,
+};
 use crate::{
     api::{
         EdgeCredential, GROUP, Reason,
@@ -107,6 +110,11 @@ impl ProvenToken {
             object: name,
             renew_request: object.renew_request().map(Into::into),
         }
+    }
+
+    /// Whether the token is to be renewed by now.
+    pub fn is_due(&self, now: Timestamp) -> bool {
+        now >= self.renewal.at || is_from_the_future(&self.token, now)
     }
 
     /// Whether the token was requested with these credentials, for the object that it was found or made for.

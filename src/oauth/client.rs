@@ -6,7 +6,7 @@ use base64::{Engine, engine::general_purpose::STANDARD};
 use futures::{FutureExt, future::BoxFuture};
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 use reqwest::{
-    Certificate, Client, RequestBuilder, Response, StatusCode,
+    Certificate, Client, RequestBuilder, Response,
     header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, DATE, HeaderMap, HeaderName, HeaderValue},
     redirect::Policy,
 };
@@ -17,7 +17,7 @@ use super::{
     limits::{parse_http_date, read_limits},
     origin::AllowedOrigins,
     request::{ClientCredentials, Reply, TokenRequest, TokenSource},
-    response::{Answer, validate},
+    response::{Answer, is_success, validate},
 };
 use crate::{
     api::token_request::{ClientAuthentication, RequestFormat},
@@ -112,7 +112,7 @@ impl HttpTokenSource {
         let date = header(response.headers(), DATE).and_then(parse_http_date);
         let limits = read_limits(status.as_u16(), response.headers(), date, now);
         let result = match read(&mut response).await {
-            Err(error) if status == StatusCode::OK => Err(error),
+            Err(error) if is_success(status.as_u16()) => Err(error),
             // The status alone makes it a refusal, also where the body cannot be read.
             body => validate(
                 &Answer {

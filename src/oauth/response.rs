@@ -45,8 +45,31 @@ struct Body {
     access_token: Option<SecretString>,
     token_type: Option<String>,
     expires_in: Option<Box<RawValue>>,
-    scope: Option<String>,
+    scope: Option<Scope>,
     error: Option<Value>,
+}
+
+/// The granted scopes: separated by spaces (RFC 6749 section 3.3), or in a list, as some servers have it.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Scope {
+    Text(String),
+    List(Vec<String>),
+}
+
+impl Scope {
+    fn to_text(&self) -> String {
+        match self {
+            Self::Text(text) => text.clone(),
+            Self::List(scopes) => scopes.join(" "),
+        }
+    }
+}
+
+/// Whether a status says that a token was issued. RFC 6749 section 5.1 has 200; some servers answer 201, as if for a new
+/// resource, and the token was paid for all the same (ramosbugs/oauth2-rs#86).
+pub fn is_success(status: u16) -> bool {
+    matches!(status, 200 | 201)
 }
 
 /// Turns an answer into a token. `requested_at` is the moment *before* the request was sent, so that the token is
@@ -61,7 +84,7 @@ pub fn validate(
         content: content(answer.content_type),
     };
     match answer.status {
-        200 => {}
+        status if is_success(status) => {}
         300..=399 => {
             return Err(TokenError::Redirected {
                 status: answer.status,
@@ -127,12 +150,12 @@ fn judge(
         return Err(Defect::WrongAudience);
     }
     let expires_in = body.expires_in.as_deref().map(expires_in).transpose()?;
-    let of_claims = claims
+    let remaining = claims
         .as_ref()
-        .map(|claims| remaining(claims, date))
+        .map(|claims| remaining_lifetime(claims, date))
         .transpose()?
         .flatten();
-    let lifetime = match (expires_in, of_claims) {
+    let lifetime = match (expires_in, remaining) {
         (Some(one), Some(other)) => one.min(other),
         (Some(one), None) | (None, Some(one)) => one,
         (None, None) => return Err(Defect::UnknownLifetime),
@@ -144,16 +167,18 @@ fn judge(
     let expires_at = issued_at
         .checked_add(SignedDuration::from_secs(lifetime))
         .map_err(|_| Defect::InvalidLifetime)?;
+    let of_claims = claims.as_ref().and_then(jwt::Claims::scope);
     let scope = body
         .scope
-        .as_deref()
-        .or(claims.as_ref().and_then(jwt::Claims::scope))
+        .as_ref()
+        .map(Scope::to_text)
+        .or(of_claims.map(Into::into))
         .filter(|scope| is_scope(scope));
     let identifier =
         |id: fn(&jwt::Claims) -> Option<&str>| claims.as_ref().and_then(id).map(Into::into);
     Ok(Token {
         access_token: access_token.clone(),
-        scope: scope.map(Into::into),
+        scope,
         tenant_id: identifier(jwt::Claims::tenant_id),
         organization_id: identifier(jwt::Claims::organization_id),
         issued_at,
@@ -175,7 +200,10 @@ fn expires_in(raw: &RawValue) -> Result<i64, Defect> {
 
 /// How long the token's own claims let it live, on the server's clock: `exp - iat`, and not beyond `exp` where the
 /// server says what time it is (a cached token was issued earlier). `None` where there is no `exp` to go by.
-fn remaining(claims: &jwt::Claims, date: Option<Timestamp>) -> Result<Option<i64>, Defect> {
+fn remaining_lifetime(
+    claims: &jwt::Claims,
+    date: Option<Timestamp>,
+) -> Result<Option<i64>, Defect> {
     let time = |raw: &Option<Box<RawValue>>| {
         raw.as_deref()
             .map(|raw| seconds(raw.get()).ok_or(Defect::InvalidLifetime))

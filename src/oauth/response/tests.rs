@@ -88,6 +88,35 @@ fn a_refusal_says_no_more_than_its_status_and_an_error_that_everybody_knows() {
     }
 }
 
+/// panva/openid-client#666, ramosbugs/oauth2-rs#86: a token that is refused for its envelope is paid for again each time.
+#[test]
+fn a_good_token_in_an_odd_envelope_is_taken() {
+    let taken = |status, scope: Value| {
+        let body = json!({
+            "access_token": jwt(r#"{"aud": "api"}"#),
+            "token_type": "bearer",
+            "expires_in": 900,
+            "scope": scope,
+        })
+        .to_string();
+        let answer = Answer {
+            status,
+            content_type: Some("application/json"),
+            date: None,
+            quota: None,
+            body: body.as_bytes(),
+        };
+        validate(&answer, &parameters(TokenFormat::Jwt), at(NOW)).map(|token| token.scope)
+    };
+    for status in [200, 201] {
+        assert_eq!(taken(status, json!("a b")), Ok(Some("a b".into())));
+        assert_eq!(taken(status, json!(["a", "b"])), Ok(Some("a b".into())));
+        assert_eq!(taken(status, json!([])), Ok(None));
+        assert_eq!(taken(status, json!(["a\n"])), Ok(None), "not shown");
+    }
+    assert!(taken(200, json!([["a"]])).is_err());
+}
+
 #[test]
 fn where_no_audience_was_asked_for_none_is_checked() {
     let body = json!({

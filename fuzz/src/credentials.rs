@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 
 use edge_credential_operator::{
     api::credentials::CredentialsSecretRef,
-    edge_credential::rules::credentials::{CredentialsProblem, Flaw, extract_credentials},
+    edge_credential::rules::credentials::{
+        CredentialsProblem, Flaw, MAX_LENGTH, extract_credentials,
+    },
 };
 use k8s_openapi::{ByteString, api::core::v1::Secret};
 use secrecy::ExposeSecret;
@@ -46,7 +48,9 @@ pub fn check(input: &[u8]) {
                 let value = value.expose_secret();
                 assert_eq!(value.as_bytes(), data[key].0);
                 assert!(!value.is_empty() && value.trim() == value);
-                assert!(!value.chars().any(char::is_control));
+                assert!(
+                    value.len() <= MAX_LENGTH && value.bytes().all(|b| (b' '..=b'~').contains(&b))
+                );
             }
             // Whatever the values are, the same is shown.
             let other = extract_credentials(Some(&with_values(keys, "x")), &names).expect("sound");
@@ -80,6 +84,10 @@ fn has_flaw(value: Option<&[u8]>, flaw: Flaw) -> bool {
         Flaw::Missing => false,
         Flaw::Empty => text.is_some_and(|text| text.trim().is_empty()),
         Flaw::Padded => text.is_some_and(|text| text.trim() != text),
-        Flaw::NotText => text.is_none_or(|text| text.chars().any(char::is_control)),
+        Flaw::TooLong => value.len() > MAX_LENGTH,
+        Flaw::Invisible(_) => text.is_some_and(|text| !text.is_ascii()),
+        Flaw::NotPrintable => {
+            text.is_none_or(|text| !text.bytes().all(|b| (b' '..=b'~').contains(&b)))
+        }
     }
 }

@@ -68,7 +68,7 @@ reasons! {
         "The credentials Secret does not exist.",
         "Create it; the operator goes on within a second.";
     CredentialsMalformed:
-        "A key of the credentials Secret is missing, empty, not text, or has white space around it (`echo` adds a newline).",
+        "A key of the credentials Secret is missing, empty, too long, not printable ASCII, or has white space around it (`echo` adds a newline).",
         "Correct the key that the message names, with `printf %s` or `kubectl create secret generic --from-literal`.";
     TargetNotOwned:
         "A Secret of the target's name exists and was not made for this EdgeCredential. It is never touched.",

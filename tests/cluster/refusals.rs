@@ -67,7 +67,7 @@ async fn credentials_that_cannot_be_meant_so_are_never_sent() {
         ("edge-client-secret\n", "newline"),
         (" edge-client-secret", "white space"),
         ("", "is empty"),
-        ("edge\0client", "not plain text"),
+        ("edge\0client", "printable ASCII"),
     ] {
         shop.replace_data(CREDENTIALS, &credentials(CLIENT, secret))
             .await;

@@ -21,6 +21,9 @@ pub struct Credentials {
     pub version: Option<SecretVersion>,
 }
 
+/// The longest client id or client secret, in bytes. A long header is refused by servers in ways that look like an outage.
+pub const MAX_LENGTH: usize = 1024;
+
 /// Why a credentials Secret cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum CredentialsProblem {
@@ -42,8 +45,12 @@ pub enum Flaw {
     Missing,
     /// The value is empty.
     Empty,
-    /// The value is not UTF-8 text, or has control characters in it.
-    NotText,
+    /// The value is longer than [`MAX_LENGTH`].
+    TooLong,
+    /// The value has a character in it that nobody sees, such as editors and clipboards add.
+    Invisible(&'static str),
+    /// The value has something else in it than printable ASCII.
+    NotPrintable,
     /// The value begins or ends with white space.
     Padded,
 }
@@ -71,7 +78,17 @@ impl fmt::Display for CredentialsProblem {
                         "is missing: add it, or name another key in spec.credentialsSecretRef"
                     }
                     Flaw::Empty => "is empty",
-                    Flaw::NotText => "is not plain text: was it encoded twice?",
+                    Flaw::TooLong => "is longer than 1024 bytes: is it another file's content?",
+                    Flaw::Invisible(name) => {
+                        return write!(
+                            f,
+                            "has {name} in it, which nobody sees: copy the value again, as plain text"
+                        );
+                    }
+                    Flaw::NotPrintable => {
+                        "has other characters than printable ASCII in it: was the text put under data, which has to be \
+                         base64, and not under stringData?"
+                    }
                     Flaw::Padded => {
                         "begins or ends with white space or a newline: write it with printf %s or \
                          kubectl create secret generic --from-literal"
@@ -83,7 +100,7 @@ impl fmt::Display for CredentialsProblem {
 }
 
 /// Reads the two keys. Anything that could not have been meant so is refused here, before it is sent anywhere: the
-/// endpoint would answer 401, which looks like a wrong secret.
+/// endpoint would answer 401, which looks like a wrong secret. What is allowed is `VSCHAR` (RFC 6749 appendix A).
 pub fn extract_credentials(
     secret: Option<&Secret>,
     names: &CredentialsSecretRef,
@@ -109,15 +126,34 @@ pub fn extract_credentials(
 
 fn text(bytes: Option<&ByteString>) -> Result<&str, Flaw> {
     let bytes = &bytes.ok_or(Flaw::Missing)?.0;
-    let text = std::str::from_utf8(bytes).map_err(|_| Flaw::NotText)?;
+    if bytes.len() > MAX_LENGTH {
+        return Err(Flaw::TooLong);
+    }
+    let text = std::str::from_utf8(bytes).map_err(|_| Flaw::NotPrintable)?;
+    if let Some(name) = text.chars().find_map(invisible) {
+        return Err(Flaw::Invisible(name));
+    }
     if text.trim().is_empty() {
         Err(Flaw::Empty)
     } else if text.trim() != text {
         Err(Flaw::Padded)
-    } else if text.chars().any(char::is_control) {
-        Err(Flaw::NotText)
-    } else {
+    } else if text.bytes().all(|b| matches!(b, b' '..=b'~')) {
         Ok(text)
+    } else {
+        Err(Flaw::NotPrintable)
+    }
+}
+
+/// The name of a character that looks like nothing, or like a space.
+fn invisible(c: char) -> Option<&'static str> {
+    match c {
+        '\u{feff}' => Some("a byte-order mark"),
+        '\u{200b}'..='\u{200d}' | '\u{2060}' => Some("a zero-width space"),
+        '\u{a0}' | '\u{202f}' => Some("a non-breaking space"),
+        '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' => {
+            Some("a mark of the writing direction")
+        }
+        _ => None,
     }
 }
 
@@ -174,9 +210,28 @@ mod tests {
             (Some(b"CANARY\n"), Flaw::Padded),
             (Some(b"CANARY\r\n"), Flaw::Padded),
             (Some(b" CANARY"), Flaw::Padded),
-            (Some(b"CAN\nARY"), Flaw::NotText),
-            (Some(b"CAN\0ARY"), Flaw::NotText),
-            (Some(b"\xffCANARY"), Flaw::NotText),
+            (Some(b"CAN\nARY"), Flaw::NotPrintable),
+            (Some(b"CAN\0ARY"), Flaw::NotPrintable),
+            (Some(b"\xffCANARY"), Flaw::NotPrintable),
+            (Some("CANÄRY".as_bytes()), Flaw::NotPrintable),
+            // microsoft/azuredevopslabs#715, bitnami-labs/sealed-secrets#1410
+            (
+                Some("\u{feff}CANARY".as_bytes()),
+                Flaw::Invisible("a byte-order mark"),
+            ),
+            (
+                Some("CANARY\u{200b}".as_bytes()),
+                Flaw::Invisible("a zero-width space"),
+            ),
+            (
+                Some("CAN\u{a0}ARY".as_bytes()),
+                Flaw::Invisible("a non-breaking space"),
+            ),
+            (
+                Some("\u{202e}CANARY".as_bytes()),
+                Flaw::Invisible("a mark of the writing direction"),
+            ),
+            (Some(&[b'x'; MAX_LENGTH + 1]), Flaw::TooLong),
         ] {
             let mut pairs = vec![("id", &b"me"[..])];
             pairs.extend(value.map(|value| ("secret", value)));

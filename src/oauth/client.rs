@@ -52,10 +52,17 @@ pub struct HttpTokenSource {
     clock: Clock,
 }
 
-/// The HTTP client cannot be made, for example because a CA certificate cannot be parsed.
+/// The HTTP client for token endpoints cannot be made.
 #[derive(Debug, thiserror::Error)]
-#[error("the HTTP client for token endpoints cannot be made")]
-pub struct ClientError(#[source] reqwest::Error);
+pub enum ClientError {
+    /// Nothing in what should be certificates is one that can be trusted. Taken for none, it would show as an endpoint that
+    /// is not trusted, hours later (seanmonstar/reqwest#3076).
+    #[error("there is no usable certificate in it")]
+    NoCertificate,
+    /// The HTTP library refuses to make it.
+    #[error("the HTTP client for token endpoints cannot be made")]
+    Build(#[source] reqwest::Error),
+}
 
 impl HttpTokenSource {
     /// Sends to `allowed` origins only. `token_ca` are certificates in PEM that are trusted beside the system's.
@@ -66,11 +73,7 @@ impl HttpTokenSource {
         clock: Clock,
         deadlines: Deadlines,
     ) -> Result<Self, ClientError> {
-        let certificates = token_ca
-            .map(Certificate::from_pem_bundle)
-            .transpose()
-            .map_err(ClientError)?
-            .unwrap_or_default();
+        let certificates = token_ca.map(parse_certificates).transpose()?;
         let client = Client::builder()
             .user_agent(concat!(
                 "edge-credential-operator/",
@@ -80,9 +83,9 @@ impl HttpTokenSource {
             .referer(false)
             .connect_timeout(deadlines.connect)
             .timeout(deadlines.total)
-            .tls_certs_merge(certificates)
+            .tls_certs_merge(certificates.unwrap_or_default())
             .build()
-            .map_err(ClientError)?;
+            .map_err(ClientError::Build)?;
         Ok(Self {
             client,
             allowed,
@@ -183,6 +186,14 @@ impl TokenSource for HttpTokenSource {
 impl fmt::Debug for HttpTokenSource {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("HttpTokenSource")
+    }
+}
+
+/// Certificates in PEM, at least one.
+fn parse_certificates(pem: &[u8]) -> Result<Vec<Certificate>, ClientError> {
+    match Certificate::from_pem_bundle(pem) {
+        Ok(certificates) if !certificates.is_empty() => Ok(certificates),
+        _ => Err(ClientError::NoCertificate),
     }
 }
 

@@ -74,9 +74,12 @@ pub enum RunError {
         /// Why.
         source: io::Error,
     },
+    /// The HTTP client cannot be made with what the file of `--token-ca-file` holds.
+    #[error("the CA file {path} cannot be used")]
+    UseCa { path: PathBuf, source: ClientError },
     /// No HTTP client.
     #[error(transparent)]
-    Client(#[from] ClientError),
+    Client(ClientError),
     /// The address of `--listen` cannot be used.
     #[error("the address {address} of --listen cannot be used")]
     Listen {
@@ -121,12 +124,15 @@ pub async fn run(
             })
         })
         .transpose()?;
-    let source = HttpTokenSource::new(
-        allowed,
-        token_ca.as_deref(),
-        clock.clone(),
-        Deadlines::default(),
-    )?;
+    let deadlines = Deadlines::default();
+    let source = HttpTokenSource::new(allowed, token_ca.as_deref(), clock.clone(), deadlines);
+    let source = source.map_err(|source| match &settings.token_ca_file {
+        Some(path) => RunError::UseCa {
+            path: path.clone(),
+            source,
+        },
+        None => RunError::Client(source),
+    })?;
     let listener = TcpListener::bind(settings.listen)
         .await
         .map_err(|source| RunError::Listen {

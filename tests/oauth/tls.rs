@@ -83,3 +83,19 @@ async fn a_redirect_over_tls_is_not_followed_either() {
     }
     assert_eq!(elsewhere.calls().iter().count(), 0);
 }
+
+#[tokio::test]
+async fn a_file_without_a_usable_certificate_is_refused_before_anything_is_asked() {
+    let garbage = "-----BEGIN CERTIFICATE-----\nZ2FyYmFnZQ==\n-----END CERTIFICATE-----\n";
+    let key = "-----BEGIN PRIVATE KEY-----\nZ2FyYmFnZQ==\n-----END PRIVATE KEY-----\n";
+    for pem in ["", "CANARY", key, garbage] {
+        let made = HttpTokenSource::new(
+            AllowedOrigins::default(),
+            Some(pem.as_bytes()),
+            Clock::system(),
+            Deadlines::default(),
+        );
+        let error = made.expect_err(pem);
+        assert!(!format!("{error} {error:?}").contains(CANARY), "{pem}");
+    }
+}

@@ -78,7 +78,7 @@ reasons! {
         "Give one of the two another `spec.target.name`.";
     TargetImmutable:
         "The target Secret is marked immutable, so a renewed token cannot be written.",
-        "Delete the target Secret; it is written again from the token at hand.";
+        "Delete the target Secret; it is written again from the token at hand. Then replace the pods that mount it: they keep the old token otherwise.";
     TargetWriteForbidden:
         "The API server refused the write of the target: a quota, an admission policy or missing rights.",
         "Look at the message of the operator's log and at quotas, admission webhooks and the operator's role in the namespace.";

@@ -319,7 +319,8 @@ mod tests {
                     problem: TargetProblem::Immutable,
                 },
                 Reason::TargetImmutable,
-                "target Secret \"edge\": it is marked immutable: delete it, and it is written again",
+                "target Secret \"edge\": it is marked immutable: delete it, and it is written again; then replace the pods \
+                 that mount it, which keep the old token otherwise",
             ),
             (
                 Error::RequestToken(TokenError::Unreachable(Unreachable::Timeout)),

@@ -156,7 +156,11 @@ impl fmt::Display for TargetProblem {
             Self::OwnedByAnother => {
                 "it belongs to another EdgeCredential: give one of the two another spec.target.name"
             }
-            Self::Immutable => "it is marked immutable: delete it, and it is written again",
+            // kubernetes/kubernetes#131589: a kubelet does not look at an immutable Secret again, not even once it is gone.
+            Self::Immutable => {
+                "it is marked immutable: delete it, and it is written again; then replace the pods that mount it, which \
+                 keep the old token otherwise"
+            }
         })
     }
 }

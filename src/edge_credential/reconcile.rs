@@ -182,7 +182,13 @@ impl Attempt<'_> {
                 if forced {
                     context.handled_renewals.remember(object);
                 }
-                let proven = ProvenToken::new(token, &client, object, plan);
+                let proven = match self.observed.valid(self.started) {
+                    Some(stored) if stored.is(&token) => {
+                        let same = stored.token.clone();
+                        ProvenToken::new(same, &client, object, plan).given_again()
+                    }
+                    _ => ProvenToken::new(token, &client, object, plan),
+                };
                 let secret = render(object, plan, &proven, self.observed.existing());
                 self.write(&secret, proven).await?
             }

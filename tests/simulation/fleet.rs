@@ -165,3 +165,25 @@ async fn a_shorter_lifetime_is_followed_from_the_next_token_on() {
     assert_eq!(requests[1..].len(), short.len());
     assert!(world.condition("edge", ConditionType::Ready).0);
 }
+
+/// wso2/api-manager#773: until it expires, the server gives the same token to whoever asks.
+#[tokio::test(start_paused = true)]
+async fn a_server_that_gives_the_same_token_until_it_expires_is_asked_twice_a_lifetime() {
+    let mut world = World::new();
+    world.endpoint.repeat();
+    world.add("edge", json!({}));
+    world.start_operator();
+    pass(hours(20)).await;
+    let status = world.object("edge").status.unwrap();
+    let message = &status.conditions[0].message;
+    assert!(message.contains("gave the same token again"), "{message}");
+    assert_eq!(world.endpoint.requests("edge").len(), 2);
+
+    // A restart does not make it ask sooner.
+    world.restart_operator().await;
+    pass(days(10) - hours(20)).await;
+    let requests = world.endpoint.requests("edge").len();
+    assert!((20..=22).contains(&requests), "{requests}");
+    assert_eq!(world.endpoint.issued(), 10);
+    assert!(world.condition("edge", ConditionType::Ready).0);
+}

@@ -261,6 +261,9 @@ struct State {
     /// What every answer says of limits.
     limits: Limits,
     issued: usize,
+    /// Whether a client gets the same token until that expires.
+    repeats: bool,
+    given: BTreeMap<String, Token>,
     /// The client whose requests make the program panic.
     panics_for: Option<String>,
     /// When requests came, by client id.
@@ -279,6 +282,8 @@ impl Endpoint {
                 failing: BTreeMap::new(),
                 limits: Limits::default(),
                 issued: 0,
+                repeats: false,
+                given: BTreeMap::new(),
                 panics_for: None,
                 requests: BTreeMap::new(),
             })),
@@ -288,6 +293,11 @@ impl Endpoint {
     /// Has every request fail so, or none.
     pub fn fail(&self, failure: Option<TokenError>) {
         self.state.lock().unwrap().failure = failure;
+    }
+
+    /// Has every client get the same token until that expires.
+    pub fn repeat(&self) {
+        self.state.lock().unwrap().repeats = true;
     }
 
     /// Has the requests of one client fail so.
@@ -369,16 +379,27 @@ impl TokenSource for Endpoint {
             let failure = state.failure.as_ref().or(state.failing.get(&client_id));
             let result = match failure.cloned() {
                 Some(failure) => Err(failure),
+                None if state.repeats
+                    && let Some(given) = state.given.get(&client_id)
+                    && now < given.expires_at =>
+                {
+                    Ok(Token {
+                        issued_at,
+                        ..given.clone()
+                    })
+                }
                 None => {
                     state.issued += 1;
-                    Ok(Token {
+                    let token = Token {
                         access_token: jwt(&client_id, number).into(),
                         scope: None,
                         tenant_id: None,
                         organization_id: None,
                         issued_at,
                         expires_at: issued_at + state.lifetime,
-                    })
+                    };
+                    state.given.insert(client_id.clone(), token.clone());
+                    Ok(token)
                 }
             };
             let reply = Reply {

@@ -6,7 +6,6 @@
 use std::ops::ControlFlow;
 
 use k8s_openapi::{api::core::v1::Secret, jiff::Timestamp};
-use secrecy::ExposeSecret;
 
 use super::{
     credentials::Credentials,
@@ -247,9 +246,7 @@ impl Sound<'_> {
 
     /// Whether a token in memory serves better than the one in the target. One that is due itself serves nobody.
     fn is_better(&self, cached: &Token, why: Why, now: Timestamp) -> bool {
-        let is_another = |stored: &ProvenToken| {
-            stored.token.access_token.expose_secret() != cached.access_token.expose_secret()
-        };
+        let is_another = |stored: &ProvenToken| !stored.is(cached);
         let is_wanted = match why {
             Why::Asked => false,
             Why::NoToken | Why::OtherCredentials | Why::Due => true,

@@ -151,6 +151,7 @@ fn current(
     token: Option<&TokenStatus>,
     valid_until: Option<Timestamp>,
 ) -> Vec<ConditionStatus> {
+    let repeated = outcome.token.as_ref().is_some_and(|proven| proven.repeated);
     let cut_to = outcome
         .token
         .as_ref()
@@ -158,12 +159,16 @@ fn current(
     let valid = valid_until.map(|expires_at| {
         let name = object.target_name();
         let valid = format!("The Secret \"{name}\" holds a token that is valid until {expires_at}.");
-        cut_to.map_or(valid.clone(), |age| {
-            let age = SignedDuration::from_secs(age.as_secs());
-            format!(
-                "{valid} It is not renewed before it is {age:#} old, though the spec asks for that: each token is billed."
-            )
-        })
+        match cut_to {
+            _ if repeated => format!(
+                "{valid} The token endpoint gave the same token again: it is asked for another one when that expires."
+            ),
+            Some(age) => format!(
+                "{valid} It is not renewed before it is {:#} old, though the spec asks for that: each token is billed.",
+                SignedDuration::from_secs(age.as_secs())
+            ),
+            None => valid,
+        }
     });
     let (reason, cause, stalled) = match &outcome.problem {
         Problem::None => {

@@ -64,6 +64,8 @@ pub struct ProvenToken {
     pub token: Token,
     /// When it is renewed.
     pub renewal: Renewal,
+    /// Whether the endpoint gave this same token again when it was to be renewed.
+    pub repeated: bool,
     /// The name of the EdgeCredential that it is for.
     object: String,
     /// Binds the token to the object and to the credentials it was requested with.
@@ -87,6 +89,8 @@ struct Proof {
     credentials: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     renew_request: Option<String>,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    repeated: bool,
     /// The labels and annotations that were written for the spec, so that they go when the spec drops them.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     labels: BTreeSet<String>,
@@ -105,11 +109,25 @@ impl ProvenToken {
         let name = object.metadata.name.clone().unwrap_or_default();
         Self {
             renewal: plan.schedule_renewal(object, &token),
+            repeated: false,
             credentials_code: credentials_code(&token, &name, credentials),
             token,
             object: name,
             renew_request: object.renew_request().map(Into::into),
         }
+    }
+
+    /// The same token, which the endpoint gave again in place of another. That is no renewal, and asking again before the
+    /// token expires would bring nothing but another bill (wso2/api-manager#773).
+    pub fn given_again(mut self) -> Self {
+        self.repeated = true;
+        self.renewal.at = self.token.expires_at;
+        self
+    }
+
+    /// Whether this is the token.
+    pub fn is(&self, token: &Token) -> bool {
+        self.token.access_token.expose_secret() == token.access_token.expose_secret()
     }
 
     /// Whether the token is to be renewed by now.
@@ -261,10 +279,18 @@ pub fn find_token(secret: &Secret, object: &EdgeCredential, plan: &Plan) -> Opti
         })
         .map(|token| ProvenToken {
             renewal: plan.schedule_renewal(object, &token),
+            repeated: false,
             token,
             object: name.into(),
             credentials_code: proof.credentials,
             renew_request: proof.renew_request,
+        })
+        .map(|proven| {
+            if proof.repeated {
+                proven.given_again()
+            } else {
+                proven
+            }
         })
 }
 
@@ -339,6 +365,7 @@ pub fn render(
         request: request_code(token, &proven.object, &plan.parameters),
         credentials: proven.credentials_code.clone(),
         renew_request: proven.renew_request.clone(),
+        repeated: proven.repeated,
         labels: target.labels.keys().cloned().collect(),
         annotations: target.annotations.keys().cloned().collect(),
     };

@@ -2,6 +2,7 @@
 
 use k8s_openapi::{apimachinery::pkg::apis::meta::v1::Time, jiff::SignedDuration};
 use proptest::{option, prelude::*};
+use secrecy::ExposeSecret;
 use serde_json::{Value, json};
 
 use super::*;

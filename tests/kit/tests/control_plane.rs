@@ -257,7 +257,9 @@ async fn servers_can_be_stopped_frozen_and_out_of_space_and_nothing_is_lost_or_l
         control_plane.pause(server)?;
         let list = namespaces.list(&everything);
         let answer = tokio::time::timeout(Duration::from_millis(500), list).await;
-        assert!(answer.is_err(), "{server:?} answered");
+        // A connection that breaks is no answer: the server may have closed it before it was frozen.
+        let answered = matches!(answer, Ok(Ok(_) | Err(kube::Error::Api(_))));
+        assert!(!answered, "{server:?} answered");
         control_plane.resume(server)?;
         namespaces.list(&everything).await?;
     }

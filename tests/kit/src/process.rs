@@ -13,6 +13,7 @@ use std::{
     os::unix::process::CommandExt,
     path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Stdio},
+    thread,
     time::Duration,
 };
 
@@ -288,7 +289,7 @@ impl GuardedProcess {
         }
     }
 
-    /// Sends a signal, named without `SIG`: `TERM`, `STOP`, `CONT`…
+    /// Sends a signal, named without `SIG`: `TERM`, `STOP`, `CONT`… After `STOP` it stands still.
     pub fn signal(&mut self, signal: &str) -> Result<(), Error> {
         if let Some(code) = self.try_wait()? {
             return Err(Error::Ended {
@@ -314,7 +315,12 @@ impl GuardedProcess {
                 name: self.name.clone(),
                 signal: signal.to_owned(),
                 source,
-            })
+            })?;
+        // It only stands still once its first thread has had its turn, for which a busy machine takes its time.
+        while signal == "STOP" && goes_on(self.pid) {
+            thread::sleep(POLL);
+        }
+        Ok(())
     }
 
     /// Kills it with SIGKILL and waits until it's gone. Does nothing if it has ended.
@@ -334,6 +340,14 @@ impl Drop for GuardedProcess {
         // A failure leaves nothing to do: the pipe is closed in any case.
         let _ = self.kill();
     }
+}
+
+/// Whether a process neither stands still nor has ended. Unknown, and so denied, where there is no `/proc`.
+fn goes_on(pid: u32) -> bool {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    // The state follows the name, which is in parentheses and may have any in it.
+    stat.rsplit_once(") ")
+        .is_some_and(|(_, rest)| rest.starts_with(['R', 'S', 'D']))
 }
 
 /// The guard ends with its child's code. It has none itself only if somebody killed it.

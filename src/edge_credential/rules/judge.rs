@@ -291,6 +291,20 @@ mod tests {
     }
 
     #[test]
+    fn a_request_takes_a_sound_spec_and_sound_credentials() {
+        let credentials = credentials_secret(&client("s3cret-CANARY"));
+        let judged = |object: &EdgeCredential, credentials: Option<&Secret>| {
+            let request = judge(object, &allowed(), credentials, None).request();
+            request.map(|request| request.parameters.audience)
+        };
+        let audience = object().spec.token_request.audience;
+        assert_eq!(judged(&object(), Some(&credentials)), Some(audience));
+        assert_eq!(judged(&object(), None), None);
+        let elsewhere = object_with(json!({"tokenRequest": {"url": "https://evil.example"}}));
+        assert_eq!(judged(&elsewhere, Some(&credentials)), None);
+    }
+
+    #[test]
     fn a_token_counts_as_valid_until_it_expires() {
         let object = object();
         let credentials = credentials_secret(&client("s3cret-CANARY"));

@@ -298,6 +298,19 @@ fn a_token_is_due_from_its_renewal_time_on() {
 }
 
 #[test]
+fn a_token_from_a_clock_that_was_ahead_is_due_and_serves_nobody_else() {
+    let within = token(30, 9000);
+    let ahead = token(31, 9000);
+    let cached = |token: &Token| change(World::new(), |world| world.cached = Some(token.clone()));
+    check([
+        ("by a little", World::new().holding(within.clone()), "leave"),
+        ("by more", World::new().holding(ahead.clone()), "request"),
+        ("by a little, in memory", cached(&within), "write"),
+        ("by more, in memory", cached(&ahead), "request"),
+    ]);
+}
+
+#[test]
 fn what_is_damaged_around_a_valid_token_is_repaired_without_a_request() {
     check([
         (

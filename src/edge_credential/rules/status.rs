@@ -659,6 +659,16 @@ mod tests {
     }
 
     #[test]
+    fn a_token_that_was_given_again_is_told_as_such() {
+        let same = proven(token(0, 3600)).given_again();
+        let outcome = Outcome::untouched(Some(same), Problem::None);
+        let status = describe_status(&object(), &outcome, at(0));
+        let message = find(&status, ConditionType::Ready).2;
+        assert!(message.contains("gave the same token again"), "{message}");
+        assert_eq!(status.token.unwrap().renew_at.0, at(3600));
+    }
+
+    #[test]
     fn a_token_that_expired_is_told_with_the_cause_of_its_not_being_renewed() {
         let mut object = object();
         object.status = Some(describe_status(

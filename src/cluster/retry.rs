@@ -186,6 +186,18 @@ mod tests {
     }
 
     #[test]
+    fn people_are_warned_of_all_that_is_not_in_the_usual_course_of_things() {
+        let usual = ALL.into_iter().filter(|class| class.is_usual());
+        let expected = [
+            Class::Waiting,
+            Class::Conflict,
+            Class::Standby,
+            Class::Queued,
+        ];
+        assert_eq!(usual.collect::<Vec<_>>(), expected);
+    }
+
+    #[test]
     fn a_person_must_act_at_once_or_after_three_attempts_or_never() {
         for (class, stalled) in [
             (Class::Transient, [false, false, false]),

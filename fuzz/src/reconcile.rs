@@ -26,7 +26,7 @@ use edge_credential_operator::{
         origin::{AllowedOrigins, SITECORE_ORIGINS},
         response::{Answer, validate},
     },
-    traffic::share::SharedTokens,
+    traffic::requests::TokenRequests,
 };
 use futures::{FutureExt, future::BoxFuture};
 use http::{HeaderMap, HeaderName, HeaderValue};
@@ -326,7 +326,7 @@ fn context(client: Client, endpoint: Endpoint) -> Context {
     let clock = Clock::from_fn(|| NOW);
     Context::new(
         Calls::new(client, Leadership::always(), 16),
-        SharedTokens::new(endpoint, clock.clone(), 4),
+        TokenRequests::new(endpoint, clock.clone(), 4),
         allowed(),
         clock,
         RESYNC_PERIOD,

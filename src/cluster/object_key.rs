@@ -1,5 +1,6 @@
 //! What an object is known by in this process.
 
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::Resource;
 
 /// Namespace and name of an object, where its kind is clear from the context.
@@ -20,7 +21,11 @@ impl ObjectKey {
 
     /// The key of an object. Empty where the object has no namespace or no name, which no API server leaves out.
     pub fn of(object: &impl Resource) -> Self {
-        let metadata = object.meta();
+        Self::of_metadata(object.meta())
+    }
+
+    /// As [`of`](Self::of), from the metadata alone.
+    pub fn of_metadata(metadata: &ObjectMeta) -> Self {
         Self::new(
             metadata.namespace.clone().unwrap_or_default(),
             metadata.name.clone().unwrap_or_default(),

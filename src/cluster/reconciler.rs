@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, error::Error, fmt::Debug};
 use k8s_openapi::{NamespaceResourceScope, apimachinery::pkg::apis::meta::v1::ObjectMeta};
 use kube::Resource;
 use serde::de::DeserializeOwned;
-use tokio::sync::broadcast;
+use tokio::sync::mpsc::UnboundedReceiver;
 
 use super::{object_key::ObjectKey, report::Report, retry::Class, transition::Transition};
 use crate::api::Reason;
@@ -45,7 +45,10 @@ pub trait Reconciler: Send + Sync + 'static {
     ) -> impl Future<Output = Result<Vec<Transition>, Self::Error>> + Send;
 
     /// The objects that are to be reconciled now though neither they nor their Secrets changed.
-    fn wakeups(&self) -> broadcast::Receiver<ObjectKey>;
+    fn wakeups(&self) -> UnboundedReceiver<ObjectKey>;
+
+    /// Drops everything that is remembered of an object, because it is gone.
+    fn forget(&self, object: &ObjectKey);
 }
 
 /// A failed reconciliation. Its text has nothing that a server or a Secret said.

@@ -25,8 +25,13 @@ pub struct Report {
 impl Report {
     /// Nothing was done, and there is nothing to publish.
     pub fn nothing() -> Self {
+        Self::look_again_after(Class::Blocked.wait(0, 0.0).unsigned_abs())
+    }
+
+    /// As [`nothing`](Self::nothing), with the time of the next look.
+    pub fn look_again_after(requeue_after: Duration) -> Self {
         Self {
-            requeue_after: Class::Blocked.wait(0, 0.0).unsigned_abs(),
+            requeue_after,
             problem: None,
             transitions: Vec::new(),
             written: None,

@@ -28,8 +28,11 @@ pub enum Class {
     Unavailable,
     /// Another process leads, or may lead.
     Standby,
-    /// Many others wait for the token endpoint. A wake-up comes before this wait is over, unless it was lost.
-    Queued,
+    /// A token was issued that cannot be used, and paid for. A person must act, unless it was a whim of the endpoint.
+    Unusable,
+    /// The answer cannot be read, so a token may have been issued and paid for. Mostly something on the way is at fault, and
+    /// that passes by itself.
+    Unreadable,
 }
 
 impl Class {
@@ -41,19 +44,18 @@ impl Class {
             | Reason::RenewalStalled
             | Reason::TokenExpired
             | Reason::TokenEndpointUnavailable
-            | Reason::RateLimited
-            | Reason::InvalidResponse
-            | Reason::ResponseTooLarge => Self::Transient,
+            | Reason::RateLimited => Self::Transient,
+            Reason::InvalidResponse | Reason::ResponseTooLarge => Self::Unreadable,
             Reason::TargetWriteForbidden | Reason::TargetWriteFailed => Self::Write,
-            Reason::CredentialsRejected
-            | Reason::ClientNotAllowed
-            | Reason::RequestRefused
-            | Reason::UnsupportedTokenType
+            Reason::CredentialsRejected | Reason::ClientNotAllowed | Reason::RequestRefused => {
+                Self::Terminal
+            }
+            Reason::UnsupportedTokenType
             | Reason::InvalidTokenBytes
             | Reason::NotAJWT
             | Reason::InvalidLifetime
             | Reason::ExpiredOnArrival
-            | Reason::WrongAudience => Self::Terminal,
+            | Reason::WrongAudience => Self::Unusable,
             Reason::InternalError | Reason::RedirectRefused | Reason::UnknownLifetime => {
                 Self::Final
             }
@@ -94,7 +96,16 @@ impl Class {
             Self::Forbidden => SignedDuration::from_secs(10),
             Self::Conflict => SignedDuration::from_secs(1),
             Self::Unavailable | Self::Standby => SignedDuration::from_secs(5),
-            Self::Queued => SignedDuration::from_mins(1),
+            // Up to a quarter more or less, so that of many that failed together some find out soon that it is over.
+            Self::Unusable | Self::Unreadable => match attempts {
+                ..=1 => SignedDuration::from_secs(5),
+                2 => SignedDuration::from_secs(30),
+                3 => SignedDuration::from_mins(2),
+                4 => SignedDuration::from_mins(5),
+                5 => SignedDuration::from_mins(10),
+                6.. => SignedDuration::from_mins(30),
+            }
+            .mul_f64(0.75 + jitter / 2.0),
         }
     }
 
@@ -106,19 +117,16 @@ impl Class {
             | Self::Waiting
             | Self::Conflict
             | Self::Unavailable
-            | Self::Standby
-            | Self::Queued => false,
-            Self::Terminal => attempts > 3,
+            | Self::Standby => false,
+            Self::Terminal | Self::Unusable => attempts > 3,
+            Self::Unreadable => attempts > 5,
             Self::Final | Self::Blocked | Self::Forbidden => true,
         }
     }
 
     /// Whether this happens in normal operation, so that the log has it at the level debug only.
     pub fn is_usual(self) -> bool {
-        matches!(
-            self,
-            Self::Waiting | Self::Conflict | Self::Standby | Self::Queued
-        )
+        matches!(self, Self::Waiting | Self::Conflict | Self::Standby)
     }
 }
 
@@ -128,7 +136,7 @@ mod tests {
 
     use super::*;
 
-    const ALL: [Class; 11] = [
+    const ALL: [Class; 12] = [
         Class::Transient,
         Class::Write,
         Class::Terminal,
@@ -139,7 +147,8 @@ mod tests {
         Class::Conflict,
         Class::Unavailable,
         Class::Standby,
-        Class::Queued,
+        Class::Unusable,
+        Class::Unreadable,
     ];
 
     #[test]
@@ -168,15 +177,15 @@ mod tests {
             (Class::Terminal, "ClientNotAllowed"),
             (Class::Terminal, "RequestRefused"),
             (Class::Final, "RedirectRefused"),
-            (Class::Transient, "InvalidResponse"),
-            (Class::Transient, "ResponseTooLarge"),
-            (Class::Terminal, "UnsupportedTokenType"),
-            (Class::Terminal, "InvalidTokenBytes"),
-            (Class::Terminal, "NotAJWT"),
+            (Class::Unreadable, "InvalidResponse"),
+            (Class::Unreadable, "ResponseTooLarge"),
+            (Class::Unusable, "UnsupportedTokenType"),
+            (Class::Unusable, "InvalidTokenBytes"),
+            (Class::Unusable, "NotAJWT"),
             (Class::Final, "UnknownLifetime"),
-            (Class::Terminal, "InvalidLifetime"),
-            (Class::Terminal, "ExpiredOnArrival"),
-            (Class::Terminal, "WrongAudience"),
+            (Class::Unusable, "InvalidLifetime"),
+            (Class::Unusable, "ExpiredOnArrival"),
+            (Class::Unusable, "WrongAudience"),
         ];
         let of_reasons: Vec<_> = Reason::ALL
             .iter()
@@ -188,17 +197,12 @@ mod tests {
     #[test]
     fn people_are_warned_of_all_that_is_not_in_the_usual_course_of_things() {
         let usual = ALL.into_iter().filter(|class| class.is_usual());
-        let expected = [
-            Class::Waiting,
-            Class::Conflict,
-            Class::Standby,
-            Class::Queued,
-        ];
+        let expected = [Class::Waiting, Class::Conflict, Class::Standby];
         assert_eq!(usual.collect::<Vec<_>>(), expected);
     }
 
     #[test]
-    fn a_person_must_act_at_once_or_after_three_attempts_or_never() {
+    fn a_person_must_act_at_once_or_after_some_attempts_or_never() {
         for (class, stalled) in [
             (Class::Transient, [false, false, false]),
             (Class::Write, [false, false, false]),
@@ -210,13 +214,18 @@ mod tests {
             (Class::Conflict, [false, false, false]),
             (Class::Unavailable, [false, false, false]),
             (Class::Standby, [false, false, false]),
-            (Class::Queued, [false, false, false]),
+            (Class::Unusable, [false, false, true]),
+            (Class::Unreadable, [false, false, false]),
         ] {
             assert_eq!(
                 [0, 3, 4].map(|attempts| class.is_stalled(attempts)),
                 stalled
             );
         }
+        assert_eq!(
+            [5, 6].map(|attempts| Class::Unreadable.is_stalled(attempts)),
+            [false, true]
+        );
     }
 
     #[test]
@@ -240,10 +249,14 @@ mod tests {
                 (Class::Conflict, 1),
                 (Class::Unavailable, 5),
                 (Class::Standby, 5),
-                (Class::Queued, 60),
             ] {
                 assert_eq!(waits(class, jitter), [wait; 7], "{class:?}");
             }
+        }
+        for class in [Class::Unusable, Class::Unreadable] {
+            assert_eq!(waits(class, 0.0), [3, 22, 90, 225, 1350, 1350, 1350]);
+            assert_eq!(waits(class, 0.5), [5, 30, 120, 300, 1800, 1800, 1800]);
+            assert_eq!(waits(class, 1.0), [6, 37, 150, 375, 2250, 2250, 2250]);
         }
     }
 
@@ -252,7 +265,7 @@ mod tests {
         fn a_wait_is_within_its_bounds(attempts in any::<i32>(), jitter in 0.0..=1.0_f64) {
             for class in ALL {
                 let wait = class.wait(attempts, jitter).as_secs();
-                prop_assert!((1..=1800).contains(&wait));
+                prop_assert!((1..=2250).contains(&wait));
                 let more = class.wait(attempts.saturating_add(1), jitter).as_secs();
                 prop_assert!(more >= wait);
             }

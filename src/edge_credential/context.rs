@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::memory::{FailedCredentials, HandledRenewals};
+use super::memory::FailedCredentials;
 use crate::{
     api::EdgeCredentialStatus,
     clock::Clock,
@@ -10,13 +10,13 @@ use crate::{
         calls::Calls, rights::Rights, target_locks::TargetLocks, written_statuses::WrittenStatuses,
     },
     oauth::origin::AllowedOrigins,
-    traffic::share::SharedTokens,
+    traffic::requests::TokenRequests,
 };
 
 /// What a reconciliation needs beside the object itself.
 pub struct Context {
     pub calls: Calls,
-    pub tokens: SharedTokens,
+    pub tokens: TokenRequests,
     /// Where client secrets may be sent.
     pub allowed_origins: AllowedOrigins,
     pub clock: Clock,
@@ -26,14 +26,13 @@ pub struct Context {
     pub rights: Rights,
     pub target_locks: TargetLocks,
     pub failed_credentials: FailedCredentials,
-    pub handled_renewals: HandledRenewals,
 }
 
 impl Context {
     /// A context that remembers nothing yet.
     pub fn new(
         calls: Calls,
-        tokens: SharedTokens,
+        tokens: TokenRequests,
         allowed_origins: AllowedOrigins,
         clock: Clock,
         resync_period: Duration,
@@ -48,7 +47,6 @@ impl Context {
             rights: Rights::default(),
             target_locks: TargetLocks::default(),
             failed_credentials: FailedCredentials::default(),
-            handled_renewals: HandledRenewals::default(),
         }
     }
 }

@@ -7,7 +7,7 @@ use parking_lot::Mutex;
 use secrecy::ExposeSecret;
 
 use super::rules::credentials::Credentials;
-use crate::{api::EdgeCredential, traffic::share::random_key};
+use crate::{api::EdgeCredential, cluster::object_key::ObjectKey, traffic::requests::random_key};
 
 /// Remembers which credentials failed, for as long as the status counts failures. A Secret that was only touched (a label,
 /// the same content applied again) has another resourceVersion, but the same credentials would fail again.
@@ -15,8 +15,7 @@ use crate::{api::EdgeCredential, traffic::share::random_key};
 pub struct FailedCredentials {
     /// Random for each process, so that a fingerprint says nothing of the credentials.
     key: hmac::Key,
-    /// By the object's uid.
-    fingerprints: Mutex<HashMap<String, [u8; 32]>>,
+    fingerprints: Mutex<HashMap<ObjectKey, [u8; 32]>>,
 }
 
 impl Default for FailedCredentials {
@@ -31,21 +30,24 @@ impl Default for FailedCredentials {
 impl FailedCredentials {
     /// Gives the credentials the version in which they failed, if they are the ones that failed.
     pub fn recognize(&self, object: &EdgeCredential, credentials: &mut Credentials) {
-        let Some(uid) = &object.metadata.uid else {
-            return;
-        };
+        let key = ObjectKey::of(object);
         let mut fingerprints = self.fingerprints.lock();
         let status = object.status.as_ref();
         let Some(status) = status.filter(|status| status.failures.is_some()) else {
-            fingerprints.remove(uid);
+            fingerprints.remove(&key);
             return;
         };
         let fingerprint = self.fingerprint(credentials);
         if status.credentials == credentials.version {
-            fingerprints.insert(uid.clone(), fingerprint);
-        } else if fingerprints.get(uid) == Some(&fingerprint) {
+            fingerprints.insert(key, fingerprint);
+        } else if fingerprints.get(&key) == Some(&fingerprint) {
             credentials.version.clone_from(&status.credentials);
         }
+    }
+
+    /// Forgets an object that is gone.
+    pub fn forget(&self, object: &ObjectKey) {
+        self.fingerprints.lock().remove(object);
     }
 
     fn fingerprint(&self, credentials: &Credentials) -> [u8; 32] {
@@ -54,37 +56,5 @@ impl FailedCredentials {
         fingerprint
             .copy_from_slice(hmac::sign(&self.key, text.expose_secret().as_bytes()).as_ref());
         fingerprint
-    }
-}
-
-/// Remembers for which renew request a token is in memory, from the request until the target is written. While the API
-/// server is away only this memory has it, and without it each attempt to write would request another token.
-#[derive(Debug, Default)]
-pub struct HandledRenewals(Mutex<HashMap<String, String>>);
-
-impl HandledRenewals {
-    /// The object's renew request has its token.
-    pub fn remember(&self, object: &EdgeCredential) {
-        if let (Some(uid), Some(request)) = (&object.metadata.uid, object.renew_request()) {
-            self.0.lock().insert(uid.clone(), request.into());
-        }
-    }
-
-    /// The token is in the target, whose proof names the renew request.
-    pub fn forget(&self, object: &EdgeCredential) {
-        if let Some(uid) = &object.metadata.uid {
-            self.0.lock().remove(uid);
-        }
-    }
-
-    /// Whether the object's present renew request has its token.
-    pub fn contains(&self, object: &EdgeCredential) -> bool {
-        let answers = self.0.lock();
-        let answered = object
-            .metadata
-            .uid
-            .as_ref()
-            .and_then(|uid| answers.get(uid));
-        answered.is_some() && answered.map(String::as_str) == object.renew_request()
     }
 }

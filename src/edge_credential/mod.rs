@@ -22,7 +22,7 @@ pub(crate) mod testing;
 use std::collections::BTreeSet;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
-use tokio::sync::broadcast;
+use tokio::sync::mpsc::UnboundedReceiver;
 
 use self::{context::Context, rules::error::Error};
 use crate::{
@@ -55,7 +55,13 @@ impl Reconciler for Context {
         report::report_malformed(metadata, self).await
     }
 
-    fn wakeups(&self) -> broadcast::Receiver<ObjectKey> {
+    fn wakeups(&self) -> UnboundedReceiver<ObjectKey> {
         self.tokens.wakeups()
+    }
+
+    fn forget(&self, object: &ObjectKey) {
+        self.tokens.forget(object);
+        self.statuses.forget(object);
+        self.failed_credentials.forget(object);
     }
 }

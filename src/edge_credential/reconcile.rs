@@ -1,10 +1,14 @@
 //! Observes, decides and acts.
 
+use std::time::Duration;
+
 use k8s_openapi::{
     api::core::v1::Secret,
     jiff::{SignedDuration, Timestamp},
 };
 use kube::Api;
+use reqwest::Url;
+use tokio::{sync::oneshot, time::timeout};
 
 use super::{
     context::Context,
@@ -16,33 +20,54 @@ use super::{
         failures::{count_failure, counted_failures},
         judge::{Observed, Remembered, judge},
         outcome::{Outcome, Problem, Versions},
+        revisit::wait_unwoken,
+        spec::Plan,
         target::{ProvenToken, TargetProblem, render},
+        urgency::{urgency, urgency_by_status},
     },
 };
 use crate::{
-    api::{EdgeCredential, credentials::SecretVersion, failures::Failures},
+    api::{
+        ConditionType, EdgeCredential, Reason, conditions, credentials::SecretVersion,
+        failures::Failures,
+    },
     cluster::{
         errors::{is_conflict, is_namespace_gone, is_outdated},
         object_key::ObjectKey,
         report::Report,
+        retry::Class,
         rights::Verb,
         secrets::Secrets,
     },
     oauth::{Token, TokenError, TokenRequest},
-    traffic::{Caller, share::Failure},
+    traffic::{
+        Caller, Endpoint,
+        requests::{Answer, Failure, Purpose},
+    },
 };
 
 /// How often a write that met a change by another client is decided anew at once. After that it waits.
 const CONFLICT_ATTEMPTS: usize = 3;
 
+/// How long what was read is kept for the answer to a request, however large it is.
+const SHORT_WAIT: Duration = Duration::from_secs(1);
+
+/// How large a target may be, as JSON in bytes, to be kept until the answer comes. A larger one is read again: many may wait.
+const SMALL: usize = 64 * 1024;
+
 /// Brings one EdgeCredential to where it should be. `Err` only where not even the status could be written.
 pub async fn reconcile(object: &EdgeCredential, context: &Context) -> Result<Report, Error> {
+    let key = ObjectKey::of(object);
     if object.metadata.deletion_timestamp.is_some() {
         // The garbage collector deletes the target first where deletion is in the foreground: writing it again would
         // go on for ever.
+        context.tokens.forget(&key);
         return Ok(Report::nothing());
     }
     let (object, is_unwritten) = with_latest_status(object, context);
+    if let Some(wait) = ask_first(&object, &key, context) {
+        return Ok(Report::look_again_after(wait));
+    }
     let mut attempt = 1;
     let outcome = loop {
         match attempt_once(&object, context).await {
@@ -51,53 +76,119 @@ pub async fn reconcile(object: &EdgeCredential, context: &Context) -> Result<Rep
             {
                 attempt += 1;
             }
-            result => break result?,
+            Ok(Step::Sent(ended)) => {
+                // Fails where the process ends.
+                let _ = ended.await;
+            }
+            Ok(Step::Wait(wait)) => return Ok(Report::look_again_after(wait)),
+            Ok(Step::Done(outcome)) => break outcome,
+            Err(error) => return Err(error),
         }
     };
     report(&object, &outcome, is_unwritten, context).await
 }
 
+/// Where a request is certain to be due, asks for a turn before anything is read. Returns how long to wait if there is none
+/// yet: the object is woken. However many are due at once, only those read that may send.
+fn ask_first(object: &EdgeCredential, key: &ObjectKey, context: &Context) -> Option<Duration> {
+    let tokens = &context.tokens;
+    let now = context.clock.now();
+    let urgency = urgency_by_status(object, now)?;
+    if tokens.is_known(key) {
+        return None;
+    }
+    let url = Url::parse(&object.spec.token_request.url).ok()?;
+    let url = Some(url).filter(|url| context.allowed_origins.contain(url))?;
+    let caller = Caller {
+        object: key.clone(),
+        endpoint: Endpoint::of(&url)?,
+        urgency,
+    };
+    // Where requests fail, that is to be told, and a token may be at hand.
+    let waits = !tokens.ask(&caller) && !tokens.waits_for_recovery(key);
+    waits.then(|| wait_unwoken(urgency.expires_at(), now))
+}
+
+/// How far one pass came.
+enum Step {
+    /// To its end.
+    Done(Box<Outcome>),
+    /// A request is in flight.
+    Sent(oneshot::Receiver<()>),
+    /// There is nothing to do and to say for so long, or until the object is woken.
+    Wait(Duration),
+}
+
+impl From<Outcome> for Step {
+    fn from(outcome: Outcome) -> Self {
+        Self::Done(Box::new(outcome))
+    }
+}
+
 /// One pass from observation to action. A conflict is an error, and so is a target that is gone, so that the pass can be
 /// made again on what is there now; a token that was requested is in memory by then.
-async fn attempt_once(object: &EdgeCredential, context: &Context) -> Result<Outcome, Error> {
-    let namespace = object.metadata.namespace.as_deref().unwrap_or_default();
-    let target = ObjectKey::new(namespace, object.target_name());
+async fn attempt_once(object: &EdgeCredential, context: &Context) -> Result<Step, Error> {
+    let key = ObjectKey::of(object);
+    let target = ObjectKey::new(&key.namespace, object.target_name());
     // Taken before the target is read, so that no other object creates the target after that.
     let lock = context.target_locks.try_lock(target);
     let found = match observe(object, &context.calls).await {
         Ok(found) => found,
         Err(error) if error.class().is_stalled(0) => {
-            return Ok(Outcome::untouched(None, Problem::Found(error)));
+            context.tokens.leave(&key);
+            return Ok(Outcome::untouched(None, Problem::Found(error)).into());
         }
         Err(error) => return Err(error),
     };
     let allowed = &context.allowed_origins;
     let mut observed = judge(object, allowed, found.credentials.as_ref(), found.target);
     let started = context.clock.now();
-    remember(&mut observed, started, context);
+    remember(&mut observed, &key, started, context);
     let Decision { action, problem } = decide(&observed, started);
     let attempt = Attempt {
+        key,
         observed,
         context,
         may_create: lock.is_some(),
         started,
     };
-    let mut outcome = match action {
-        Action::Leave(token) => Outcome::untouched(token, problem),
-        Action::Write(secret, proven) => attempt.reuse(&secret, proven, problem).await?,
-        Action::Request { request, forced } => attempt.request(*request, forced).await?,
-    };
-    if outcome.requeue_soon {
-        outcome.versions = None;
-    } else if outcome.versions.is_none() {
-        outcome.versions = Some(attempt.observed.versions());
+    if !wants_token(&action, &problem) {
+        attempt.leave();
     }
-    Ok(outcome)
+    let step = match action {
+        Action::Leave(token) => Outcome::untouched(token, problem).into(),
+        Action::Write(secret, proven) => attempt.reuse(&secret, proven, problem).await?.into(),
+        Action::Request {
+            request,
+            forced,
+            replaces,
+        } => attempt.request(*request, forced, replaces).await?,
+    };
+    Ok(match step {
+        Step::Done(mut outcome) => {
+            if outcome.requeue_soon {
+                outcome.versions = None;
+            } else if outcome.versions.is_none() {
+                outcome.versions = Some(attempt.observed.versions());
+            }
+            Step::Done(outcome)
+        }
+        step => step,
+    })
 }
 
-/// Adds what this process remembers to what was read. It also caches the token that the target holds, so that the target's
+/// Whether the object still waits for a token, be it in the line of its endpoint or for a time of its own.
+fn wants_token(action: &Action, problem: &Problem) -> bool {
+    match (action, problem) {
+        (Action::Request { .. }, _) => true,
+        (_, Problem::BackingOff(failures)) => Class::of(failures.reason) != Class::Write,
+        _ => false,
+    }
+}
+
+/// Adds what this process remembers to what was read. It also keeps the token that the target holds, so that the target's
 /// deletion costs no request.
-fn remember(observed: &mut Observed<'_>, now: Timestamp, context: &Context) {
+fn remember(observed: &mut Observed<'_>, key: &ObjectKey, now: Timestamp, context: &Context) {
     let object = observed.object;
     if let Ok(credentials) = &mut observed.credentials {
         context.failed_credentials.recognize(object, credentials);
@@ -108,27 +199,22 @@ fn remember(observed: &mut Observed<'_>, now: Timestamp, context: &Context) {
     let tokens = &context.tokens;
     let stored = observed.valid(now);
     if let Some(stored) = stored.filter(|stored| stored.is_of(&request.credentials)) {
-        tokens.cache_for(&request, uid, &stored.token);
+        tokens.keep_for(&request, uid, &stored.token);
     }
+    let known = tokens.known(&request, object.renew_request(), now);
+    let answers_renew_request = known.as_ref().is_some_and(|(_, answers)| *answers);
     observed.memory = Remembered {
-        token: tokens
-            .cached(&request, now)
-            .or_else(|| tokens.cached_for(&request, uid, now)),
-        answers_renew_request: context.handled_renewals.contains(object),
-        circuit_open: tokens.circuit_open(&request, &caller_of(observed, now)),
+        token: known
+            .map(|(token, _)| token)
+            .or_else(|| tokens.kept_for(&request, uid, now)),
+        answers_renew_request,
+        may_ask: tokens.may_ask(key),
     };
-}
-
-/// On whose behalf a token is requested: an object, with what is left of the token it has.
-fn caller_of(observed: &Observed<'_>, now: Timestamp) -> Caller {
-    Caller {
-        object: ObjectKey::of(observed.object),
-        expires_at: observed.valid(now).map(|stored| stored.token.expires_at),
-    }
 }
 
 /// What acting on a decision needs.
 struct Attempt<'a> {
+    key: ObjectKey,
     observed: Observed<'a>,
     context: &'a Context,
     /// Whether no other object is about to create the target.
@@ -152,9 +238,80 @@ impl Attempt<'_> {
         Ok(outcome)
     }
 
-    /// Requests a token and writes it.
-    async fn request(&self, request: TokenRequest, forced: bool) -> Result<Outcome, Error> {
+    /// Requests a token when it is this object's turn, and writes it.
+    async fn request(
+        &self,
+        request: TokenRequest,
+        forced: bool,
+        replaces: bool,
+    ) -> Result<Step, Error> {
         let (object, context) = (self.observed.object, self.context);
+        let plan = self.observed.plan.as_ref();
+        let plan = plan.map_err(|problem| Error::Spec(problem.clone()))?;
+        let valid = self.observed.valid(self.started);
+        let endpoint = Endpoint::of(&plan.parameters.token_url);
+        let caller = Caller {
+            object: self.key.clone(),
+            endpoint: endpoint.ok_or(Error::RequestToken(TokenError::OriginNotAllowed))?,
+            urgency: urgency(&self.observed, forced, self.started),
+        };
+        let mut purpose = Purpose {
+            renew_request: object.renew_request().filter(|_| forced),
+            replaces,
+            expires_at: valid.map(|stored| stored.token.expires_at),
+            is_checked: false,
+        };
+        loop {
+            let acceptable = |known: &Token| !forced && plan.is_fresh(object, known, self.started);
+            let answer = context
+                .tokens
+                .request(&request, &caller, purpose, acceptable);
+            return match answer {
+                Answer::Turn => {
+                    if let Some(outcome) = self.check().await.inspect_err(|_| self.leave())? {
+                        self.leave();
+                        return Ok(outcome.into());
+                    }
+                    purpose.is_checked = true;
+                    continue;
+                }
+                Answer::Sent(mut ended) => {
+                    let is_late = timeout(SHORT_WAIT, &mut ended).await.is_err();
+                    if is_late && self.is_large() {
+                        return Ok(Step::Sent(ended));
+                    }
+                    if is_late {
+                        // Fails where the process ends.
+                        let _ = ended.await;
+                    }
+                    continue;
+                }
+                Answer::Known(token) => self.write_new(token, &request, plan).await.map(Step::from),
+                Answer::Ended(Ok(token)) => {
+                    let mut outcome = self.write_new(token, &request, plan).await?;
+                    outcome.requested = true;
+                    outcome.renewal_delay = self.delay().filter(|_| !forced);
+                    Ok(outcome.into())
+                }
+                Answer::Ended(Err(failure)) => {
+                    // Where this process stopped leading meanwhile, nothing was sent, and nothing failed.
+                    context.calls.check_leadership()?;
+                    let (was_sent, is_in_line) = (failure.was_sent, failure.is_in_line);
+                    let mut outcome = Outcome::untouched(self.still_valid(), self.failed(failure));
+                    outcome.requested = was_sent;
+                    outcome.is_in_line = is_in_line;
+                    outcome.renewal_delay = self.delay().filter(|_| was_sent && !forced);
+                    Ok(outcome.into())
+                }
+                Answer::Wait { fails } => Ok(self.wait_in_line(fails)),
+                Answer::WaitFor(wait) => Ok(Step::Wait(wait)),
+            };
+        }
+    }
+
+    /// Finds out, before a token is paid for, whether it could be stored. Returns what to report if it could not.
+    async fn check(&self) -> Result<Option<Outcome>, Error> {
+        let object = self.observed.object;
         if self.observed.existing().is_none() && !self.may_create {
             let error = Error::Target {
                 secret: object.target_name().into(),
@@ -164,63 +321,97 @@ impl Attempt<'_> {
             // The other object may not get a token either. Then it creates no target, and no watch reports that the name is
             // free.
             outcome.requeue_soon = true;
-            return Ok(outcome);
+            return Ok(Some(outcome));
         }
         self.check_latest().await?;
-        if let Some(error) = self.missing_right().await {
-            let problem = Problem::Found(error);
-            return Ok(Outcome::untouched(self.still_valid(), problem));
-        }
-        let plan = self.observed.plan.as_ref();
-        let plan = plan.map_err(|problem| Error::Spec(problem.clone()))?;
-        let client = request.credentials.clone();
-        let acceptable = |cached: &Token| !forced && plan.is_fresh(object, cached, self.started);
-        let caller = caller_of(&self.observed, self.started);
-        context.calls.check_leadership()?;
-        let mut outcome = match context.tokens.request(request, &caller, acceptable).await {
-            Ok(token) => {
-                if forced {
-                    context.handled_renewals.remember(object);
-                }
-                let proven = match self.observed.valid(self.started) {
-                    Some(stored) if stored.is(&token) => {
-                        let same = stored.token.clone();
-                        ProvenToken::new(same, &client, object, plan).given_again()
-                    }
-                    _ => ProvenToken::new(token, &client, object, plan),
-                };
-                let secret = render(object, plan, &proven, self.observed.existing());
-                self.write(&secret, proven).await?
-            }
-            Err(Failure {
-                error: TokenError::Queued,
-                ..
-            }) => return Err(Error::RequestToken(TokenError::Queued)),
-            Err(failure) => {
-                // Where this process stopped leading meanwhile, nothing was sent, and nothing failed.
-                context.calls.check_leadership()?;
-                Outcome::untouched(self.still_valid(), self.failed(failure))
-            }
-        };
-        outcome.requested = true;
-        outcome.renewal_delay = self.delay().filter(|_| !forced);
-        Ok(outcome)
+        let missing = self.missing_right().await;
+        self.context.calls.check_leadership()?;
+        Ok(missing.map(|error| Outcome::untouched(self.still_valid(), Problem::Found(error))))
     }
 
-    /// The problem that a failed request is. While one object probes the endpoint for all, the status of the others stays
-    /// as it is.
+    fn is_large(&self) -> bool {
+        let existing = self.observed.existing();
+        existing
+            .is_some_and(|secret| serde_json::to_vec(secret).is_ok_and(|json| json.len() > SMALL))
+    }
+
+    fn leave(&self) {
+        self.context.tokens.leave(&self.key);
+    }
+
+    /// Writes a token that was just had.
+    async fn write_new(
+        &self,
+        token: Token,
+        request: &TokenRequest,
+        plan: &Plan,
+    ) -> Result<Outcome, Error> {
+        let object = self.observed.object;
+        let client = &request.credentials;
+        let proven = match self.observed.valid(self.started) {
+            Some(stored) if stored.is(&token) => {
+                let same = stored.token.clone();
+                ProvenToken::new(same, client, object, plan).given_again()
+            }
+            _ => ProvenToken::new(token, client, object, plan),
+        };
+        let secret = render(object, plan, &proven, self.observed.existing());
+        self.write(&secret, proven).await
+    }
+
+    /// What there is to say while it is not this object's turn: that requests fail, or that its token has expired meanwhile.
+    fn wait_in_line(&self, fails: bool) -> Step {
+        let valid = self.still_valid();
+        let status = self.observed.object.status.as_ref();
+        let had_token = status.is_some_and(|status| status.token.is_some());
+        let problem = match self.observed.failures(self.started) {
+            Some(earlier) => Problem::BackingOff(earlier.clone()),
+            None if fails || (had_token && valid.is_none()) => {
+                Problem::Found(Error::InLine { fails })
+            }
+            None => {
+                let expires_at = valid.map(|valid| valid.token.expires_at);
+                return Step::Wait(wait_unwoken(expires_at, self.started));
+            }
+        };
+        let mut outcome = Outcome::untouched(valid, problem);
+        outcome.is_in_line = true;
+        outcome.into()
+    }
+
+    /// The problem that a failed request is. While it is tried again and again, the status stays as it is.
     fn failed(&self, failure: Failure) -> Problem {
-        let error = Error::RequestToken(failure.error);
+        let Failure {
+            error,
+            not_before,
+            is_in_line,
+            was_sent,
+        } = failure;
+        let error = if was_sent {
+            Error::RequestToken(error)
+        } else {
+            Error::HeldBack(error)
+        };
         let earlier = self.observed.failures(self.started);
-        let is_told =
-            |earlier: &&Failures| failure.circuit_open && earlier.reason == error.reason();
+        let is_told = |earlier: &&Failures| is_in_line && earlier.reason == error.reason();
         match earlier.filter(is_told) {
             Some(earlier) => Problem::BackingOff(earlier.clone()),
+            None if is_in_line && self.says(error.reason()) => {
+                Problem::Found(Error::InLine { fails: true })
+            }
             None => {
-                let failures = self.count(earlier, &error, failure.not_before);
+                let failures = self.count(earlier, &error, not_before);
                 Problem::Failed(error, failures)
             }
         }
+    }
+
+    /// Whether the status gives this reason for what is in the way.
+    fn says(&self, reason: Reason) -> bool {
+        let status = self.observed.object.status.as_ref();
+        let conditions = status.map_or(&[][..], |status| &status.conditions);
+        let reconciling = conditions::find(conditions, ConditionType::Reconciling);
+        reconciling.is_some_and(|condition| condition.reason == reason.as_str())
     }
 
     /// Makes sure, before a token is requested in place of one that does not prove itself for the spec, that this is the
@@ -265,7 +456,6 @@ impl Attempt<'_> {
         let object = self.observed.object;
         match self.write_target(secret).await {
             Ok(target) => {
-                self.context.handled_renewals.forget(object);
                 let mut outcome = Outcome::untouched(Some(proven), Problem::None);
                 outcome.wrote = true;
                 outcome.versions = Some(Versions {

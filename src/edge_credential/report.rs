@@ -22,6 +22,7 @@ use crate::{
     api::{EdgeCredential, EdgeCredentialStatus},
     cluster::{
         errors::is_refusal,
+        object_key::ObjectKey,
         report::{Report, WrittenToken},
         transition::{Transition, find_transitions},
         write::write_status,
@@ -82,6 +83,7 @@ pub async fn report(
 
 /// Writes to an object's status that the program panicked when it reconciled the object.
 pub async fn report_panic(object: &EdgeCredential, context: &Context) -> Result<Report, Error> {
+    context.tokens.leave(&ObjectKey::of(object));
     let outcome = Outcome::untouched(None, Problem::Found(Error::Panicked));
     let (object, is_unwritten) = with_latest_status(object, context);
     report(&object, &outcome, is_unwritten, context).await

@@ -24,15 +24,6 @@ pub enum TokenError {
         /// What is left, if the endpoint said so.
         quota: Option<Quota>,
     },
-    /// The endpoint asked this client to wait, so nothing was sent.
-    HeldBack {
-        /// What was left, if the endpoint said so.
-        quota: Option<Quota>,
-    },
-    /// The endpoint fails for everybody, and another caller probes it, so nothing was sent.
-    CircuitOpen,
-    /// Many others wait for the endpoint already, so nothing was sent.
-    Queued,
     /// The endpoint answered with a redirect, which was not followed.
     Redirected {
         /// The HTTP status.
@@ -86,14 +77,6 @@ pub enum Defect {
 }
 
 impl TokenError {
-    /// Whether a request was sent, or begun.
-    pub fn was_sent(&self) -> bool {
-        !matches!(
-            self,
-            Self::OriginNotAllowed | Self::HeldBack { .. } | Self::CircuitOpen | Self::Queued
-        )
-    }
-
     /// Whether the endpoint failed, rather than refuse this one request.
     pub fn is_outage(&self) -> bool {
         match self {
@@ -107,10 +90,8 @@ impl TokenError {
     pub fn reason(&self) -> Reason {
         match self {
             Self::OriginNotAllowed => Reason::TokenOriginNotAllowed,
-            Self::Unreachable(_) | Self::Interrupted | Self::CircuitOpen | Self::Queued => {
-                Reason::TokenEndpointUnavailable
-            }
-            Self::RateLimited { .. } | Self::HeldBack { .. } => Reason::RateLimited,
+            Self::Unreachable(_) | Self::Interrupted => Reason::TokenEndpointUnavailable,
+            Self::RateLimited { .. } => Reason::RateLimited,
             Self::Refused { status, error } => match (status, error) {
                 (408 | 500.., _) => Reason::TokenEndpointUnavailable,
                 (401, _) | (_, Some("invalid_client")) => Reason::CredentialsRejected,
@@ -168,18 +149,6 @@ impl fmt::Display for TokenError {
                     Left(*quota)
                 )
             }
-            Self::HeldBack { quota } => {
-                write!(
-                    f,
-                    "the token endpoint asked this client to wait, so nothing is sent until then{}",
-                    Left(*quota)
-                )
-            }
-            Self::CircuitOpen => f.write_str(
-                "the token endpoint fails for all EdgeCredentials that use it: one of them tries at least every 10 \
-                 seconds, and the others follow when it succeeds",
-            ),
-            Self::Queued => f.write_str("many other requests wait for the token endpoint"),
             Self::Redirected { status } => {
                 write!(
                     f,

@@ -2,25 +2,6 @@
 
 use std::{hash::Hash, sync::Arc, time::Duration, time::Instant};
 
-use futures::{
-    FutureExt, Stream, StreamExt,
-    future::{BoxFuture, ready},
-    stream::unfold,
-};
-use k8s_openapi::{NamespaceResourceScope, api::core::v1::Secret};
-use kube::{
-    Api, Client, Resource, ResourceExt,
-    core::PartialObjectMeta,
-    runtime::{
-        Controller,
-        controller::{self, Action},
-        reflector::{ObjectRef, Store},
-        utils::Backoff,
-        watcher,
-    },
-};
-use tokio::sync::broadcast::error::RecvError;
-
 use super::{
     clock_jump::watch_jumps,
     definition::{self, CrdPresence},
@@ -39,6 +20,23 @@ use crate::{
         report::Report,
         retry::Class,
         transition::Transition,
+    },
+};
+use futures::{
+    FutureExt, Stream, StreamExt,
+    future::{BoxFuture, ready},
+    stream::unfold,
+};
+use k8s_openapi::{NamespaceResourceScope, api::core::v1::Secret};
+use kube::{
+    Api, Client, Resource, ResourceExt,
+    core::PartialObjectMeta,
+    runtime::{
+        Controller,
+        controller::{self, Action},
+        reflector::{ObjectRef, Store},
+        utils::Backoff,
+        watcher,
     },
 };
 
@@ -168,14 +166,8 @@ fn wakeups<R: Reconciler>(
     namespace: Option<String>,
 ) -> impl Stream<Item = ObjectRef<Watched<R::Object>>> + Send + 'static {
     unfold(reconciler.wakeups(), async |mut wakeups| {
-        loop {
-            match wakeups.recv().await {
-                Ok(object) => return Some((object, wakeups)),
-                // The objects whose wake-ups were missed have their own timers, which only ring later.
-                Err(RecvError::Lagged(_)) => {}
-                Err(RecvError::Closed) => return None,
-            }
-        }
+        let object = wakeups.recv().await?;
+        Some((object, wakeups))
     })
     .filter(move |object| {
         let in_scope = namespace
@@ -334,6 +326,7 @@ async fn follow<R: Reconciler>(
                     let key = ObjectKey::new(object.namespace.unwrap_or_default(), object.name);
                     context.references.remove(&key);
                     context.malformed.remove(&key);
+                    context.reconciler.forget(&key);
                 }
                 Err(controller::Error::QueueError(error)) if is_missing(&error) => {
                     context.crd.went_missing();

@@ -42,7 +42,7 @@ use crate::{
         client::{ClientError, Deadlines, HttpTokenSource},
         origin::AllowedOrigins,
     },
-    traffic,
+    traffic::{self, queue::IN_ALL},
 };
 
 /// The longest time between two reconciliations of an object. Nothing depends on it: it only bounds the harm of a wake-up
@@ -51,10 +51,6 @@ const RESYNC_PERIOD: Duration = Duration::from_hours(4);
 
 /// The same where Secrets are not watched.
 const RESYNC_PERIOD_UNWATCHED: Duration = Duration::from_mins(5);
-
-/// How many objects may be in progress for each concurrent call of the API server. Most of them wait, for a call or for a
-/// token endpoint.
-const WAITING_SHARE: u16 = 16;
 
 /// How long running work may take to end. Kubernetes kills a pod after 30 s, and people are less patient. The lease is
 /// released after that.
@@ -385,7 +381,8 @@ fn scopes(settings: &Settings) -> Vec<Scope> {
             namespace,
             selector: settings.selector.clone(),
             watch_secrets: settings.watch_secrets,
-            in_progress: settings.concurrency.get().saturating_mul(WAITING_SHARE),
+            // Beside those that call the API server there may be those whose own request is in flight.
+            in_progress: settings.concurrency.get().saturating_add(IN_ALL),
         })
         .collect()
 }

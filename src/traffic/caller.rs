@@ -1,13 +1,84 @@
-//! On whose behalf a token is requested.
+//! Who wants to send a request, and how urgent it is.
 
 use k8s_openapi::jiff::Timestamp;
 
+use super::endpoint::Endpoint;
 use crate::cluster::object_key::ObjectKey;
 
-/// On whose behalf a token is requested.
+/// An object that wants to send a request.
 #[derive(Clone, Debug)]
 pub struct Caller {
     pub object: ObjectKey,
-    /// When the token that it has expires. Callers without a token are served first, then those whose token expires soonest.
-    pub expires_at: Option<Timestamp>,
+    pub endpoint: Endpoint,
+    pub urgency: Urgency,
+}
+
+/// How urgent a request is, the most urgent first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Urgency {
+    /// The token expires then, and less than a third of the time between its renewal and its expiry is left.
+    Endangered(Timestamp),
+    /// There is no valid token.
+    NoToken,
+    /// The token expires then.
+    Renewal(Timestamp),
+    /// The token is good, and somebody wants another one.
+    Forced,
+}
+
+impl Urgency {
+    /// How urgent the renewal is of a token that was to be renewed at `renew_at`.
+    pub fn of_renewal(renew_at: Timestamp, expires_at: Timestamp, now: Timestamp) -> Self {
+        let margin = expires_at.duration_since(renew_at);
+        let left = expires_at.duration_since(now);
+        if !left.is_positive() {
+            Self::NoToken
+        } else if left * 3 < margin {
+            Self::Endangered(expires_at)
+        } else if now < renew_at {
+            Self::Forced
+        } else {
+            Self::Renewal(expires_at)
+        }
+    }
+
+    /// When the token expires that there is, if there is one and it matters.
+    pub fn expires_at(self) -> Option<Timestamp> {
+        match self {
+            Self::Endangered(expires_at) | Self::Renewal(expires_at) => Some(expires_at),
+            Self::NoToken | Self::Forced => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(second: i64) -> Timestamp {
+        Timestamp::from_second(second).unwrap()
+    }
+
+    #[test]
+    fn a_renewal_is_endangered_once_two_thirds_of_its_margin_are_gone() {
+        let urgency = |now| Urgency::of_renewal(at(600), at(900), at(now));
+        assert_eq!(urgency(599), Urgency::Forced);
+        assert_eq!(urgency(600), Urgency::Renewal(at(900)));
+        assert_eq!(urgency(800), Urgency::Renewal(at(900)));
+        assert_eq!(urgency(801), Urgency::Endangered(at(900)));
+        assert_eq!(urgency(900), Urgency::NoToken);
+    }
+
+    #[test]
+    fn who_loses_most_by_waiting_comes_first() {
+        let order = [
+            Urgency::Endangered(at(5)),
+            Urgency::Endangered(at(6)),
+            Urgency::NoToken,
+            Urgency::Renewal(at(1)),
+            Urgency::Renewal(at(2)),
+            Urgency::Forced,
+        ];
+        assert!(order.is_sorted());
+    }
 }

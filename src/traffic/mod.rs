@@ -1,38 +1,49 @@
 //! Who may ask a token endpoint when.
 //!
-//! [`share`] makes one request of all that are equal. [`gate`], with a [`breaker`] for each endpoint, decides when it is
-//! sent, and sends none that would be in vain. Around the source that sends them, [`leaders`] refuses requests of a process
-//! that does not lead, and [`measured`] counts and times them.
+//! ```text
+//!   ask ─▶ queue ─▶ (its turn) ─▶ holds ─▶ one request for all that are equal ─▶ source
+//!            ▲                                             │
+//!            └── waits, and is woken ◀── tokens, failures ◀┘
+//! ```
+//!
+//! [`requests`] puts it together, under one lock. The rest is pure: [`queue`] with a [`tenant`] for each namespace of an
+//! endpoint and a [`pace`] after an outage, [`holds`] of credentials, [`floor`] for each object, the [`tokens`] that are
+//! there. Around the source that sends the requests, [`leaders`] refuses those of a process that does not lead, and
+//! [`measured`] counts and times them.
 
-pub mod breaker;
 pub mod caller;
-pub mod gate;
+pub mod endpoint;
+pub mod floor;
+pub mod holds;
+pub mod keys;
 pub mod leaders;
 pub mod measured;
-pub mod share;
+pub mod pace;
+pub mod queue;
+pub mod requests;
+pub mod tenant;
+pub mod tokens;
 
-pub use caller::Caller;
+pub use caller::{Caller, Urgency};
+pub use endpoint::Endpoint;
 
 use self::{
     leaders::LeadersTokenSource,
     measured::{MeasuredTokenSource, TokenRequestMetrics},
-    share::SharedTokens,
+    requests::TokenRequests,
 };
 use crate::{clock::Clock, cluster::leadership::Leadership, oauth::TokenSource};
 
-/// Puts everything together around `source`, which sends the requests: equal ones are shared, at most `per_origin` are in
-/// flight to one origin, none is sent by a process that does not lead, and each is counted.
+/// Puts everything together around `source`, which sends the requests: equal ones are shared, at most `per_endpoint` are in
+/// flight to one endpoint, none is sent by a process that does not lead, and each is counted.
 pub fn govern(
     source: impl TokenSource,
     metrics: impl TokenRequestMetrics,
     leadership: Leadership,
     clock: Clock,
-    per_origin: usize,
-) -> SharedTokens {
+    per_endpoint: usize,
+) -> TokenRequests {
     let measured = MeasuredTokenSource::new(source, metrics);
-    SharedTokens::new(
-        LeadersTokenSource::new(measured, leadership),
-        clock,
-        per_origin,
-    )
+    let source = LeadersTokenSource::new(measured, leadership);
+    TokenRequests::new(source, clock, per_endpoint)
 }

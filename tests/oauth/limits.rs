@@ -6,16 +6,16 @@ use edge_credential_operator::{
     api::Reason,
     clock::Clock,
     oauth::{TokenError, TokenRequest, TokenSource, client::Deadlines, limits::Quota},
-    traffic::share::SharedTokens,
+    traffic::requests::TokenRequests,
 };
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 use kit::sitecore::{RetryAfter, Scenario, Sitecore};
 
-use super::{ANYONE, CANARY, ID, SECRET, ask, raw, request_to, sitecore, sitecore_with, source};
+use super::{CANARY, ID, SECRET, ask, raw, request_to, sitecore, sitecore_with, source, take};
 
-fn shared(sitecores: &[&Sitecore]) -> SharedTokens {
+fn shared(sitecores: &[&Sitecore]) -> TokenRequests {
     let origins: Vec<_> = sitecores.iter().map(|sitecore| sitecore.url()).collect();
-    SharedTokens::new(source(&origins, Deadlines::default()), Clock::system(), 4)
+    TokenRequests::new(source(&origins, Deadlines::default()), Clock::system(), 4)
 }
 
 /// A request of a client that is equal to no other one with another scope.
@@ -48,23 +48,23 @@ async fn a_client_that_is_asked_to_wait_is_held_back_at_that_origin_and_no_other
     busy.add_client("client-2", SECRET);
     let shared = shared(&[&busy, &other]);
     busy.next(ID, 1, too_many(RetryAfter::Seconds(120), None));
-    let first = shared.request(of(&busy, ID, "edge.admin:manage"), &ANYONE, |_| true);
+    let first = take(&shared, of(&busy, ID, "edge.admin:manage"), |_| true);
     let refused = first.await.unwrap_err();
     assert!(matches!(refused.error, TokenError::RateLimited { .. }));
     assert!((120 - LATER..=120).contains(&wait(refused.not_before)));
 
     // With other inputs, and so another request.
-    let second = shared.request(of(&busy, ID, "edge.token:manage"), &ANYONE, |_| true);
+    let second = take(&shared, of(&busy, ID, "edge.token:manage"), |_| true);
     let held_back = second.await.unwrap_err();
-    assert!(matches!(held_back.error, TokenError::HeldBack { .. }));
+    assert!(matches!(held_back.error, TokenError::RateLimited { .. }) && !held_back.was_sent);
     assert_eq!(held_back.error.reason(), Reason::RateLimited);
     assert!((120 - LATER..=120).contains(&wait(held_back.not_before)));
     assert_eq!(busy.requests(ID), 1);
 
     let another = of(&busy, "client-2", "edge.admin:manage");
-    shared.request(another, &ANYONE, |_| true).await.unwrap();
+    take(&shared, another, |_| true).await.unwrap();
     let elsewhere = of(&other, ID, "edge.admin:manage");
-    shared.request(elsewhere, &ANYONE, |_| true).await.unwrap();
+    take(&shared, elsewhere, |_| true).await.unwrap();
 }
 
 #[tokio::test]
@@ -72,7 +72,7 @@ async fn an_unavailable_endpoint_may_ask_to_wait_too() {
     let sitecore = sitecore_with(Scenario::Unavailable(RetryAfter::Seconds(60)));
     let shared = shared(&[&sitecore]);
     for _ in 0..3 {
-        let asked = shared.request(of(&sitecore, ID, "a"), &ANYONE, |_| true);
+        let asked = take(&shared, of(&sitecore, ID, "a"), |_| true);
         asked.await.unwrap_err();
     }
     assert_eq!(sitecore.requests(ID), 1);
@@ -83,11 +83,11 @@ async fn the_wait_ends_by_itself() {
     let sitecore = sitecore();
     let shared = shared(&[&sitecore]);
     sitecore.next(ID, 1, too_many(RetryAfter::Seconds(1), None));
-    let asked = || shared.request(of(&sitecore, ID, "edge.admin:manage"), &ANYONE, |_| true);
+    let asked = || take(&shared, of(&sitecore, ID, "edge.admin:manage"), |_| true);
     let start = Instant::now();
     asked().await.unwrap_err();
     while let Err(held_back) = asked().await {
-        assert!(matches!(held_back.error, TokenError::HeldBack { .. }));
+        assert!(matches!(held_back.error, TokenError::RateLimited { .. }) && !held_back.was_sent);
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
     assert!(start.elapsed() >= Duration::from_secs(1));
@@ -123,14 +123,15 @@ async fn a_token_that_uses_a_quota_up_is_taken_and_the_next_request_waits_for_it
             edge_credential_operator::api::token_request::TokenFormat::Any;
         request
     };
-    shared.request(any("a"), &ANYONE, |_| true).await.unwrap();
-    let refused = shared.request(any("b"), &ANYONE, |_| true).await;
+    take(&shared, any("a"), |_| true).await.unwrap();
+    let refused = take(&shared, any("b"), |_| true).await;
     let refused = refused.unwrap_err();
     let quota = Some(Quota {
         limit: 10,
         remaining: 0,
     });
-    assert_eq!(refused.error, TokenError::HeldBack { quota });
+    assert_eq!(refused.error, TokenError::RateLimited { quota });
+    assert!(!refused.was_sent);
     assert!((3540 - LATER..=3540).contains(&wait(refused.not_before)));
     assert_eq!(sitecore.requests(ID), 1);
 }

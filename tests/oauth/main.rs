@@ -8,7 +8,11 @@ mod requests;
 mod sharing;
 mod tls;
 
-use std::{collections::BTreeMap, sync::LazyLock, time::Duration};
+use std::{
+    collections::BTreeMap,
+    sync::atomic::{AtomicUsize, Ordering},
+    time::Duration,
+};
 
 use edge_credential_operator::{
     api::token_request::{ClientAuthentication, RequestFormat, TokenFormat},
@@ -19,7 +23,10 @@ use edge_credential_operator::{
         client::{Deadlines, HttpTokenSource},
         origin::{AllowedOrigins, Origin},
     },
-    traffic::Caller,
+    traffic::{
+        Caller, Endpoint, Urgency,
+        requests::{Answer, Failure, Purpose, TokenRequests},
+    },
 };
 use kit::sitecore::{AUDIENCE, Scenario, Sitecore};
 
@@ -36,11 +43,35 @@ const SHORT: Deadlines = Deadlines {
     total: Duration::from_secs(1),
 };
 
-/// One that has no token yet.
-static ANYONE: LazyLock<Caller> = LazyLock::new(|| Caller {
-    object: ObjectKey::new("shop", "edge"),
-    expires_at: None,
-});
+/// Asks for a token as an object with a name and a namespace of its own, and waits for its turn and the answer.
+async fn take(
+    requests: &TokenRequests,
+    request: TokenRequest,
+    acceptable: impl Fn(&Token) -> bool,
+) -> Result<Token, Failure> {
+    static NUMBER: AtomicUsize = AtomicUsize::new(0);
+    let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+    let caller = Caller {
+        object: ObjectKey::new(format!("shop-{number}"), "edge"),
+        endpoint: Endpoint::of(&request.parameters.token_url).unwrap(),
+        urgency: Urgency::NoToken,
+    };
+    let purpose = Purpose {
+        is_checked: true,
+        ..Purpose::default()
+    };
+    let mut wakeups = requests.wakeups();
+    loop {
+        match requests.request(&request, &caller, purpose, &acceptable) {
+            Answer::Known(token) => return Ok(token),
+            Answer::Ended(result) => return result,
+            Answer::Sent(ended) => ended.await.unwrap(),
+            Answer::Turn => unreachable!("all is checked"),
+            Answer::WaitFor(_) => unreachable!("nothing is replaced"),
+            Answer::Wait { .. } => while wakeups.recv().await.unwrap() != caller.object {},
+        }
+    }
+}
 
 /// A stand-in with one client whose answers have the canary in them.
 fn sitecore() -> Sitecore {

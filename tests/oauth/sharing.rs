@@ -12,7 +12,7 @@ use edge_credential_operator::{
     api::token_request::{ClientAuthentication, RequestFormat, TokenFormat},
     clock::Clock,
     oauth::{Reply, Token, TokenError, TokenRequest, TokenSource, client::Deadlines},
-    traffic::share::SharedTokens,
+    traffic::requests::TokenRequests,
 };
 use futures::{
     FutureExt,
@@ -23,14 +23,14 @@ use kit::sitecore::{Scenario, Sitecore};
 use secrecy::ExposeSecret;
 use tokio::time::{sleep, timeout};
 
-use super::{ANYONE, ID, SECRET, request_to, sitecore, sitecore_with, source};
+use super::{ID, SECRET, request_to, sitecore, sitecore_with, source, take};
 
 const PER_ORIGIN: usize = 4;
 
-fn shared(sitecores: &[&Sitecore]) -> SharedTokens {
+fn shared(sitecores: &[&Sitecore]) -> TokenRequests {
     let origins: Vec<_> = sitecores.iter().map(|sitecore| sitecore.url()).collect();
     let source = source(&origins, Deadlines::default());
-    SharedTokens::new(source, Clock::system(), PER_ORIGIN)
+    TokenRequests::new(source, Clock::system(), PER_ORIGIN)
 }
 
 fn usual(sitecore: &Sitecore) -> TokenRequest {
@@ -66,7 +66,7 @@ async fn eventually(what: &str, condition: impl Fn() -> bool) {
 async fn equal_requests_at_one_time_are_one_request() {
     let sitecore = sitecore_with(late());
     let shared = shared(&[&sitecore]);
-    let asked = (0..100).map(|_| shared.request(usual(&sitecore), &ANYONE, |_| true));
+    let asked = (0..100).map(|_| take(&shared, usual(&sitecore), |_| true));
     let answers = join_all(asked).await;
     let first = answers[0].as_ref().unwrap().access_token.expose_secret();
     for answer in &answers {
@@ -99,10 +99,7 @@ async fn whatever_may_change_the_token_makes_another_request() {
         let mut request = usual(&sitecore);
         change(&mut request);
         for _ in 0..2 {
-            shared
-                .request(request.clone(), &ANYONE, |_| true)
-                .await
-                .unwrap();
+            take(&shared, request.clone(), |_| true).await.unwrap();
         }
         assert_eq!(
             sitecore.total_requests(),
@@ -119,18 +116,12 @@ async fn how_a_request_is_written_down_makes_no_other_token() {
     let scopes = |first: &str, second: &str| vec![first.into(), second.into()];
     let mut request = usual(&sitecore);
     request.parameters.scopes = scopes("edge.admin:manage", "edge.token:manage");
-    shared
-        .request(request.clone(), &ANYONE, |_| true)
-        .await
-        .unwrap();
+    take(&shared, request.clone(), |_| true).await.unwrap();
     request.parameters.scopes = scopes("edge.token:manage", "edge.admin:manage");
-    shared
-        .request(request.clone(), &ANYONE, |_| true)
-        .await
-        .unwrap();
+    take(&shared, request.clone(), |_| true).await.unwrap();
     request.parameters.format = RequestFormat::Json;
     request.parameters.client_authentication = ClientAuthentication::ClientSecretBasic;
-    shared.request(request, &ANYONE, |_| true).await.unwrap();
+    take(&shared, request, |_| true).await.unwrap();
     assert_eq!(sitecore.requests(ID), 1);
 }
 
@@ -140,21 +131,22 @@ async fn an_opaque_token_that_one_accepts_is_not_given_to_another_that_wants_a_j
     let shared = shared(&[&sitecore]);
     let mut any = usual(&sitecore);
     any.parameters.token_format = TokenFormat::Any;
-    shared.request(any, &ANYONE, |_| true).await.unwrap();
-    assert!(shared.cached(&usual(&sitecore), Timestamp::now()).is_none());
-    shared
-        .request(usual(&sitecore), &ANYONE, |_| true)
-        .await
-        .unwrap_err();
+    take(&shared, any, |_| true).await.unwrap();
+    assert!(
+        shared
+            .known(&usual(&sitecore), None, Timestamp::now())
+            .is_none()
+    );
+    take(&shared, usual(&sitecore), |_| true).await.unwrap_err();
 }
 
 #[tokio::test]
-async fn an_error_is_shared_by_those_who_wait_and_not_held() {
+async fn an_error_is_shared_by_those_who_wait_and_refused_credentials_are_not_sent_again_at_once() {
     let sitecore = sitecore_with(late());
     let shared = shared(&[&sitecore]);
     let mut request = usual(&sitecore);
     request.credentials.client_secret = "wrong".into();
-    let asked = (0..20).map(|_| shared.request(request.clone(), &ANYONE, |_| true));
+    let asked = (0..20).map(|_| take(&shared, request.clone(), |_| true));
     for answer in join_all(asked).await {
         assert_eq!(
             answer.unwrap_err().error,
@@ -165,12 +157,15 @@ async fn an_error_is_shared_by_those_who_wait_and_not_held() {
         );
     }
     assert_eq!(sitecore.requests(ID), 1);
-    assert!(shared.cached(&request, Timestamp::now()).is_none());
+    assert!(shared.known(&request, None, Timestamp::now()).is_none());
 
-    shared
-        .request(request, &ANYONE, |_| true)
-        .await
-        .unwrap_err();
+    // Not for other inputs either.
+    request.parameters.scopes = vec!["edge.admin:manage".into()];
+    let held = take(&shared, request, |_| true).await.unwrap_err();
+    assert!(!held.was_sent);
+    assert_eq!(sitecore.requests(ID), 1);
+    // The right ones are sent.
+    take(&shared, usual(&sitecore), |_| true).await.unwrap();
     assert_eq!(sitecore.requests(ID), 2);
 }
 
@@ -178,58 +173,47 @@ async fn an_error_is_shared_by_those_who_wait_and_not_held() {
 async fn a_token_that_is_held_is_used_again_only_where_it_is_acceptable() {
     let sitecore = sitecore();
     let shared = shared(&[&sitecore]);
-    let first = shared
-        .request(usual(&sitecore), &ANYONE, |_| true)
-        .await
-        .unwrap();
-    let again = shared
-        .request(usual(&sitecore), &ANYONE, |_| true)
-        .await
-        .unwrap();
+    let first = take(&shared, usual(&sitecore), |_| true).await.unwrap();
+    let again = take(&shared, usual(&sitecore), |_| true).await.unwrap();
     let text = |token: &Token| token.access_token.expose_secret().to_owned();
     assert_eq!(text(&first), text(&again));
     assert_eq!(sitecore.requests(ID), 1);
 
-    let other = shared
-        .request(usual(&sitecore), &ANYONE, |_| false)
-        .await
-        .unwrap();
+    let other = take(&shared, usual(&sitecore), |_| false).await.unwrap();
     assert_ne!(text(&first), text(&other));
     assert_eq!(sitecore.requests(ID), 2);
-    let held = shared.cached(&usual(&sitecore), Timestamp::now()).unwrap();
-    assert_eq!(text(&held), text(&other));
+    let held = shared
+        .known(&usual(&sitecore), None, Timestamp::now())
+        .unwrap();
+    assert_eq!(text(&held.0), text(&other));
 }
 
 #[tokio::test]
 async fn a_token_that_one_has_is_kept_for_that_one_alone() {
     let sitecore = sitecore();
-    let token = shared(&[&sitecore])
-        .request(usual(&sitecore), &ANYONE, |_| true)
+    let token = take(&shared(&[&sitecore]), usual(&sitecore), |_| true)
         .await
         .unwrap();
     // As after a restart.
     let shared = shared(&[&sitecore]);
     let request = usual(&sitecore);
-    shared.cache_for(&request, "owner", &token);
+    shared.keep_for(&request, "owner", &token);
     let now = Timestamp::now();
-    assert!(shared.cached_for(&request, "owner", now).is_some());
-    assert!(shared.cached_for(&request, "other", now).is_none());
-    assert!(shared.cached(&request, now).is_none());
+    assert!(shared.kept_for(&request, "owner", now).is_some());
+    assert!(shared.kept_for(&request, "other", now).is_none());
+    assert!(shared.known(&request, None, now).is_none());
     let mut other_scope = request.clone();
     other_scope.parameters.scopes.push("other".to_owned());
-    assert!(shared.cached_for(&other_scope, "owner", now).is_none());
+    assert!(shared.kept_for(&other_scope, "owner", now).is_none());
     assert!(
         shared
-            .cached_for(&request, "owner", token.expires_at)
+            .kept_for(&request, "owner", token.expires_at)
             .is_none()
     );
 
     // What the endpoint gave is for all.
-    shared
-        .request(usual(&sitecore), &ANYONE, |_| true)
-        .await
-        .unwrap();
-    assert!(shared.cached(&request, now).is_some());
+    take(&shared, usual(&sitecore), |_| true).await.unwrap();
+    assert!(shared.known(&request, None, now).is_some());
     assert_eq!(sitecore.requests(ID), 2);
 }
 
@@ -237,17 +221,18 @@ async fn a_token_that_one_has_is_kept_for_that_one_alone() {
 async fn a_token_is_held_until_it_expires() {
     let sitecore = sitecore();
     let shared = shared(&[&sitecore]);
-    let token = shared
-        .request(usual(&sitecore), &ANYONE, |_| true)
-        .await
-        .unwrap();
+    let token = take(&shared, usual(&sitecore), |_| true).await.unwrap();
     let second = SignedDuration::from_secs(1);
     assert!(
         shared
-            .cached(&usual(&sitecore), token.expires_at - second)
+            .known(&usual(&sitecore), None, token.expires_at - second)
             .is_some()
     );
-    assert!(shared.cached(&usual(&sitecore), token.expires_at).is_none());
+    assert!(
+        shared
+            .known(&usual(&sitecore), None, token.expires_at)
+            .is_none()
+    );
 }
 
 #[tokio::test]
@@ -259,17 +244,21 @@ async fn what_is_swept_out_of_many_tokens_are_those_that_expired() {
         Timestamp::now() + SignedDuration::from_secs(offset.load(Ordering::Relaxed))
     });
     let source = source(&[sitecore.url()], Deadlines::default());
-    let shared = SharedTokens::new(source, clock, PER_ORIGIN);
+    let shared = TokenRequests::new(source, clock, PER_ORIGIN);
     for number in 0..200 {
         if number == 100 {
             later.store(120, Ordering::Relaxed);
             sitecore.back_to_normal();
         }
         let request = numbered(&sitecore, number);
-        shared.request(request, &ANYONE, |_| true).await.unwrap();
+        take(&shared, request, |_| true).await.unwrap();
     }
     let now = Timestamp::now() + SignedDuration::from_secs(120);
-    let held = |number: &usize| shared.cached(&numbered(&sitecore, *number), now).is_some();
+    let held = |number: &usize| {
+        shared
+            .known(&numbered(&sitecore, *number), None, now)
+            .is_some()
+    };
     assert_eq!((0..200).filter(held).count(), 100);
     assert!((100..200).all(|number| held(&number)));
 }
@@ -278,16 +267,15 @@ async fn what_is_swept_out_of_many_tokens_are_those_that_expired() {
 async fn a_request_goes_on_when_nobody_waits_for_it_and_its_token_is_held() {
     let sitecore = sitecore();
     let shared = shared(&[&sitecore]);
-    let impatient = shared.request(usual(&sitecore), &ANYONE, |_| true);
+    let impatient = take(&shared, usual(&sitecore), |_| true);
     assert!(impatient.now_or_never().is_none(), "it takes longer");
     eventually("the token is held", || {
-        shared.cached(&usual(&sitecore), Timestamp::now()).is_some()
+        shared
+            .known(&usual(&sitecore), None, Timestamp::now())
+            .is_some()
     })
     .await;
-    shared
-        .request(usual(&sitecore), &ANYONE, |_| true)
-        .await
-        .unwrap();
+    take(&shared, usual(&sitecore), |_| true).await.unwrap();
     assert_eq!(sitecore.requests(ID), 1);
 }
 
@@ -296,8 +284,7 @@ async fn no_more_requests_than_allowed_are_in_flight_to_one_origin() {
     let sitecore = sitecore();
     let withheld = sitecore.withhold(ID, PER_ORIGIN as u64);
     let shared = shared(&[&sitecore]);
-    let asked =
-        (0..12).map(|number| shared.request(numbered(&sitecore, number), &ANYONE, |_| true));
+    let asked = (0..12).map(|number| take(&shared, numbered(&sitecore, number), |_| true));
     let release = async {
         eventually("the slots are taken", || {
             sitecore.requests(ID) == PER_ORIGIN as u64
@@ -317,7 +304,7 @@ async fn an_origin_that_hangs_does_not_delay_another() {
     let shared = shared(&[&hanging, &healthy]);
     for number in 0..20 {
         let (shared, request) = (shared.clone(), numbered(&hanging, number));
-        tokio::spawn(async move { shared.request(request, &ANYONE, |_| true).await });
+        tokio::spawn(async move { take(&shared, request, |_| true).await });
     }
     eventually("the slots are taken", || {
         hanging.requests(ID) == PER_ORIGIN as u64
@@ -326,7 +313,7 @@ async fn an_origin_that_hangs_does_not_delay_another() {
     // Those that hang give up after 10 s.
     timeout(
         Duration::from_secs(8),
-        shared.request(usual(&healthy), &ANYONE, |_| true),
+        take(&shared, usual(&healthy), |_| true),
     )
     .await
     .expect("at once")
@@ -358,15 +345,11 @@ impl TokenSource for PanicsOnce {
 #[tokio::test]
 async fn a_panic_is_an_error_for_those_who_wait_and_blocks_nobody_later() {
     let source = PanicsOnce(AtomicBool::new(false));
-    let shared = SharedTokens::new(source, Clock::system(), 1);
+    let shared = TokenRequests::new(source, Clock::system(), 1);
     let request = || request_to("http://endpoint.example/oauth/token");
     assert_eq!(
-        shared
-            .request(request(), &ANYONE, |_| true)
-            .await
-            .unwrap_err()
-            .error,
+        take(&shared, request(), |_| true).await.unwrap_err().error,
         TokenError::Panicked
     );
-    shared.request(request(), &ANYONE, |_| true).await.unwrap();
+    take(&shared, request(), |_| true).await.unwrap();
 }

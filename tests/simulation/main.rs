@@ -11,5 +11,6 @@ mod restart;
 mod rights;
 mod rotation;
 mod stale;
+mod tenants;
 mod trouble;
 mod world;

@@ -143,13 +143,29 @@ impl World {
         self.start_operator();
     }
 
-    /// Adds client credentials and an EdgeCredential that uses them.
+    /// Adds client credentials and an EdgeCredential that uses them. The client has the name of the object.
     pub fn add(&self, name: &str, spec: serde_json::Value) -> EdgeCredential {
         self.put_credentials(name, "secret");
+        self.add_object(NAMESPACE, name, spec)
+    }
+
+    /// Adds an EdgeCredential of a tenant, and its client credentials.
+    pub fn add_tenants(&self, namespace: &str, name: &str, client: &str, spec: serde_json::Value) {
+        self.put_credentials_of(namespace, name, client, "secret");
+        self.add_object(namespace, name, spec);
+    }
+
+    /// Adds an EdgeCredential whose credentials are there or will be.
+    pub fn add_object(
+        &self,
+        namespace: &str,
+        name: &str,
+        spec: serde_json::Value,
+    ) -> EdgeCredential {
         let mut object = json!({
             "apiVersion": "edgecredentials.io/v1alpha1",
             "kind": "EdgeCredential",
-            "metadata": {"namespace": NAMESPACE, "name": name},
+            "metadata": {"namespace": namespace, "name": name},
             "spec": {
                 "credentialsSecretRef": {"name": credentials(name)},
                 "target": {"name": target(name)},
@@ -163,13 +179,38 @@ impl World {
         )
     }
 
+    /// Deletes an EdgeCredential and what belongs to it, as the garbage collector would.
+    pub fn delete(&self, namespace: &str, name: &str) {
+        self.api.delete_object::<EdgeCredential>(namespace, name);
+        self.api.delete_object::<Secret>(namespace, &target(name));
+        self.api
+            .delete_object::<Secret>(namespace, &credentials(name));
+    }
+
+    /// Whether the target of a tenant's object holds a token that is valid.
+    pub fn has_token(&self, namespace: &str, name: &str) -> bool {
+        let object: Option<EdgeCredential> = self.api.get_as(namespace, name);
+        let status = object.and_then(|object| object.status);
+        let token = status.and_then(|status| status.token);
+        token.is_some_and(|token| self.clock.now() < token.expires_at.0)
+            && self
+                .api
+                .get_as::<Secret>(namespace, &target(name))
+                .is_some()
+    }
+
     /// Creates or replaces the client credentials of an EdgeCredential.
     pub fn put_credentials(&self, name: &str, secret: &str) {
+        self.put_credentials_of(NAMESPACE, name, name, secret);
+    }
+
+    /// Creates or replaces the client credentials of a tenant's EdgeCredential.
+    pub fn put_credentials_of(&self, namespace: &str, name: &str, client: &str, secret: &str) {
         let secret: Secret = serde_json::from_value(json!({
-            "metadata": {"namespace": NAMESPACE, "name": credentials(name)},
+            "metadata": {"namespace": namespace, "name": credentials(name)},
             "type": "Opaque",
             "data": {
-                "client_id": base64(name),
+                "client_id": base64(client),
                 "client_secret": base64(secret),
             },
         }))
@@ -243,6 +284,38 @@ fn base64(text: &str) -> String {
     base64::engine::general_purpose::STANDARD.encode(text)
 }
 
+/// What a token endpoint does with one request.
+#[derive(Clone, Debug, Default)]
+pub struct Behaviour {
+    /// How long the answer takes. The usual time where there is none.
+    pub after: Option<Duration>,
+    /// Why there is no token, if there is none.
+    pub failure: Option<TokenError>,
+    /// What the answer says of limits.
+    pub limits: Limits,
+}
+
+impl Behaviour {
+    /// The endpoint takes the request and never answers.
+    pub fn hang() -> Self {
+        Self {
+            after: Some(Duration::from_secs(10)),
+            failure: Some(TokenError::Unreachable(Unreachable::Timeout)),
+            ..Self::default()
+        }
+    }
+
+    /// The endpoint answers with an error.
+    pub fn fail(failure: TokenError) -> Self {
+        Self {
+            failure: Some(failure),
+            ..Self::default()
+        }
+    }
+}
+
+type Rule = Box<dyn Fn(&TokenRequest, Timestamp) -> Option<Behaviour> + Send>;
+
 /// A token endpoint in memory. What it answers can be changed while it runs.
 #[derive(Clone)]
 pub struct Endpoint {
@@ -253,8 +326,8 @@ pub struct Endpoint {
 struct State {
     lifetime: SignedDuration,
     latency: Duration,
-    /// Origins that answer nothing until the deadline of a request.
-    hanging: Vec<String>,
+    /// What it does with requests that are not answered in the usual way.
+    rule: Rule,
     failure: Option<TokenError>,
     /// Clients that fail on their own.
     failing: BTreeMap<String, TokenError>,
@@ -277,7 +350,7 @@ impl Endpoint {
             state: Arc::new(Mutex::new(State {
                 lifetime: SignedDuration::from_hours(24),
                 latency: Duration::from_millis(200),
-                hanging: Vec::new(),
+                rule: Box::new(|_, _| None),
                 failure: None,
                 failing: BTreeMap::new(),
                 limits: Limits::default(),
@@ -316,9 +389,20 @@ impl Endpoint {
         self.state.lock().unwrap().limits = limits;
     }
 
+    /// Has some requests treated otherwise than usual. Later rules replace earlier ones.
+    pub fn behave(
+        &self,
+        rule: impl Fn(&TokenRequest, Timestamp) -> Option<Behaviour> + Send + 'static,
+    ) {
+        self.state.lock().unwrap().rule = Box::new(rule);
+    }
+
     /// Has an origin take connections and not answer.
-    pub fn hang(&self, origin: &str) {
-        self.state.lock().unwrap().hanging.push(origin.into());
+    pub fn hang(&self, origin: &'static str) {
+        self.behave(move |request, _| {
+            let is_there = request.parameters.token_url.origin().ascii_serialization() == origin;
+            is_there.then(Behaviour::hang)
+        });
     }
 
     /// Has every answer take this long.
@@ -367,16 +451,12 @@ impl TokenSource for Endpoint {
             requests.push(now);
             let number = requests.len();
             let issued_at = Timestamp::from_second(now.as_second()).unwrap();
-            let origin = request.parameters.token_url.origin().ascii_serialization();
-            if state.hanging.contains(&origin) {
-                let timeout = TokenError::Unreachable(Unreachable::Timeout);
-                return async move {
-                    sleep(Duration::from_secs(10)).await;
-                    Err(timeout).into()
-                }
-                .boxed();
-            }
+            let behaviour = (state.rule)(request, now);
             let failure = state.failure.as_ref().or(state.failing.get(&client_id));
+            let failure = match &behaviour {
+                Some(behaviour) => behaviour.failure.as_ref(),
+                None => failure,
+            };
             let result = match failure.cloned() {
                 Some(failure) => Err(failure),
                 None if state.repeats
@@ -404,11 +484,14 @@ impl TokenSource for Endpoint {
             };
             let reply = Reply {
                 result,
-                limits: state.limits,
+                limits: behaviour
+                    .as_ref()
+                    .map_or(state.limits, |behaviour| behaviour.limits),
                 clock_skew: None,
             };
             let panics = state.panics_for.as_ref() == Some(&client_id);
-            (reply, state.latency, panics)
+            let after = behaviour.and_then(|behaviour| behaviour.after);
+            (reply, after.unwrap_or(state.latency), panics)
         };
         async move {
             sleep(latency).await;

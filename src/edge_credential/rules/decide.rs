@@ -16,7 +16,7 @@ use super::{
     target::{ProvenToken, TargetProblem, render},
 };
 use crate::{
-    api::{Reason, failures::Failures},
+    api::failures::Failures,
     cluster::retry::Class,
     oauth::{Token, TokenRequest},
 };
@@ -41,6 +41,8 @@ pub enum Action {
         request: Box<TokenRequest>,
         /// Whether a token in memory will not do, because a person asked for a new one.
         forced: bool,
+        /// Whether the token that it replaces was good until somebody changed something.
+        replaces: bool,
     },
 }
 
@@ -218,16 +220,15 @@ impl Sound<'_> {
         first.map(|(why, _)| why)
     }
 
-    /// Whether anything has to wait. While the endpoint fails for everybody, the object whose turn it is asks, whatever its
-    /// own back-off says.
+    /// Whether anything has to wait. An object whose turn it is asks, whatever its own back-off says.
     fn wait(&self, now: Timestamp) -> Option<Wait<'_>> {
         let failures = self.failures?;
-        let in_turn = self.observed.memory.circuit_open
-            && failures.reason == Reason::TokenEndpointUnavailable;
-        if in_turn || now >= failures.next_attempt_at.0 {
+        if now >= failures.next_attempt_at.0 {
             None
         } else if self.failed_to_write() {
             Some(Wait::Write(failures))
+        } else if self.observed.memory.may_ask {
+            None
         } else {
             Some(Wait::Request(failures))
         }
@@ -293,6 +294,14 @@ impl Sound<'_> {
             action: Action::Request {
                 request: Box::new(request),
                 forced: matches!(why, Why::Asked | Why::RetryRequest),
+                replaces: match why {
+                    Why::Asked | Why::OtherCredentials => true,
+                    // The target is there, and does not prove a token for these parameters.
+                    Why::NoToken => {
+                        self.observed.existing().is_some() && self.observed.stored().is_none()
+                    }
+                    Why::Due | Why::RetryWrite | Why::RetryRequest | Why::Answered => false,
+                },
             },
             problem: Problem::None,
         }

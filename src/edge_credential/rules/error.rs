@@ -36,6 +36,13 @@ pub enum Error {
     },
     /// No token was had.
     RequestToken(TokenError),
+    /// An earlier answer to the same credentials still holds, so nothing was sent.
+    HeldBack(TokenError),
+    /// Others wait for the token endpoint too, so nothing was sent yet.
+    InLine {
+        /// Whether they wait because requests to it fail.
+        fails: bool,
+    },
     /// A Secret cannot be read.
     ReadSecret {
         /// The Secret's name.
@@ -80,7 +87,12 @@ pub enum Error {
 impl Error {
     /// Whether what failed was begun at all, rather than put off.
     pub fn was_attempted(&self) -> bool {
-        !matches!(self, Self::RequestToken(error) if !error.was_sent())
+        !matches!(
+            self,
+            Self::RequestToken(TokenError::OriginNotAllowed)
+                | Self::HeldBack(_)
+                | Self::InLine { .. }
+        )
     }
 
     /// What this failure means for the next attempt.
@@ -103,7 +115,6 @@ impl Error {
             Self::Outdated => Class::Conflict,
             Self::NotLeading => Class::Standby,
             Self::Panicked => Class::Blocked,
-            Self::RequestToken(TokenError::Queued) => Class::Queued,
             error => Class::of(error.reason()),
         }
     }
@@ -114,7 +125,8 @@ impl Error {
             Self::Spec(problem) => problem.reason(),
             Self::Credentials { problem, .. } => problem.reason(),
             Self::Target { problem, .. } => problem.reason(),
-            Self::RequestToken(error) => error.reason(),
+            Self::RequestToken(error) | Self::HeldBack(error) => error.reason(),
+            Self::InLine { .. } => Reason::TokenEndpointUnavailable,
             Self::MissingRight { .. } => Reason::RBACMissing,
             Self::ReadSecret { source, .. } if is_forbidden(source) => Reason::RBACMissing,
             Self::WriteTarget { source, .. } if is_forbidden(source) => {
@@ -141,6 +153,16 @@ impl fmt::Display for Error {
             }
             Self::Target { secret, problem } => write!(f, "target Secret \"{secret}\": {problem}"),
             Self::RequestToken(error) => write!(f, "{error}"),
+            Self::HeldBack(error) => write!(
+                f,
+                "{error}: that holds for these credentials until the next attempt, and nothing is sent before"
+            ),
+            Self::InLine { fails: true } => f.write_str(
+                "requests to the token endpoint fail: it is tried every few seconds, and all that wait follow when it succeeds",
+            ),
+            Self::InLine { fails: false } => {
+                f.write_str("others wait for the token endpoint too, and it is not this one's turn yet")
+            }
             Self::ReadSecret { secret, source } => {
                 write!(
                     f,

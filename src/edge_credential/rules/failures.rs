@@ -68,7 +68,9 @@ pub fn count_failure(
         // Objects that have to wait for the same time do not all try again at that time.
         let hold = not_before.duration_since(now);
         let spread = (hold / 20).min(LONGEST_SPREAD).mul_f64(fraction(&[uid]));
-        next = next.max(not_before.saturating_add(spread).unwrap_or(Timestamp::MAX));
+        // Status has whole seconds, and one less would be too early.
+        let later = spread + SignedDuration::from_secs(1);
+        next = next.max(not_before.saturating_add(later).unwrap_or(Timestamp::MAX));
     }
     let time = |time: Timestamp| Time(Timestamp::from_second(time.as_second()).unwrap_or(time));
     Failures {

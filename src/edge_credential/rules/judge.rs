@@ -45,9 +45,9 @@ pub struct Remembered {
     pub token: Option<Token>,
     /// Whether that token was requested because of the renew request that the object has now.
     pub answers_renew_request: bool,
-    /// Whether the token endpoint fails for everybody: then it is not this object's back-off that says when it may try
-    /// again, but whose turn it is.
-    pub circuit_open: bool,
+    /// Whether it is this object's turn at the token endpoint, or an answer has come for it: then it is not its own back-off
+    /// that says when it may try again.
+    pub may_ask: bool,
 }
 
 /// Leaves the Secret out: its own `Debug` prints the bytes.

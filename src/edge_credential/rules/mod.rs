@@ -12,3 +12,4 @@ pub mod schedule;
 pub mod spec;
 pub mod status;
 pub mod target;
+pub mod urgency;

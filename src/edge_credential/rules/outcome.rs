@@ -16,6 +16,8 @@ pub struct Outcome {
     pub requested: bool,
     /// Whether the target was written.
     pub wrote: bool,
+    /// Whether the object waits in the line of its endpoint, and is woken when it may ask.
+    pub is_in_line: bool,
     /// Whether to look again soon, for what no count of failures tells of.
     pub requeue_soon: bool,
     /// How late a renewal that was due by time began.
@@ -40,6 +42,7 @@ impl Outcome {
             problem,
             requested: false,
             wrote: false,
+            is_in_line: false,
             requeue_soon: false,
             renewal_delay: None,
             versions: None,

@@ -14,6 +14,18 @@ const LOOK_WAIT: SignedDuration = SignedDuration::from_secs(10);
 /// How long to wait where something is due already.
 const AT_ONCE: SignedDuration = SignedDuration::from_millis(100);
 
+/// How long an object that waits to be woken is left alone, at most and at least. A wake-up may be lost by a fault.
+const LONGEST_UNWOKEN: SignedDuration = SignedDuration::from_mins(5);
+const SHORTEST_UNWOKEN: SignedDuration = SignedDuration::from_secs(10);
+
+/// How long to leave an object alone that waits to be woken: no longer than half of what its token has left.
+pub fn wait_unwoken(expires_at: Option<Timestamp>, now: Timestamp) -> Duration {
+    let left = expires_at.map(|expires_at| expires_at.duration_since(now));
+    let left = left.filter(SignedDuration::is_positive);
+    let wait = left.map_or(LONGEST_UNWOKEN, |left| (left / 2).min(LONGEST_UNWOKEN));
+    wait.max(SHORTEST_UNWOKEN).unsigned_abs()
+}
+
 /// How long to wait before the next reconciliation, after one that came to `outcome`.
 pub fn revisit(outcome: &Outcome, now: Timestamp) -> Duration {
     let wait = if has_fallen_due(outcome, now) {
@@ -27,9 +39,13 @@ pub fn revisit(outcome: &Outcome, now: Timestamp) -> Duration {
         [
             proven.map(|proven| proven.renewal.at.duration_since(now)),
             proven.map(|proven| proven.token.expires_at.duration_since(now)),
-            next_attempt(&outcome.problem).map(|time| time.duration_since(now)),
+            next_attempt(outcome).map(|time| time.duration_since(now)),
             missing_right.then(|| Class::Forbidden.wait(0, 0.0)),
             outcome.requeue_soon.then_some(LOOK_WAIT),
+            outcome.is_in_line.then(|| {
+                let expires_at = proven.map(|proven| proven.token.expires_at);
+                SignedDuration::try_from(wait_unwoken(expires_at, now)).unwrap_or(LOOK_WAIT)
+            }),
         ]
         .into_iter()
         .flatten()
@@ -49,21 +65,20 @@ fn has_fallen_due(outcome: &Outcome, now: Timestamp) -> bool {
     proven.is_some_and(|proven| is_past(proven.token.expires_at))
         || match &outcome.problem {
             Problem::None => proven.is_some_and(|proven| is_past(proven.renewal.at)),
-            Problem::Failed(_, failures) => is_past(failures.next_attempt_at.0),
-            // After an attempt, the endpoint's circuit is open, and its breaker wakes the object.
-            Problem::BackingOff(failures) => {
-                !outcome.requested && is_past(failures.next_attempt_at.0)
+            // One that is in the line is woken.
+            Problem::Failed(_, failures) | Problem::BackingOff(failures) => {
+                !outcome.is_in_line && is_past(failures.next_attempt_at.0)
             }
             Problem::Suspended | Problem::Found(_) => false,
         }
 }
 
-fn next_attempt(trouble: &Problem) -> Option<Timestamp> {
-    match trouble {
-        Problem::Failed(_, failures) | Problem::BackingOff(failures) => {
+fn next_attempt(outcome: &Outcome) -> Option<Timestamp> {
+    match &outcome.problem {
+        Problem::Failed(_, failures) | Problem::BackingOff(failures) if !outcome.is_in_line => {
             Some(failures.next_attempt_at.0)
         }
-        Problem::None | Problem::Suspended | Problem::Found(_) => None,
+        _ => None,
     }
 }
 
@@ -81,16 +96,16 @@ mod tests {
     };
 
     /// A token of a day that is issued at [`NOW`](crate::edge_credential::testing::NOW), if any, and what is in the way.
-    fn outcome(has_token: bool, problem: Problem, requested: bool) -> Outcome {
+    fn outcome(has_token: bool, problem: Problem, is_in_line: bool) -> Outcome {
         let token = has_token.then(|| proven(token(0, 86_400)));
         let mut outcome = Outcome::untouched(token, problem);
-        outcome.requested = requested;
+        outcome.is_in_line = is_in_line;
         outcome
     }
 
     fn failed(next: i64) -> Problem {
         Problem::Failed(
-            Error::RequestToken(TokenError::CircuitOpen),
+            Error::RequestToken(TokenError::RateLimited { quota: None }),
             failures(1, next),
         )
     }
@@ -108,7 +123,7 @@ mod tests {
 
     #[test]
     fn after_a_failure_the_next_attempt_comes_when_the_status_says() {
-        assert_eq!(wait(&outcome(true, failed(60), true), 0), 60);
+        assert_eq!(wait(&outcome(true, failed(60), false), 0), 60);
         let standing = Problem::BackingOff(failures(1, 60));
         assert_eq!(wait(&outcome(false, standing, false), 20), 40);
     }
@@ -120,16 +135,23 @@ mod tests {
         for has_token in [true, false] {
             let standing = Problem::BackingOff(failures(1, 60));
             assert_eq!(wait(&outcome(has_token, standing, false), 60), 0);
-            assert_eq!(wait(&outcome(has_token, failed(60), true), 61), 0);
+            assert_eq!(wait(&outcome(has_token, failed(60), false), 61), 0);
         }
     }
 
     #[test]
-    fn who_was_turned_away_and_will_be_called_does_not_ask_all_the_time() {
+    fn who_is_in_the_line_does_not_ask_all_the_time_but_trusts_no_wake_up_either() {
         let standing = || Problem::BackingOff(failures(1, 60));
-        assert_eq!(wait(&outcome(false, standing(), true), 61), 300);
-        // When its token expires there is something to tell, though.
-        assert_eq!(wait(&outcome(true, standing(), true), 86_390), 10);
+        for now in [0, 61] {
+            assert_eq!(wait(&outcome(false, standing(), true), now), 300);
+        }
+        // Half of what the token has left, and when it expires there is something to tell.
+        for (left, expected) in [(1000, 300), (100, 50), (21, 10), (8, 8)] {
+            assert_eq!(
+                wait(&outcome(true, standing(), true), 86_400 - left),
+                expected
+            );
+        }
     }
 
     #[test]
@@ -180,7 +202,7 @@ mod tests {
                 0 => {}
                 _ => times.push(next),
             }
-            let wait = revisit(&outcome(has_token, trouble, kind == 1), at(took));
+            let wait = revisit(&outcome(has_token, trouble, false), at(took));
             let most = times.iter().min().map_or(300_000, |time| (time - took).max(0) * 1000);
             prop_assert!(wait.as_millis() as i64 <= most.max(100), "{wait:?}, at most {most} ms");
             prop_assert!(!wait.is_zero());

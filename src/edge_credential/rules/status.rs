@@ -16,7 +16,6 @@ use crate::{
         edge_credential::TokenStatus, failures::Failures, target::TargetStatus,
     },
     cluster::retry::Class,
-    oauth::TokenError,
 };
 
 /// The status that follows. Equal to the earlier one where nothing changed: it has no time in it that moves by itself.
@@ -234,8 +233,10 @@ fn ready(holds: bool, reason: Reason, message: String) -> ConditionStatus {
 fn outlook(error: &Error, failures: &Failures) -> String {
     let next = failures.next_attempt_at.0;
     match error {
-        // It says so itself, and when is not for this object to say.
-        Error::RequestToken(TokenError::CircuitOpen) => String::new(),
+        // When is not for this object to say.
+        Error::RequestToken(error) if error.is_outage() => {
+            " It is tried again every few seconds, for all that wait for it.".into()
+        }
         error if !error.was_attempted() => format!(" The next attempt is at {next}."),
         _ => format!(
             " Attempt {} failed; the next one is at {next}.",
@@ -578,23 +579,24 @@ mod tests {
     #[test]
     fn only_an_attempt_is_told_as_one() {
         let end = |error| {
-            let trouble = Problem::Failed(Error::RequestToken(error), failures(3, 60));
+            let trouble = Problem::Failed(error, failures(3, 60));
             let told = describe_status(&object(), &outcome(None, trouble), at(0));
             find(&told, ConditionType::Reconciling).2.to_owned()
         };
         let attempt = "Attempt 3 failed; the next one is at 2027-01-15T08:01:00Z.";
-        assert!(end(DOWN).ends_with(attempt), "{}", end(DOWN));
-        // Another object tries, or nobody may.
-        let waits = end(TokenError::HeldBack { quota: None });
+        let rejected = end(Error::RequestToken(REJECTED));
+        assert!(rejected.ends_with(attempt), "{rejected}");
+        let waits = end(Error::HeldBack(TokenError::RateLimited { quota: None }));
         let next = "The next attempt is at 2027-01-15T08:01:00Z.";
         assert!(
             waits.ends_with(next) && !waits.contains("failed;"),
             "{waits}"
         );
-        let parked = end(TokenError::CircuitOpen);
+        // When is for the line to say.
+        let in_line = end(Error::RequestToken(DOWN));
         assert!(
-            !parked.contains("attempt is at") && !parked.contains("Attempt"),
-            "{parked}"
+            !in_line.contains("attempt is at") && !in_line.contains("Attempt"),
+            "{in_line}"
         );
     }
 

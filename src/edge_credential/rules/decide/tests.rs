@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::*;
 use crate::{
     api::{
-        ConditionStatus, ConditionType, EdgeCredential, EdgeCredentialStatus, conditions,
+        ConditionStatus, ConditionType, EdgeCredential, EdgeCredentialStatus, Reason, conditions,
         edge_credential::TokenStatus, target::TargetStatus,
     },
     edge_credential::{
@@ -37,7 +37,7 @@ struct World {
     target: Option<Secret>,
     cached: Option<Token>,
     answered: bool,
-    circuit_open: bool,
+    may_ask: bool,
 }
 
 impl World {
@@ -54,7 +54,7 @@ impl World {
             target: None,
             cached: None,
             answered: false,
-            circuit_open: false,
+            may_ask: false,
         }
     }
 
@@ -73,7 +73,7 @@ impl World {
         observed.memory = Remembered {
             token: self.cached.clone().filter(|token| token.is_valid(now)),
             answers_renew_request: self.answered,
-            circuit_open: self.circuit_open,
+            may_ask: self.may_ask,
         };
         observed
     }
@@ -673,19 +673,19 @@ fn nothing_is_requested_for_what_could_not_be_used() {
 }
 
 #[test]
-fn while_an_endpoint_fails_for_everybody_only_waits_for_other_reasons_count() {
-    let word_of = |error, circuit_open| {
+fn whose_turn_it_is_asks_whatever_its_own_back_off_says() {
+    let word_of = |error, may_ask| {
         let mut world = World::new().failed_before(error, failures(1, 60));
-        world.circuit_open = circuit_open;
+        world.may_ask = may_ask;
         word(&world.decide(at(0)))
     };
-    // It's called when its turn has come, and that it is here says that it was.
-    assert_eq!(word_of(endpoint_down(), true), "request");
-    assert_eq!(word_of(endpoint_down(), false), "wait");
-    for circuit_open in [true, false] {
-        assert_eq!(word_of(rejected(), circuit_open), "wait");
-        assert_eq!(word_of(write_refused(), circuit_open), "wait");
+    for error in [endpoint_down, rejected] {
+        assert_eq!(word_of(error(), true), "request");
+        assert_eq!(word_of(error(), false), "wait");
     }
+    // A turn at the token endpoint says nothing of a write.
+    assert_eq!(word_of(write_refused(), true), "wait");
+    assert_eq!(word_of(write_refused(), false), "wait");
 }
 
 #[test]

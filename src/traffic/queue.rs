@@ -1,0 +1,699 @@
+//! Who may send a request to which endpoint when. It knows nothing of what is sent, does no I/O and has no clock.
+//!
+//! - Each endpoint has a line of objects that wait, and a few places for requests in flight. Namespaces take turns.
+//! - Whose turn it is gets a place and is told so, see [`Queue::take_woken`]. It has [`TURN`] to send.
+//! - Objects whose requests failed wait for the next probe of their namespace ([`Tenant`]); objects of namespaces where
+//!   several clients failed do so too. There is no other circuit: an outage is just that this is so for all.
+//! - Where all failed until one succeeded, the others follow at a [`Pace`].
+//!
+//! Whoever is told to wait is in exactly one [`State`] here until it leaves.
+
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap},
+    time::Duration,
+};
+
+use super::{
+    caller::Caller,
+    endpoint::Endpoint,
+    keys::{ClientHash, SinceStart},
+    pace::Pace,
+    tenant::{Candidate, Rank, Tenant},
+};
+use crate::{cluster::object_key::ObjectKey, oauth::origin::Origin};
+
+/// How many requests may be in flight to one origin.
+const PER_ORIGIN: usize = 16;
+
+/// How many of one namespace may be, to whatever endpoints.
+const PER_NAMESPACE: usize = 8;
+
+/// How many may be in all.
+pub const IN_ALL: u16 = 64;
+
+/// How many may be in flight to an endpoint that has just come back, at most. Answers may take long then.
+const WHILE_RECOVERING: usize = 16;
+
+/// How many of those in flight to one endpoint may be probes: one that hangs must not keep the next one from being sent.
+const PROBES: usize = 2;
+
+/// The least time between two probes of one origin, whatever the number of namespaces and of endpoints.
+const BETWEEN_PROBES: Duration = Duration::from_secs(1);
+
+/// How long an object may take to send when it's its turn: it may have been deleted, or its wake-up lost.
+pub const TURN: Duration = Duration::from_secs(5);
+
+/// How many endpoints, and namespaces of an endpoint, are remembered while nothing is going on there.
+const REMEMBERED: usize = 1024;
+
+/// The way to all endpoints.
+#[derive(Debug)]
+pub struct Queue {
+    per_endpoint: usize,
+    lines: BTreeMap<Endpoint, Line>,
+    entries: HashMap<ObjectKey, Entry>,
+    /// The turns that were given and not yet used, by their end.
+    turns: BTreeSet<(SinceStart, ObjectKey)>,
+    origins: HashMap<Origin, Usage>,
+    namespaces: HashMap<String, Usage>,
+    in_flight: usize,
+    /// Counts arrivals and turns, so that one comes after the other.
+    count: u64,
+    /// Who is to be woken: for a turn, or to tell that requests have begun to fail.
+    woken: Vec<ObjectKey>,
+}
+
+/// The objects of one endpoint that wait, and what is known of it.
+#[derive(Debug, Default)]
+struct Line {
+    tenants: BTreeMap<String, Tenant>,
+    places: usize,
+    probes: usize,
+    /// The namespaces that began to fail since the last success.
+    failing: BTreeSet<String>,
+    pace: Option<Pace>,
+    parked: BTreeSet<ObjectKey>,
+}
+
+/// What an origin or a namespace takes.
+#[derive(Debug, Default)]
+struct Usage {
+    places: usize,
+    /// How many of them are of namespaces whose last request did not succeed.
+    demoted: usize,
+    /// When it had its last turn.
+    served: u64,
+    /// When the next probe may be sent, of an origin.
+    next_probe_at: SinceStart,
+}
+
+/// An object at its endpoint.
+#[derive(Debug)]
+struct Entry {
+    endpoint: Endpoint,
+    rank: Rank,
+    state: State,
+}
+
+/// What an object waits for.
+#[derive(Debug)]
+enum State {
+    /// For its turn.
+    Waiting,
+    /// It is its turn until then.
+    Called { until: SinceStart, place: Place },
+    /// For the answer to its request, or to an equal one.
+    InFlight,
+    /// For a time of its own, or for what may come before that.
+    Parked(Parked),
+}
+
+/// What brings an object back into the line before its own time.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Parked {
+    /// A usable answer from its endpoint, whoever gets it.
+    UntilUsable,
+    /// The end of the hold of its credentials.
+    UntilReleased(ClientHash),
+}
+
+/// A place among the requests in flight. To be given back to the queue.
+#[derive(Debug)]
+pub struct Place {
+    endpoint: Endpoint,
+    namespace: String,
+    is_probe: bool,
+    is_demoted: bool,
+    sent_at: SinceStart,
+}
+
+/// How a request ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum End {
+    /// With what was asked for.
+    Succeeded,
+    /// With another answer: the endpoint works.
+    Refused,
+    /// With what cannot be read, and may be the fault of something on the way.
+    Garbled,
+    /// The endpoint could not be reached, did not answer or answered that it is broken.
+    Failed,
+    /// It was not sent, or nobody knows.
+    Unknown,
+}
+
+impl Queue {
+    /// Lets at most `per_endpoint` requests at a time through to one endpoint, and four times as many, up to 16, while it
+    /// recovers.
+    pub fn new(per_endpoint: usize) -> Self {
+        Self {
+            per_endpoint,
+            lines: BTreeMap::new(),
+            entries: HashMap::new(),
+            turns: BTreeSet::new(),
+            origins: HashMap::new(),
+            namespaces: HashMap::new(),
+            in_flight: 0,
+            count: 0,
+            woken: Vec::new(),
+        }
+    }
+
+    /// Asks for a place. `true` where it is the object's turn. Otherwise it waits in the line, or for a request in flight.
+    pub fn ask(&mut self, caller: &Caller, now: SinceStart) -> bool {
+        let object = &caller.object;
+        let moved = self
+            .entries
+            .get(object)
+            .is_some_and(|entry| entry.endpoint != caller.endpoint);
+        if moved {
+            self.leave(object, now);
+        }
+        let arrival = match self.entries.get(object) {
+            Some(entry) => match entry.state {
+                State::Called { .. } => return true,
+                State::InFlight => return false,
+                State::Waiting | State::Parked(_) => {
+                    let arrival = entry.rank.1;
+                    self.remove(object);
+                    arrival
+                }
+            },
+            None => self.next(),
+        };
+        self.insert(
+            object,
+            &caller.endpoint,
+            (caller.urgency, arrival),
+            State::Waiting,
+        );
+        self.advance(now);
+        self.woken.retain(|woken| woken != object);
+        self.has_turn(object)
+    }
+
+    /// Whether it is an object's turn.
+    pub fn has_turn(&self, object: &ObjectKey) -> bool {
+        let entry = self.entries.get(object);
+        entry.is_some_and(|entry| matches!(entry.state, State::Called { .. }))
+    }
+
+    /// Whether an object is here at all.
+    pub fn contains(&self, object: &ObjectKey) -> bool {
+        self.entries.contains_key(object)
+    }
+
+    /// Whether an object waits because requests failed, and not only because others are before it.
+    pub fn waits_for_recovery(&self, object: &ObjectKey) -> bool {
+        self.entries.get(object).is_some_and(|entry| {
+            let line = self.lines.get(&entry.endpoint);
+            let tenant = line.and_then(|line| line.tenants.get(&object.namespace));
+            matches!(entry.state, State::Waiting) && tenant.is_some_and(Tenant::is_failing)
+        })
+    }
+
+    /// Uses an object's turn: what is returned is its place until the request [`ends`](Self::end).
+    pub fn send(&mut self, object: &ObjectKey, now: SinceStart) -> Option<Place> {
+        let entry = self.entries.get_mut(object)?;
+        match std::mem::replace(&mut entry.state, State::InFlight) {
+            State::Called { until, mut place } => {
+                self.turns.remove(&(until, object.clone()));
+                place.sent_at = now;
+                Some(place)
+            }
+            other => {
+                entry.state = other;
+                None
+            }
+        }
+    }
+
+    /// Has an object wait for an equal request that is in flight.
+    pub fn join(&mut self, caller: &Caller, now: SinceStart) {
+        let arrival = self.next();
+        self.leave(&caller.object, now);
+        self.insert(
+            &caller.object,
+            &caller.endpoint,
+            (caller.urgency, arrival),
+            State::InFlight,
+        );
+    }
+
+    /// Has an object wait for its own time, or for what may come before.
+    pub fn park(&mut self, caller: &Caller, parked: Parked, now: SinceStart) {
+        let arrival = self.next();
+        self.leave(&caller.object, now);
+        let rank = (caller.urgency, arrival);
+        self.insert(
+            &caller.object,
+            &caller.endpoint,
+            rank,
+            State::Parked(parked),
+        );
+    }
+
+    /// Takes an object out, and gives back its turn if it has one. A request of it that is in flight goes on.
+    pub fn leave(&mut self, object: &ObjectKey, now: SinceStart) {
+        let Some(entry) = self.remove(object) else {
+            return;
+        };
+        if let State::Called { place, .. } = entry.state {
+            self.give_back_unused(place, now);
+        }
+    }
+
+    /// Takes an object out that is gone.
+    pub fn forget(&mut self, object: &ObjectKey, now: SinceStart) {
+        if let Some(entry) = self.entries.get(object) {
+            let line = self.lines.get_mut(&entry.endpoint);
+            let tenant = line.and_then(|line| line.tenants.get_mut(&object.namespace));
+            let rank = entry.rank;
+            if let Some(tenant) = tenant {
+                tenant.remove(object, rank);
+                tenant.forget(object);
+            }
+        }
+        self.leave(object, now);
+    }
+
+    /// Takes into account how a request ended that was sent for `objects`, and gives its place back. Those whose request
+    /// failed wait in the line again, those whose answer was garbled for a usable one; the others are out of it.
+    pub fn end(
+        &mut self,
+        place: Place,
+        client: &ClientHash,
+        objects: &[ObjectKey],
+        end: End,
+        now: SinceStart,
+    ) {
+        let (endpoint, sent_at) = (place.endpoint.clone(), place.sent_at);
+        let namespace = place.namespace.clone();
+        self.give_back(place);
+        let ended: Vec<_> = objects
+            .iter()
+            .filter_map(|object| self.remove_in_flight(object, &endpoint))
+            .collect();
+        let mut namespaces: BTreeSet<_> = ended
+            .iter()
+            .map(|(object, _)| object.namespace.clone())
+            .collect();
+        namespaces.insert(namespace);
+        let line = self.lines.entry(endpoint.clone()).or_default();
+        match end {
+            End::Succeeded | End::Refused | End::Garbled => {
+                line.succeeded(&namespaces, end != End::Succeeded, now);
+            }
+            End::Failed => {
+                line.failed(&namespaces, client, sent_at, now);
+                for (object, _) in &ended {
+                    line.count_failure(object);
+                }
+            }
+            End::Unknown => {}
+        }
+        for (object, rank) in ended {
+            let state = match end {
+                End::Failed => State::Waiting,
+                End::Garbled => State::Parked(Parked::UntilUsable),
+                End::Succeeded | End::Refused | End::Unknown => continue,
+            };
+            self.insert(&object, &endpoint, rank, state);
+        }
+        match end {
+            End::Failed => {
+                let line = self.lines.entry(endpoint).or_default();
+                let unaware = line.note_failing(&namespaces);
+                self.woken.extend(unaware);
+            }
+            End::Succeeded => self.release(&endpoint, &Parked::UntilUsable),
+            End::Refused | End::Garbled | End::Unknown => {}
+        }
+        self.prune();
+    }
+
+    /// Lets those into the line that waited for this at an endpoint.
+    pub fn release(&mut self, endpoint: &Endpoint, parked: &Parked) {
+        let Some(line) = self.lines.get(endpoint) else {
+            return;
+        };
+        for object in line.parked.clone() {
+            let waits = self.entries.get(&object).is_some_and(
+                |entry| matches!(&entry.state, State::Parked(reason) if reason == parked),
+            );
+            if waits && let Some(entry) = self.remove(&object) {
+                self.insert(&object, endpoint, entry.rank, State::Waiting);
+            }
+        }
+    }
+
+    /// The objects to wake since this was asked last: because it is their turn, or because requests began to fail.
+    pub fn take_woken(&mut self) -> Vec<ObjectKey> {
+        std::mem::take(&mut self.woken)
+    }
+
+    /// Gives turns to those who may send now. To be called after anything that may have changed that.
+    pub fn advance(&mut self, now: SinceStart) {
+        self.expire(now);
+        while let Some((endpoint, candidate)) = self.choose(now) {
+            self.call(&endpoint, candidate, now);
+        }
+    }
+
+    /// When somebody may send by the passing of time alone, if anybody waits for that.
+    pub fn next_change(&self, now: SinceStart) -> Option<SinceStart> {
+        let turns = self.turns.iter().next().map(|(until, _)| *until);
+        let waiting = self.lines.iter().filter(|(_, line)| line.is_waiting());
+        let lines = waiting.flat_map(|(endpoint, line)| {
+            let origin = self.origins.get(endpoint.origin());
+            line.due_times(origin.map_or(SinceStart::ZERO, |origin| origin.next_probe_at))
+        });
+        // What is past waits for a place, which is given back by a request that ends.
+        let is_to_come = |time: &SinceStart| now < *time;
+        turns.into_iter().chain(lines).filter(is_to_come).min()
+    }
+
+    /// Takes back the turns that were not used in time. Their objects go to the end of the line.
+    fn expire(&mut self, now: SinceStart) {
+        while let Some((until, _)) = self.turns.first()
+            && *until <= now
+            && let Some((_, object)) = self.turns.pop_first()
+        {
+            let Some(Entry {
+                endpoint,
+                rank,
+                state,
+            }) = self.remove(&object)
+            else {
+                continue;
+            };
+            if let State::Called { place, .. } = state {
+                self.give_back_unused(place, now);
+            }
+            let rank = (rank.0, self.next());
+            self.insert(&object, &endpoint, rank, State::Waiting);
+        }
+    }
+
+    /// Who is to have the next turn: of the namespace whose last one was longest ago, but those whose last request did not
+    /// succeed share one place of an origin while others wait.
+    fn choose(&self, now: SinceStart) -> Option<(Endpoint, Candidate)> {
+        if self.in_flight >= IN_ALL.into() {
+            return None;
+        }
+        let mut best: Option<((bool, u64, Rank), &Endpoint, Candidate)> = None;
+        for (endpoint, line) in self.lines.iter().filter(|(_, line)| line.is_waiting()) {
+            let origin = self.origins.get(endpoint.origin());
+            let capacity = line.capacity(self.per_endpoint);
+            if line.places >= capacity
+                || origin.is_some_and(|origin| origin.places >= PER_ORIGIN)
+                || line.pace.as_ref().is_some_and(|pace| now < pace.next_at())
+            {
+                continue;
+            }
+            let may_probe =
+                line.probes < PROBES && origin.is_none_or(|origin| now >= origin.next_probe_at);
+            let demoted = origin.is_some_and(|origin| origin.demoted > 0);
+            for (namespace, tenant) in &line.tenants {
+                let usage = self.namespaces.get(namespace);
+                if tenant.places >= (capacity - 1).max(1)
+                    || usage.is_some_and(|usage| usage.places >= PER_NAMESPACE)
+                {
+                    continue;
+                }
+                let Some(candidate) = tenant.candidate(now, may_probe) else {
+                    continue;
+                };
+                let goes_last = demoted && (tenant.is_demoted || candidate.is_probe);
+                let served = usage.map_or(0, |usage| usage.served);
+                let key = (goes_last, served, candidate.rank);
+                if best.as_ref().is_none_or(|(best, ..)| key < *best) {
+                    best = Some((key, endpoint, candidate));
+                }
+            }
+        }
+        best.map(|(_, endpoint, candidate)| (endpoint.clone(), candidate))
+    }
+
+    /// Gives an object its turn.
+    fn call(&mut self, endpoint: &Endpoint, candidate: Candidate, now: SinceStart) {
+        let Candidate {
+            rank,
+            object,
+            is_probe,
+        } = candidate;
+        self.remove(&object);
+        let served = self.next();
+        let line = self.lines.entry(endpoint.clone()).or_default();
+        line.places += 1;
+        if let Some(pace) = &mut line.pace {
+            pace.sent(now);
+        }
+        let tenant = line.tenants.entry(object.namespace.clone()).or_default();
+        tenant.places += 1;
+        if is_probe {
+            line.probes += 1;
+            tenant.probe_sent(now);
+        }
+        let is_demoted = tenant.is_demoted;
+        let origin = self.origins.entry(endpoint.origin().clone()).or_default();
+        if is_probe {
+            origin.next_probe_at = now + BETWEEN_PROBES;
+        }
+        let namespace = self.namespaces.entry(object.namespace.clone()).or_default();
+        for usage in [origin, namespace] {
+            usage.places += 1;
+            usage.demoted += usize::from(is_demoted);
+            usage.served = served;
+        }
+        self.in_flight += 1;
+        let until = now + TURN;
+        let place = Place {
+            endpoint: endpoint.clone(),
+            namespace: object.namespace.clone(),
+            is_probe,
+            is_demoted,
+            sent_at: now,
+        };
+        self.turns.insert((until, object.clone()));
+        self.woken.push(object.clone());
+        self.insert(&object, endpoint, rank, State::Called { until, place });
+    }
+
+    fn give_back(&mut self, place: Place) {
+        let Place {
+            endpoint,
+            namespace,
+            is_probe,
+            is_demoted,
+            ..
+        } = place;
+        self.in_flight = self.in_flight.saturating_sub(1);
+        let usages = [
+            self.origins.get_mut(endpoint.origin()),
+            self.namespaces.get_mut(&namespace),
+        ];
+        for usage in usages.into_iter().flatten() {
+            usage.places = usage.places.saturating_sub(1);
+            usage.demoted = usage.demoted.saturating_sub(usize::from(is_demoted));
+        }
+        let Some(line) = self.lines.get_mut(&endpoint) else {
+            return;
+        };
+        line.places = line.places.saturating_sub(1);
+        line.probes = line.probes.saturating_sub(usize::from(is_probe));
+        if let Some(tenant) = line.tenants.get_mut(&namespace) {
+            tenant.places = tenant.places.saturating_sub(1);
+        }
+    }
+
+    fn give_back_unused(&mut self, place: Place, now: SinceStart) {
+        if place.is_probe {
+            if let Some(origin) = self.origins.get_mut(place.endpoint.origin()) {
+                origin.next_probe_at = now;
+            }
+            let line = self.lines.get_mut(&place.endpoint);
+            let tenant = line.and_then(|line| line.tenants.get_mut(&place.namespace));
+            if let Some(tenant) = tenant {
+                tenant.probe_unsent(now);
+            }
+        }
+        self.give_back(place);
+    }
+
+    fn insert(&mut self, object: &ObjectKey, endpoint: &Endpoint, rank: Rank, state: State) {
+        let line = self.lines.entry(endpoint.clone()).or_default();
+        match &state {
+            State::Waiting => {
+                let tenant = line.tenants.entry(object.namespace.clone()).or_default();
+                tenant.enter(object.clone(), rank);
+            }
+            State::Parked(_) => {
+                line.parked.insert(object.clone());
+            }
+            State::Called { .. } | State::InFlight => {}
+        }
+        let endpoint = endpoint.clone();
+        let entry = Entry {
+            endpoint,
+            rank,
+            state,
+        };
+        self.entries.insert(object.clone(), entry);
+    }
+
+    fn remove(&mut self, object: &ObjectKey) -> Option<Entry> {
+        let entry = self.entries.remove(object)?;
+        if let Some(line) = self.lines.get_mut(&entry.endpoint) {
+            match &entry.state {
+                State::Waiting => {
+                    if let Some(tenant) = line.tenants.get_mut(&object.namespace) {
+                        tenant.remove(object, entry.rank);
+                    }
+                }
+                State::Called { until, .. } => {
+                    self.turns.remove(&(*until, object.clone()));
+                }
+                State::Parked(_) => {
+                    line.parked.remove(object);
+                }
+                State::InFlight => {}
+            }
+        }
+        Some(entry)
+    }
+
+    /// Removes an object if it waits for an answer from this endpoint.
+    fn remove_in_flight(
+        &mut self,
+        object: &ObjectKey,
+        endpoint: &Endpoint,
+    ) -> Option<(ObjectKey, Rank)> {
+        let entry = self.entries.get(object)?;
+        let is_in_flight = matches!(entry.state, State::InFlight) && entry.endpoint == *endpoint;
+        let entry = is_in_flight.then(|| self.remove(object)).flatten()?;
+        Some((object.clone(), entry.rank))
+    }
+
+    /// Forgets what is idle, where there is much of it.
+    fn prune(&mut self) {
+        for line in self.lines.values_mut() {
+            if line.tenants.len() > REMEMBERED {
+                line.tenants.retain(|_, tenant| !tenant.is_idle());
+            }
+        }
+        if self.lines.len() > REMEMBERED {
+            self.lines.retain(|_, line| !line.is_idle());
+        }
+        if self.namespaces.len() > REMEMBERED {
+            self.namespaces.retain(|_, usage| usage.places > 0);
+        }
+        if self.origins.len() > REMEMBERED {
+            self.origins.retain(|_, usage| usage.places > 0);
+        }
+    }
+
+    fn next(&mut self) -> u64 {
+        self.count += 1;
+        self.count
+    }
+}
+
+impl Line {
+    fn capacity(&self, per_endpoint: usize) -> usize {
+        match self.pace {
+            Some(_) => per_endpoint
+                .saturating_mul(4)
+                .min(WHILE_RECOVERING)
+                .max(per_endpoint),
+            None => per_endpoint,
+        }
+    }
+
+    fn succeeded(&mut self, namespaces: &BTreeSet<String>, is_refusal: bool, now: SinceStart) {
+        let was_down = self.is_down();
+        for namespace in namespaces {
+            let tenant = self.tenants.entry(namespace.clone()).or_default();
+            tenant.is_demoted = is_refusal;
+            tenant.succeeded(now);
+            self.failing.remove(namespace);
+        }
+        let failing = std::mem::take(&mut self.failing);
+        if was_down {
+            self.pace.get_or_insert_with(|| Pace::slow_start(now));
+            for namespace in failing {
+                if let Some(tenant) = self.tenants.get_mut(&namespace) {
+                    tenant.forgive();
+                }
+            }
+        }
+        if let Some(pace) = &mut self.pace {
+            pace.succeeded(now);
+        }
+        if !self.is_waiting() || self.pace.as_ref().is_some_and(Pace::is_over) {
+            self.pace = None;
+        }
+    }
+
+    fn failed(
+        &mut self,
+        namespaces: &BTreeSet<String>,
+        client: &ClientHash,
+        sent_at: SinceStart,
+        now: SinceStart,
+    ) {
+        if let Some(pace) = &mut self.pace {
+            pace.failed(now);
+        }
+        for namespace in namespaces {
+            let tenant = self.tenants.entry(namespace.clone()).or_default();
+            tenant.is_demoted = true;
+            tenant.failed(client, sent_at, now);
+        }
+    }
+
+    fn count_failure(&mut self, object: &ObjectKey) {
+        if let Some(tenant) = self.tenants.get_mut(&object.namespace) {
+            tenant.count_failure(object);
+        }
+    }
+
+    /// Notes which namespaces fail altogether by now, and returns who waits there and was not told so yet.
+    fn note_failing(&mut self, namespaces: &BTreeSet<String>) -> Vec<ObjectKey> {
+        let mut unaware = Vec::new();
+        for namespace in namespaces {
+            if let Some(tenant) = self.tenants.get(namespace)
+                && tenant.is_failing()
+                && self.failing.insert(namespace.clone())
+            {
+                unaware.extend(tenant.untried());
+            }
+        }
+        unaware
+    }
+
+    /// Whether the endpoint fails for two namespaces, or for all that are known, and has succeeded for none since.
+    fn is_down(&self) -> bool {
+        let is_failing = |namespace: &String| self.failing.contains(namespace);
+        self.failing.len() > 1 || (!self.failing.is_empty() && self.tenants.keys().all(is_failing))
+    }
+
+    /// The times from which on somebody may send who waits.
+    fn due_times(&self, next_probe_at: SinceStart) -> impl Iterator<Item = SinceStart> + '_ {
+        let pace = self.pace.as_ref();
+        let probes = self.tenants.values().filter_map(Tenant::probe_at);
+        let probes = probes.map(move |probe_at| probe_at.max(next_probe_at));
+        pace.map(Pace::next_at).into_iter().chain(probes)
+    }
+
+    fn is_waiting(&self) -> bool {
+        self.tenants.values().any(Tenant::is_waiting)
+    }
+
+    fn is_idle(&self) -> bool {
+        self.places == 0 && self.parked.is_empty() && self.tenants.values().all(Tenant::is_idle)
+    }
+}
+
+#[cfg(test)]
+mod tests;

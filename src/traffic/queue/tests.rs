@@ -1,0 +1,555 @@
+use std::collections::BTreeMap;
+
+use k8s_openapi::jiff::Timestamp;
+use proptest::{prelude::*, sample::Index};
+
+use super::*;
+use crate::traffic::caller::Urgency;
+
+const PLACES: usize = 4;
+
+fn second(seconds: u64) -> SinceStart {
+    Duration::from_secs(seconds)
+}
+
+fn endpoint(number: usize) -> Endpoint {
+    // Two endpoints at one origin, and one elsewhere.
+    let url = [
+        "https://a.example/1",
+        "https://a.example/2",
+        "https://b.example/1",
+    ][number];
+    Endpoint::of(&url.parse().unwrap()).unwrap()
+}
+
+fn key(namespace: usize, number: usize) -> ObjectKey {
+    ObjectKey::new(format!("ns-{namespace}"), format!("edge-{number}"))
+}
+
+fn client(object: &ObjectKey) -> ClientHash {
+    let mut hash = [0; 32];
+    let text = format!("{}/{}", object.namespace, object.name);
+    for (byte, of_text) in hash.iter_mut().zip(text.bytes()) {
+        *byte = of_text;
+    }
+    hash
+}
+
+fn caller(object: &ObjectKey, urgency: Urgency) -> Caller {
+    Caller {
+        object: object.clone(),
+        endpoint: endpoint(0),
+        urgency,
+    }
+}
+
+/// Has an object ask, and send if it is its turn.
+fn send(queue: &mut Queue, object: &ObjectKey, now: SinceStart) -> Option<Place> {
+    queue.ask(&caller(object, Urgency::NoToken), now);
+    queue.send(object, now)
+}
+
+fn end(queue: &mut Queue, place: Place, object: &ObjectKey, end: End, now: SinceStart) {
+    queue.end(
+        place,
+        &client(object),
+        std::slice::from_ref(object),
+        end,
+        now,
+    );
+    queue.advance(now);
+}
+
+/// Sends all turns until `until`, which all end so after a time, and returns when each was sent.
+fn run(
+    queue: &mut Queue,
+    from: SinceStart,
+    until: SinceStart,
+    takes: Duration,
+    how: impl Fn(&ObjectKey, SinceStart) -> End,
+) -> Vec<(SinceStart, ObjectKey)> {
+    let step = Duration::from_millis(5);
+    let mut now = from;
+    let mut in_flight: Vec<(SinceStart, Place, ObjectKey, End)> = Vec::new();
+    let mut sent = Vec::new();
+    while now < until {
+        let (ended, rest): (Vec<_>, Vec<_>) =
+            in_flight.into_iter().partition(|(at, ..)| *at <= now);
+        in_flight = rest;
+        for (_, place, object, how) in ended {
+            end(queue, place, &object, how, now);
+        }
+        queue.advance(now);
+        for (_, object) in queue.turns.clone() {
+            if let Some(place) = queue.send(&object, now) {
+                sent.push((now, object.clone()));
+                let how = how(&object, now);
+                in_flight.push((now + takes, place, object, how));
+            }
+        }
+        now += step;
+    }
+    sent
+}
+
+#[test]
+fn namespaces_take_turns_whatever_they_have_waiting() {
+    let mut queue = Queue::new(1);
+    let first = send(&mut queue, &key(0, 0), second(0)).unwrap();
+    for number in 1..20 {
+        assert!(!queue.ask(
+            &caller(&key(0, number), Urgency::Endangered(Timestamp::MIN)),
+            second(0)
+        ));
+    }
+    for namespace in 1..3 {
+        assert!(!queue.ask(&caller(&key(namespace, 0), Urgency::NoToken), second(0)));
+    }
+    end(&mut queue, first, &key(0, 0), End::Succeeded, second(0));
+    let sent = run(&mut queue, second(0), second(6), second(1), |_, _| {
+        End::Succeeded
+    });
+    let namespaces: Vec<_> = sent
+        .iter()
+        .map(|(_, object)| object.namespace.as_str())
+        .collect();
+    assert_eq!(namespaces[..4], ["ns-1", "ns-2", "ns-0", "ns-0"]);
+}
+
+#[test]
+fn one_namespace_leaves_a_place_also_while_it_is_alone() {
+    let mut queue = Queue::new(PLACES);
+    let taken = (0..10).filter(|number| send(&mut queue, &key(0, *number), second(0)).is_some());
+    assert_eq!(taken.count(), PLACES - 1);
+    assert!(send(&mut queue, &key(1, 0), second(0)).is_some());
+}
+
+#[test]
+fn in_a_namespace_the_most_urgent_comes_first() {
+    let mut queue = Queue::new(1);
+    let first = send(&mut queue, &key(0, 0), second(0)).unwrap();
+    let at = |second| Timestamp::from_second(second).unwrap();
+    let urgencies = [
+        Urgency::Forced,
+        Urgency::Renewal(at(2)),
+        Urgency::Renewal(at(1)),
+        Urgency::NoToken,
+        Urgency::Endangered(at(9)),
+    ];
+    for (number, urgency) in urgencies.into_iter().enumerate() {
+        queue.ask(&caller(&key(0, number + 1), urgency), second(0));
+    }
+    end(&mut queue, first, &key(0, 0), End::Succeeded, second(0));
+    let sent = run(&mut queue, second(0), second(10), second(1), |_, _| {
+        End::Succeeded
+    });
+    let names: Vec<_> = sent
+        .iter()
+        .map(|(_, object)| object.name.as_str())
+        .collect();
+    assert_eq!(names, ["edge-5", "edge-4", "edge-3", "edge-2", "edge-1"]);
+}
+
+#[test]
+fn in_an_outage_one_is_tried_after_2_and_4_and_then_every_8_seconds_and_all_in_turn() {
+    let mut queue = Queue::new(PLACES);
+    for number in 0..10 {
+        queue.ask(&caller(&key(0, number), Urgency::NoToken), second(0));
+    }
+    let sent = run(
+        &mut queue,
+        second(0),
+        second(120),
+        Duration::from_millis(50),
+        |_, _| End::Failed,
+    );
+    // Three clients of the namespace fail until the others wait, and two took their places meanwhile.
+    assert_eq!(sent[4].0.as_secs(), 0);
+    let gaps: Vec<_> = sent[4..]
+        .windows(2)
+        .map(|pair| (pair[1].0 - pair[0].0).as_secs_f64())
+        .collect();
+    assert!((1.9..=2.0).contains(&gaps[0]), "{gaps:?}");
+    assert_eq!(gaps[1], 4.0);
+    assert!(gaps[2..].iter().all(|gap| *gap == 8.0), "{gaps:?}");
+    let tried: BTreeSet<_> = sent.iter().map(|(_, object)| object).collect();
+    assert_eq!(
+        tried.len(),
+        10,
+        "whoever fails for reasons of its own hides nothing"
+    );
+}
+
+#[test]
+fn a_probe_that_hangs_does_not_keep_the_next_one() {
+    let mut queue = Queue::new(PLACES);
+    for number in 0..10 {
+        queue.ask(&caller(&key(0, number), Urgency::NoToken), second(0));
+    }
+    let sent = run(&mut queue, second(0), second(100), second(10), |_, _| {
+        End::Failed
+    });
+    // The last ones that were sent before it was known take their places for 10 s.
+    let gaps: Vec<_> = sent[6..]
+        .windows(2)
+        .map(|pair| (pair[1].0 - pair[0].0).as_secs())
+        .collect();
+    assert!(gaps.iter().all(|gap| *gap <= 8), "{gaps:?}");
+}
+
+#[test]
+fn a_client_that_fails_alone_keeps_nobody_of_its_namespace_waiting() {
+    let mut queue = Queue::new(PLACES);
+    let place = send(&mut queue, &key(0, 0), second(0)).unwrap();
+    end(&mut queue, place, &key(0, 0), End::Failed, second(0));
+    assert!(send(&mut queue, &key(0, 1), second(0)).is_some());
+    assert!(send(&mut queue, &key(0, 0), second(0)).is_none());
+}
+
+#[test]
+fn after_an_outage_all_follow_slowly_at_first() {
+    let mut queue = Queue::new(PLACES);
+    for number in 0..200 {
+        queue.ask(
+            &caller(&key(number / 20, number), Urgency::NoToken),
+            second(0),
+        );
+    }
+    let works_from = second(60);
+    let sent = run(
+        &mut queue,
+        second(0),
+        second(90),
+        Duration::from_millis(50),
+        |_, now| {
+            if now < works_from {
+                End::Failed
+            } else {
+                End::Succeeded
+            }
+        },
+    );
+    let after: Vec<_> = sent
+        .iter()
+        .map(|(at, _)| *at)
+        .filter(|at| *at >= works_from)
+        .collect();
+    let (first, last) = (after[0], after[after.len() - 1]);
+    assert!(first - works_from <= second(8), "{first:?}");
+    let in_the_first_second = after.iter().filter(|at| **at < first + second(1)).count();
+    assert!(
+        (15..=25).contains(&in_the_first_second),
+        "{in_the_first_second}"
+    );
+    assert!(last - first <= second(5), "{:?}", last - first);
+}
+
+#[test]
+fn what_fails_for_one_namespace_alone_does_not_slow_the_others_when_it_ends() {
+    let mut queue = Queue::new(PLACES);
+    let good = send(&mut queue, &key(1, 0), second(0)).unwrap();
+    end(&mut queue, good, &key(1, 0), End::Succeeded, second(0));
+    let bad = send(&mut queue, &key(0, 0), second(1)).unwrap();
+    end(&mut queue, bad, &key(0, 0), End::Failed, second(1));
+    let good = send(&mut queue, &key(1, 1), second(2)).unwrap();
+    end(&mut queue, good, &key(1, 1), End::Succeeded, second(2));
+    assert!(queue.lines.values().all(|line| line.pace.is_none()));
+}
+
+#[test]
+fn a_failure_that_was_sent_before_a_success_says_nothing() {
+    let mut queue = Queue::new(PLACES);
+    let late = send(&mut queue, &key(0, 0), second(0)).unwrap();
+    let good = send(&mut queue, &key(0, 1), second(1)).unwrap();
+    end(&mut queue, good, &key(0, 1), End::Succeeded, second(2));
+    end(&mut queue, late, &key(0, 0), End::Failed, second(10));
+    assert!(queue.has_turn(&key(0, 0)), "it may try again at once");
+}
+
+#[test]
+fn a_turn_that_is_not_used_goes_to_the_next() {
+    let mut queue = Queue::new(1);
+    assert!(queue.ask(&caller(&key(0, 0), Urgency::NoToken), second(0)));
+    assert!(!queue.ask(&caller(&key(1, 0), Urgency::NoToken), second(0)));
+    queue.advance(second(4));
+    assert!(!queue.has_turn(&key(1, 0)));
+    queue.advance(second(5));
+    assert!(queue.has_turn(&key(1, 0)));
+    // Whoever leaves gives it back at once.
+    queue.leave(&key(1, 0), second(6));
+    queue.advance(second(6));
+    assert!(queue.has_turn(&key(0, 0)));
+}
+
+#[test]
+fn what_was_garbled_is_tried_again_once_anybody_has_a_usable_answer() {
+    let mut queue = Queue::new(PLACES);
+    let place = send(&mut queue, &key(0, 0), second(0)).unwrap();
+    end(&mut queue, place, &key(0, 0), End::Garbled, second(0));
+    assert!(!queue.has_turn(&key(0, 0)));
+    let place = send(&mut queue, &key(1, 0), second(1)).unwrap();
+    end(&mut queue, place, &key(1, 0), End::Succeeded, second(2));
+    assert!(queue.has_turn(&key(0, 0)));
+}
+
+#[test]
+fn those_who_wait_are_woken_when_requests_begin_to_fail() {
+    let mut queue = Queue::new(PLACES);
+    let sent: Vec<_> = (0..3)
+        .map(|number| {
+            (
+                number,
+                send(&mut queue, &key(0, number), second(0)).unwrap(),
+            )
+        })
+        .collect();
+    queue.ask(&caller(&key(0, 9), Urgency::NoToken), second(0));
+    queue.take_woken();
+    for (number, place) in sent {
+        let object = key(0, number);
+        let objects = std::slice::from_ref(&object);
+        queue.end(place, &client(&object), objects, End::Failed, second(1));
+    }
+    queue.advance(second(1));
+    assert!(queue.waits_for_recovery(&key(0, 9)));
+    assert!(queue.take_woken().contains(&key(0, 9)));
+}
+
+#[test]
+fn what_is_idle_is_forgotten() {
+    let mut queue = Queue::new(PLACES);
+    for number in 0..5000 {
+        let object = key(number, 0);
+        let mut caller = caller(&object, Urgency::NoToken);
+        let url = format!("https://a.example/{number}");
+        caller.endpoint = Endpoint::of(&url.parse().unwrap()).unwrap();
+        queue.ask(&caller, second(0));
+        let place = queue.send(&object, second(0)).unwrap();
+        end(&mut queue, place, &object, End::Succeeded, second(0));
+    }
+    assert!(queue.lines.len() <= REMEMBERED + 1, "{}", queue.lines.len());
+    assert!(queue.namespaces.len() <= REMEMBERED + 1);
+    assert!(queue.entries.is_empty() && queue.turns.is_empty());
+}
+
+/// What can happen to an object, or to time.
+#[derive(Clone, Debug)]
+enum Step {
+    Ask(Index, usize),
+    /// It uses the turn that it was woken for.
+    Send(Index),
+    /// It joins the request of another one.
+    Join(Index, Index),
+    Answer(Index, End),
+    /// Its request is lost, with the task that made it.
+    Crash(Index),
+    Suspend(Index),
+    Delete(Index),
+    Park(Index),
+    /// All wake-ups up to now are lost.
+    LoseWakeups,
+    Pass(u64),
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let index = any::<Index>;
+    let end = prop_oneof![
+        Just(End::Succeeded),
+        Just(End::Refused),
+        Just(End::Garbled),
+        Just(End::Failed),
+        Just(End::Failed),
+    ];
+    prop_oneof![
+        4 => (index(), 0..3_usize).prop_map(|(object, endpoint)| Step::Ask(object, endpoint)),
+        4 => index().prop_map(Step::Send),
+        1 => (index(), index()).prop_map(|(object, other)| Step::Join(object, other)),
+        4 => (index(), end).prop_map(|(object, end)| Step::Answer(object, end)),
+        1 => index().prop_map(Step::Crash),
+        1 => index().prop_map(Step::Suspend),
+        1 => index().prop_map(Step::Delete),
+        1 => index().prop_map(Step::Park),
+        1 => Just(Step::LoseWakeups),
+        3 => (0..9000_u64).prop_map(Step::Pass),
+    ]
+}
+
+/// A queue, and the objects around it.
+struct Model {
+    queue: Queue,
+    now: SinceStart,
+    in_flight: Vec<(Place, ObjectKey, Vec<ObjectKey>)>,
+    /// Who wants a token, and from where.
+    wanting: BTreeMap<ObjectKey, usize>,
+}
+
+impl Model {
+    fn new() -> Self {
+        Self {
+            queue: Queue::new(PLACES),
+            now: second(0),
+            in_flight: Vec::new(),
+            wanting: BTreeMap::new(),
+        }
+    }
+
+    fn ask(&mut self, object: &ObjectKey, at: usize) {
+        self.wanting.insert(object.clone(), at);
+        let mut caller = caller(object, Urgency::NoToken);
+        caller.endpoint = endpoint(at);
+        self.queue.ask(&caller, self.now);
+    }
+
+    fn send(&mut self, object: &ObjectKey) {
+        if let Some(place) = self.queue.send(object, self.now) {
+            self.in_flight
+                .push((place, object.clone(), vec![object.clone()]));
+        }
+    }
+
+    fn end(&mut self, number: usize, how: End) {
+        let (place, sender, objects) = self.in_flight.swap_remove(number);
+        if how == End::Succeeded {
+            for object in &objects {
+                self.wanting.remove(object);
+            }
+        }
+        self.queue
+            .end(place, &client(&sender), &objects, how, self.now);
+        self.queue.advance(self.now);
+    }
+
+    fn take(&mut self, step: Step) {
+        let objects: Vec<_> = (0..3)
+            .flat_map(|namespace| (0..4).map(move |number| key(namespace, number)))
+            .collect();
+        let object = |index: Index| index.get(&objects).clone();
+        match step {
+            Step::Ask(index, at) => self.ask(&object(index), at),
+            Step::Send(index) => self.send(&object(index)),
+            Step::Join(index, other) if !self.in_flight.is_empty() => {
+                let number = other.index(self.in_flight.len());
+                let (place, _, joined) = &mut self.in_flight[number];
+                let object = object(index);
+                let caller = Caller {
+                    endpoint: place.endpoint.clone(),
+                    ..caller(&object, Urgency::NoToken)
+                };
+                if !joined.contains(&object) {
+                    joined.push(object.clone());
+                }
+                self.queue.join(&caller, self.now);
+                self.queue.advance(self.now);
+                let at = (0..3)
+                    .find(|number| endpoint(*number) == caller.endpoint)
+                    .unwrap();
+                self.wanting.insert(object, at);
+            }
+            Step::Answer(index, how) if !self.in_flight.is_empty() => {
+                self.end(index.index(self.in_flight.len()), how);
+            }
+            Step::Crash(index) if !self.in_flight.is_empty() => {
+                self.end(index.index(self.in_flight.len()), End::Unknown);
+            }
+            Step::Join(..) | Step::Answer(..) | Step::Crash(_) => {}
+            Step::Suspend(index) => {
+                self.wanting.remove(&object(index));
+                self.queue.leave(&object(index), self.now);
+                self.queue.advance(self.now);
+            }
+            Step::Delete(index) => {
+                self.wanting.remove(&object(index));
+                self.queue.forget(&object(index), self.now);
+                self.queue.advance(self.now);
+            }
+            Step::Park(index) => {
+                let object = object(index);
+                if self.wanting.contains_key(&object) {
+                    self.queue.park(
+                        &caller(&object, Urgency::NoToken),
+                        Parked::UntilUsable,
+                        self.now,
+                    );
+                    self.wanting.insert(object, 0);
+                    self.queue.advance(self.now);
+                }
+            }
+            Step::LoseWakeups => {
+                self.queue.take_woken();
+            }
+            Step::Pass(milliseconds) => {
+                self.now += Duration::from_millis(milliseconds);
+                self.queue.advance(self.now);
+            }
+        }
+    }
+
+    /// What must hold at any time.
+    fn check(&self) {
+        let queue = &self.queue;
+        let turns = queue.turns.len();
+        assert_eq!(
+            queue.in_flight,
+            turns + self.in_flight.len(),
+            "no place is lost"
+        );
+        let called = queue
+            .entries
+            .values()
+            .filter(|entry| matches!(entry.state, State::Called { .. }));
+        assert_eq!(called.count(), turns);
+        assert!(queue.in_flight <= IN_ALL.into());
+        for line in queue.lines.values() {
+            assert!(line.places <= WHILE_RECOVERING, "{line:?}");
+            assert_eq!(
+                line.places,
+                line.tenants
+                    .values()
+                    .map(|tenant| tenant.places)
+                    .sum::<usize>()
+            );
+        }
+        for usage in queue.namespaces.values() {
+            assert!(usage.places <= PER_NAMESPACE);
+        }
+        for usage in queue.origins.values() {
+            assert!(usage.places <= PER_ORIGIN);
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(10_000))]
+
+    /// Whatever happened, with wake-ups lost and requests crashed: once the endpoints work, everybody who wants a token has
+    /// one soon, if it looks again when its own time has come.
+    #[test]
+    fn nobody_sleeps(steps in prop::collection::vec(step(), 1..60)) {
+        let mut model = Model::new();
+        for step in steps {
+            model.take(step);
+            model.check();
+        }
+        while !model.in_flight.is_empty() {
+            model.end(0, End::Failed);
+            model.check();
+        }
+        // The net: those who were told to wait look again, whatever was lost.
+        for (object, at) in model.wanting.clone() {
+            model.ask(&object, at);
+        }
+        let began = model.now;
+        while !model.wanting.is_empty() {
+            prop_assert!(model.now - began < second(60), "{:?} waits: {:?}", model.wanting, model.queue);
+            for object in model.wanting.keys().cloned().collect::<Vec<_>>() {
+                model.send(&object);
+            }
+            while !model.in_flight.is_empty() {
+                model.end(0, End::Succeeded);
+            }
+            model.now += Duration::from_millis(50);
+            model.queue.advance(model.now);
+            model.check();
+        }
+    }
+}

@@ -2,7 +2,7 @@
 
 use std::sync::{
     Arc,
-    atomic::{AtomicUsize, Ordering},
+    atomic::{AtomicBool, Ordering},
 };
 
 use axum::{
@@ -17,47 +17,44 @@ use prometheus_client::registry::Registry;
 use super::{
     definition::CrdPresence,
     metrics::{openmetrics_text, prometheus_text},
+    watch::Watch,
 };
 
-/// Whether the operator serves the cluster: once every watch has listed its objects, or another replica was seen to lead,
-/// and while the CustomResourceDefinition is there. It stays ready while the API server is away: to
-/// be taken out of its Service then would only end the scraping of its metrics.
+/// Whether the operator serves the cluster: once every watch has listed its objects or was refused, and one of them has
+/// listed; or another replica was seen to lead; and while the CustomResourceDefinition is there. It stays ready while the API
+/// server is away: to be taken out of its Service then would only end the scraping of its metrics.
 #[derive(Clone, Debug)]
 pub struct Readiness {
-    unlisted: Arc<AtomicUsize>,
+    stands_by: Arc<AtomicBool>,
+    watches: Arc<[Watch]>,
     crd: CrdPresence,
 }
 
 impl Readiness {
-    /// Not ready: nothing has been seen.
-    pub fn of(crd: CrdPresence) -> Self {
+    /// Ready once these watches of EdgeCredentials are.
+    pub fn of(watches: impl IntoIterator<Item = Watch>, crd: CrdPresence) -> Self {
         Self {
-            unlisted: Arc::new(AtomicUsize::new(1)),
+            stands_by: Arc::default(),
+            watches: watches.into_iter().collect(),
             crd,
         }
     }
 
-    /// Ready: another replica leads, and this one stands by.
-    pub fn stand_by(&self) {
-        self.unlisted.store(0, Ordering::Release);
-    }
-
-    /// Ready as soon as so many watches have listed their objects.
-    pub fn await_lists(&self, watches: usize) {
-        self.unlisted.store(watches, Ordering::Release);
-    }
-
-    /// One of the watches has listed its objects. To be called once for each.
-    pub fn listed(&self) {
-        self.unlisted.fetch_sub(1, Ordering::Release);
+    /// Whether another replica was seen to lead, so that there is nothing to be done here.
+    pub fn stand_by(&self, stands_by: bool) {
+        self.stands_by.store(stands_by, Ordering::Release);
     }
 
     /// What it waits for, if it is not ready.
-    fn lacks(&self) -> Option<&'static str> {
+    pub fn lacks(&self) -> Option<&'static str> {
         if self.crd.is_missing() {
             Some("the CustomResourceDefinition of EdgeCredentials is missing\n")
-        } else if self.unlisted.load(Ordering::Acquire) > 0 {
+        } else if self.stands_by.load(Ordering::Acquire) {
+            None
+        } else if !self.watches.iter().all(Watch::was_answered) {
             Some("neither a leader nor the EdgeCredentials have been seen yet\n")
+        } else if !self.watches.iter().any(Watch::has_listed) {
+            Some("the API server refuses to list EdgeCredentials\n")
         } else {
             None
         }

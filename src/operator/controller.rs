@@ -10,6 +10,7 @@ use super::{
     metrics::Metrics,
     panics::{Panicked, caught},
     references::SecretReferences,
+    watch::Watch,
     watched::Watched,
 };
 use crate::{
@@ -32,35 +33,12 @@ use kube::{
     Api, Client, Resource, ResourceExt,
     core::PartialObjectMeta,
     runtime::{
-        Controller,
+        Controller, WatchStreamExt,
         controller::{self, Action},
-        reflector::{ObjectRef, Store},
-        utils::Backoff,
+        reflector::{self, ObjectRef, Store},
         watcher,
     },
 };
-
-/// How long all watches of a scope pause after one of them failed: 2 s, and longer while there is nothing to watch.
-///
-/// kube's default doubles from 0.8 s to a minute. The few errors that come of one restart of the API server (connections
-/// refused, roles not loaded yet, versions too old) kept the operator from seeing any change for more than a minute.
-struct WatchPause(CrdPresence);
-
-impl Iterator for WatchPause {
-    type Item = Duration;
-
-    fn next(&mut self) -> Option<Duration> {
-        Some(if self.0.is_missing() {
-            definition::INTERVAL
-        } else {
-            Duration::from_secs(2)
-        })
-    }
-}
-
-impl Backoff for WatchPause {
-    fn reset(&mut self) {}
-}
 
 /// Everything that the controllers of one kind need.
 pub struct ControllerContext<R> {
@@ -92,22 +70,36 @@ pub struct Scope {
     pub in_progress: u16,
 }
 
-/// The watches of one scope: their store, and the work, which ends some time after `shutdown` does.
+/// The watches of one scope, not yet running.
+pub struct ScopedController<K: Resource<DynamicType = ()> + 'static> {
+    /// The objects that were seen.
+    pub store: Store<Watched<K>>,
+    /// The watch of the objects.
+    pub watch: Watch,
+    /// Ends some time after `shutdown` does.
+    pub work: BoxFuture<'static, ()>,
+}
+
+/// Makes the watches of one scope. Each pauses by itself when it fails.
 pub fn start_controller<R: Reconciler>(
     client: &Client,
     scope: &Scope,
     context: Arc<ControllerContext<R>>,
     shutdown: impl Future<Output = ()> + Clone + Send + Sync + 'static,
-) -> (Store<Watched<R::Object>>, BoxFuture<'static, ()>) {
+) -> ScopedController<R::Object> {
     let objects: Api<Watched<R::Object>> = api(client, scope);
+    let namespace = scope.namespace.as_deref();
     let crd = context.crd.clone();
     let mut config = watcher::Config::default();
     if let Some(selector) = &scope.selector {
         config = config.labels(selector);
     }
-    let mut controller = Controller::new(objects.clone(), config)
+    let watch = Watch::of::<R::Object>(namespace, Some(crd.clone()), context.metrics.clone());
+    let (store, writer) = reflector::store();
+    let (events, _) = watch.begin(objects.clone(), config);
+    let events = reflector::reflector(writer, events).applied_objects();
+    let mut controller = Controller::for_stream(events, store.clone())
         .with_config(controller::Config::default().concurrency(scope.in_progress))
-        .trigger_backoff(WatchPause(crd.clone()))
         .reconcile_all_on(watch_jumps(context.clock.clone()))
         .reconcile_on(wakeups(&context.reconciler, scope.namespace.clone()))
         .graceful_shutdown_on(shutdown.clone());
@@ -115,12 +107,16 @@ pub fn start_controller<R: Reconciler>(
         // Metadata only: no Secret's content is ever in a cache. Helm's release Secrets can be large and many.
         let secrets: Api<PartialObjectMeta<Secret>> = api(client, scope);
         let config = watcher::Config::default().fields("type!=helm.sh/release.v1");
+        let watch =
+            Watch::of::<PartialObjectMeta<Secret>>(namespace, None, context.metrics.clone());
+        let (events, looks) = watch.begin(secrets, config);
         let context = context.clone();
-        controller = controller.watches(secrets, config, move |secret| {
-            find_concerned::<R>(&context.references, &secret)
-        });
+        controller = controller
+            .watches_stream(events.touched_objects(), move |secret| {
+                find_concerned::<R>(&context.references, &secret)
+            })
+            .reconcile_all_on(looks);
     }
-    let store = controller.store();
     let work = follow(
         controller.run(reconcile_once, error_policy, context.clone()),
         context,
@@ -133,7 +129,11 @@ pub fn start_controller<R: Reconciler>(
             () = crd.look_for(objects) => {}
         }
     };
-    (store, work.boxed())
+    ScopedController {
+        store,
+        watch,
+        work: work.boxed(),
+    }
 }
 
 /// Ends with `shutdown`, if that comes before the first list. kube's controller would go on to wait for the list, though
@@ -328,50 +328,9 @@ async fn follow<R: Reconciler>(
                     context.malformed.remove(&key);
                     context.reconciler.forget(&key);
                 }
-                Err(controller::Error::QueueError(error)) if is_missing(&error) => {
-                    context.crd.went_missing();
-                }
-                Err(controller::Error::QueueError(error)) => {
-                    tracing::warn!(
-                        "a watch failed and is begun again: {}",
-                        describe_watch_error(&error)
-                    );
-                }
                 Err(_) => tracing::debug!("the queue was stopped"),
             }
             ready(())
         })
         .await;
-}
-
-/// Whether the API server does not know the kind. Nothing else that is watched answers 404: it knows Secrets, and takes a
-/// namespace that does not exist for an empty one.
-fn is_missing(error: &watcher::Error) -> bool {
-    let code = match error {
-        watcher::Error::WatchError(status)
-        | watcher::Error::InitialListFailed(kube::Error::Api(status))
-        | watcher::Error::WatchStartFailed(kube::Error::Api(status))
-        | watcher::Error::WatchFailed(kube::Error::Api(status)) => status.code,
-        _ => return false,
-    };
-    code == 404
-}
-
-/// A watch's error without what the API server said.
-fn describe_watch_error(error: &watcher::Error) -> String {
-    let (action, source) = match error {
-        watcher::Error::InitialListFailed(source) => ("the first list", Some(source)),
-        watcher::Error::WatchStartFailed(source) => ("the start of the watch", Some(source)),
-        watcher::Error::WatchFailed(source) => ("the watch", Some(source)),
-        watcher::Error::WatchError(status) => {
-            return format!("the watch ended with HTTP {}", status.code);
-        }
-        _ => ("the watch", None),
-    };
-    match source {
-        Some(kube::Error::Api(status)) => {
-            format!("{action} was answered with HTTP {}", status.code)
-        }
-        _ => format!("{action} was not answered"),
-    }
 }

@@ -38,6 +38,7 @@ pub struct Metrics {
     reconcile_panics: Counter,
     renewal_delay: Histogram,
     leader: Gauge,
+    watch_failing: Family<WatchLabels, Gauge>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -54,6 +55,13 @@ struct OriginLabels {
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct OutcomeLabels {
     outcome: String,
+}
+
+/// The namespace is not called so: that label is an EdgeCredential's.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct WatchLabels {
+    resource: String,
+    watched_namespace: String,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -84,6 +92,7 @@ impl Metrics {
             reconcile_panics: Counter::default(),
             renewal_delay: Histogram::new(exponential_buckets(1.0, 4.0, 8)),
             leader: Gauge::default(),
+            watch_failing: Family::default(),
         };
         registry.register(
             "edgecredential_token_requests",
@@ -131,6 +140,11 @@ impl Metrics {
             metrics.leader.clone(),
         );
         registry.register(
+            "edgecredential_watch_failing",
+            "Whether a watch is refused or not answered (1) or not (0)",
+            metrics.watch_failing.clone(),
+        );
+        registry.register(
             "edgecredential_build",
             "The version of the operator",
             Info::new([("version", env!("CARGO_PKG_VERSION"))]),
@@ -172,6 +186,16 @@ impl Metrics {
     /// Counts a reconciliation that panicked.
     pub fn panicked(&self) {
         self.reconcile_panics.inc();
+    }
+
+    /// A watch fails, or does not.
+    pub fn watch_fails(&self, resource: &str, namespace: &str, fails: bool) {
+        let labels = WatchLabels {
+            resource: resource.into(),
+            watched_namespace: namespace.into(),
+        };
+        let failing = self.watch_failing.get_or_create(&labels);
+        failing.set(i64::from(fails));
     }
 
     /// This process acts from now on.

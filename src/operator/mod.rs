@@ -15,6 +15,7 @@ pub mod panics;
 pub mod references;
 pub mod run;
 pub mod telemetry;
+pub mod watch;
 pub mod watched;
 
 #[cfg(target_os = "linux")]

@@ -11,15 +11,15 @@ use std::{
 
 use futures::{
     FutureExt,
-    future::{BoxFuture, join, pending},
+    future::{BoxFuture, pending},
 };
-use kube::{Client, Resource, runtime::reflector::Store};
+use kube::{Client, runtime::reflector::Store};
 use prometheus_client::registry::Registry;
 use tokio::{net::TcpListener, task::JoinSet, time::timeout};
 
 use super::{
     admin::{Readiness, routes},
-    controller::{ControllerContext, Scope, start_controller},
+    controller::{ControllerContext, Scope, ScopedController, start_controller},
     definition::CrdPresence,
     events::Events,
     lease::{
@@ -29,6 +29,7 @@ use super::{
     malformed::MalformedObjects,
     metrics::{Metrics, ObjectCollector},
     references::SecretReferences,
+    watch::{LOOK_INTERVAL, Watch},
     watched::Watched,
 };
 use crate::{
@@ -48,9 +49,6 @@ use crate::{
 /// The longest time between two reconciliations of an object. Nothing depends on it: it only bounds the harm of a wake-up
 /// that was lost by a fault.
 const RESYNC_PERIOD: Duration = Duration::from_hours(4);
-
-/// The same where Secrets are not watched.
-const RESYNC_PERIOD_UNWATCHED: Duration = Duration::from_mins(5);
 
 /// How long running work may take to end. Kubernetes kills a pod after 30 s, and people are less patient. The lease is
 /// released after that.
@@ -167,12 +165,12 @@ pub async fn serve(
             controllers.edge_credentials.clone(),
         )));
     }
-    let readiness = Readiness::of(controllers.crd.clone());
+    let readiness = Readiness::of(controllers.watches.clone(), controllers.crd.clone());
     let routes = routes(Arc::new(registry), readiness.clone());
     let admin = tokio::spawn(axum::serve(listener, routes).into_future());
     let leads = async {
         if let Some(candidate) = &mut candidate {
-            candidate.acquire(|| readiness.stand_by()).await;
+            candidate.acquire(|| readiness.stand_by(true)).await;
         }
     };
     let result = tokio::select! {
@@ -186,7 +184,8 @@ pub async fn serve(
                     None => pending().await,
                 }
             };
-            run_controllers(controllers, &readiness, shutdown, lost).await
+            readiness.stand_by(false);
+            run_controllers(controllers.work, shutdown, lost).await
         }
     };
     // Each Event that is still in the queue would take a second.
@@ -201,28 +200,12 @@ pub async fn serve(
 /// Runs the controllers until `shutdown`, and lets them finish what they have begun; or until the lease is lost, and
 /// then nothing is finished.
 async fn run_controllers(
-    controllers: Controllers,
-    readiness: &Readiness,
+    work: Vec<BoxFuture<'static, ()>>,
     shutdown: impl Future<Output = ()>,
     lost: impl Future<Output = LostLease>,
 ) -> Result<(), RunError> {
     let mut lost = pin!(lost);
-    readiness.await_lists(controllers.work.len());
-    let mut work: JoinSet<()> = controllers
-        .work
-        .into_iter()
-        .map(|(work, first_list)| {
-            let readiness = readiness.clone();
-            // In the task of the controller itself, which waits for the same thing: a store wakes only the task that
-            // asked last, and the other would wait for ever.
-            join(work, async move {
-                if first_list.await {
-                    readiness.listed();
-                }
-            })
-            .map(drop)
-        })
-        .collect();
+    let mut work: JoinSet<()> = work.into_iter().collect();
     tokio::select! {
         // The controllers end on it too, and may be done before this task looks.
         biased;
@@ -277,8 +260,10 @@ fn election(
 pub struct Controllers {
     /// The EdgeCredentials that were seen, for their metrics.
     pub edge_credentials: Vec<Store<Watched<EdgeCredential>>>,
-    /// For each scope of each kind: the work of its watches, and whether they have listed.
-    pub work: Vec<(BoxFuture<'static, ()>, BoxFuture<'static, bool>)>,
+    /// The watches of EdgeCredentials.
+    pub watches: Vec<Watch>,
+    /// The work of each scope of each kind.
+    pub work: Vec<BoxFuture<'static, ()>>,
     /// Whether there is anything to watch.
     pub crd: CrdPresence,
 }
@@ -320,7 +305,7 @@ pub fn build_controllers(
     let resync_period = if settings.watch_secrets {
         RESYNC_PERIOD
     } else {
-        RESYNC_PERIOD_UNWATCHED
+        LOOK_INTERVAL
     };
     let crd = CrdPresence::of::<EdgeCredential>();
     let context = Arc::new(ControllerContext {
@@ -344,25 +329,18 @@ pub fn build_controllers(
     });
     let mut controllers = Controllers {
         edge_credentials: Vec::new(),
+        watches: Vec::new(),
         work: Vec::new(),
         crd,
     };
     for scope in scopes(settings) {
-        let (store, work) = start_controller(&client, &scope, context.clone(), shutdown.clone());
-        controllers
-            .work
-            .push((work, wait_for_first_list(store.clone())));
+        let ScopedController { store, watch, work } =
+            start_controller(&client, &scope, context.clone(), shutdown.clone());
         controllers.edge_credentials.push(store);
+        controllers.watches.push(watch);
+        controllers.work.push(work);
     }
     controllers
-}
-
-/// Waits for the first list of a store. `false` where its controller ended before.
-fn wait_for_first_list<K>(store: Store<K>) -> BoxFuture<'static, bool>
-where
-    K: Resource<DynamicType = ()> + Clone + Send + Sync + 'static,
-{
-    async move { store.wait_until_ready().await.is_ok() }.boxed()
 }
 
 fn scopes(settings: &Settings) -> Vec<Scope> {

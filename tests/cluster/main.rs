@@ -23,3 +23,4 @@ mod release;
 mod requests;
 mod rights;
 mod schema;
+mod watches;

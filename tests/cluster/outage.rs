@@ -298,7 +298,8 @@ async fn watches_that_expired_are_begun_anew_in_pages_and_cost_no_request() {
     shop.secret_that("one", "is back", |_| true).await;
     shop.until(PATIENCE, "a watch is told that it expired", async || {
         let log = scene.operator.log();
-        log.contains("the watch ended with HTTP 410").then_some(())
+        log.contains("the watch has expired (HTTP 410)")
+            .then_some(())
     })
     .await;
     shop.until(PATIENCE, "all is listed again, in pages", async || {

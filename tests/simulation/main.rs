@@ -13,4 +13,5 @@ mod rotation;
 mod stale;
 mod tenants;
 mod trouble;
+mod watches;
 mod world;

@@ -18,6 +18,7 @@ use edge_credential_operator::{
     config::{Cli, Command, Settings},
     oauth::{Reply, Token, TokenError, TokenRequest, TokenSource, Unreachable, limits::Limits},
     operator::{
+        admin::Readiness,
         definition::CrdPresence,
         events::Events,
         metrics::{Metrics, prometheus_text},
@@ -55,6 +56,10 @@ pub struct World {
     pub clock: Clock,
     /// Whether the CustomResourceDefinition is there, as the operator that was started last knows.
     pub crd: CrdPresence,
+    /// Whether the operator that was started last says that it is ready.
+    pub readiness: Readiness,
+    /// The namespaces that operators watch which are started from now on; all where there is none.
+    pub namespaces: Vec<String>,
     /// The metrics of the operator that was started last.
     pub registry: Registry,
     /// Of the operators that are started from now on.
@@ -86,6 +91,8 @@ impl World {
             endpoint: Endpoint::new(clock.clone()),
             clock,
             crd: CrdPresence::of::<EdgeCredential>(),
+            readiness: Readiness::of([], CrdPresence::of::<EdgeCredential>()),
+            namespaces: Vec::new(),
             registry: Registry::default(),
             leadership: Leadership::always(),
             operator: None,
@@ -109,16 +116,22 @@ impl World {
             events,
             metrics: Metrics::register(&mut self.registry),
         };
-        let Controllers { work, crd, .. } = build_controllers(
+        let settings = Settings {
+            namespaces: self.namespaces.clone(),
+            ..settings()
+        };
+        let Controllers {
+            work, watches, crd, ..
+        } = build_controllers(
             client,
-            &settings(),
+            &settings,
             self.endpoint.clone(),
             surroundings,
             stopped.map(drop).shared(),
         );
+        self.readiness = Readiness::of(watches, crd.clone());
         self.crd = crd;
         let work = tokio::spawn(async move {
-            let work = work.into_iter().map(|(work, _)| work);
             tokio::join!(join_all(work), publisher);
         });
         self.operator = Some(Running { stop, work });
@@ -147,6 +160,12 @@ impl World {
     pub fn add(&self, name: &str, spec: serde_json::Value) -> EdgeCredential {
         self.put_credentials(name, "secret");
         self.add_object(NAMESPACE, name, spec)
+    }
+
+    /// As [`add`](Self::add), in another namespace.
+    pub fn add_in(&self, namespace: &str, name: &str, spec: serde_json::Value) -> EdgeCredential {
+        self.put_credentials_of(namespace, name, name, "secret");
+        self.add_object(namespace, name, spec)
     }
 
     /// Adds an EdgeCredential of a tenant, and its client credentials.

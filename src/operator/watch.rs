@@ -1,0 +1,305 @@
+//! One watch: its own pause after a failure, what is said of a failure, and the looks that take its place meanwhile.
+
+use std::{fmt::Debug, mem, sync::Arc, time::Duration};
+
+use futures::{
+    Stream, StreamExt,
+    stream::{BoxStream, unfold},
+};
+use kube::{
+    Api, Resource,
+    runtime::watcher::{self, Event, watcher},
+};
+use parking_lot::Mutex;
+use serde::de::DeserializeOwned;
+use tokio::{
+    sync::mpsc::{self, Sender},
+    time::{Instant, error::Elapsed, sleep, timeout},
+};
+
+use super::{definition::CrdPresence, metrics::Metrics};
+
+/// How long a watch pauses after it failed.
+///
+/// kube's default doubles from 0.8 s to half a minute. The few errors that come of one restart of the API server
+/// (connections refused, roles not loaded yet, versions too old) kept the operator from seeing any change for longer than
+/// the restart took.
+const PAUSE: Duration = Duration::from_secs(2);
+
+/// The same once it has been refused for longer than [`LOADING`].
+const PAUSE_REFUSED: Duration = Duration::from_secs(10);
+
+/// How long an API server that has just started may refuse what it will allow once it has loaded the roles.
+const LOADING: Duration = Duration::from_secs(30);
+
+/// How often objects are looked at where no watch tells of changes.
+pub const LOOK_INTERVAL: Duration = Duration::from_mins(5);
+
+/// How long a watch that failed before must go on without an event to count as working: a refusal comes at once.
+const QUIET: Duration = Duration::from_secs(10);
+
+/// A watch of one resource, in one namespace or in all. All clones share one state.
+#[derive(Clone, Debug)]
+pub struct Watch(Arc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
+    resource: String,
+    /// `*` where it is all of them.
+    namespace: String,
+    /// The definition of the resource, if it has one that can be missing.
+    definition: Option<CrdPresence>,
+    metrics: Metrics,
+    state: Mutex<State>,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct State {
+    listed: bool,
+    refused_ever: bool,
+    /// What is wrong, and since when anything has been.
+    trouble: Option<(Trouble, Instant)>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Trouble {
+    /// The API server answered with this HTTP status.
+    Refused(u16),
+    /// The API server did not answer.
+    Unanswered,
+}
+
+impl State {
+    fn refused_since(&self) -> Option<Instant> {
+        match self.trouble {
+            Some((Trouble::Refused(_), since)) => Some(since),
+            _ => None,
+        }
+    }
+}
+
+impl Watch {
+    /// A watch that has not begun. An answer of 404 means that `definition` is missing.
+    pub fn of<K: Resource<DynamicType = ()>>(
+        namespace: Option<&str>,
+        definition: Option<CrdPresence>,
+        metrics: Metrics,
+    ) -> Self {
+        let watch = Self(Arc::new(Shared {
+            resource: K::plural(&()).into_owned(),
+            namespace: namespace.unwrap_or("*").to_owned(),
+            definition,
+            metrics,
+            state: Mutex::default(),
+        }));
+        watch.count(false);
+        watch
+    }
+
+    /// Whether the objects have been listed.
+    pub fn has_listed(&self) -> bool {
+        self.0.state.lock().listed
+    }
+
+    /// Whether the API server has either listed the objects or refused to.
+    pub fn was_answered(&self) -> bool {
+        let state = self.0.state.lock();
+        state.listed || state.refused_ever
+    }
+
+    /// Begins. The first stream has the events, without an end and without an error: after a failure the watch pauses and
+    /// goes on where it was. The second has an item whenever something may have happened of which no event tells: after
+    /// a gap in the history, and each [`LOOK_INTERVAL`] while the watch is refused. It then begins anew with a list, which
+    /// may be allowed where watching is not.
+    pub fn begin<K>(
+        &self,
+        objects: Api<K>,
+        config: watcher::Config,
+    ) -> (
+        impl Stream<Item = watcher::Result<Event<K>>> + Send + 'static,
+        impl Stream<Item = ()> + Send + 'static,
+    )
+    where
+        K: Resource + Clone + Debug + DeserializeOwned + Send + 'static,
+    {
+        let begin = move || watcher(objects.clone(), config.clone()).boxed();
+        let (looks, looked) = mpsc::channel(1);
+        let active = ActiveWatch {
+            events: begin(),
+            begun: Instant::now(),
+            lists: true,
+            watch: self.clone(),
+            looks,
+        };
+        let events = unfold((active, begin), async |(mut active, begin)| {
+            let event = active.next(&begin).await?;
+            Some((Ok(event), (active, begin)))
+        });
+        let looks = unfold(looked, async |mut looked| {
+            looked.recv().await?;
+            Some(((), looked))
+        });
+        (events, looks)
+    }
+
+    /// Resource and namespace, for metrics and lines of the log.
+    fn name(&self) -> (&str, &str) {
+        (&self.0.resource, &self.0.namespace)
+    }
+
+    fn count(&self, fails: bool) {
+        let (resource, namespace) = self.name();
+        self.0.metrics.watch_fails(resource, namespace, fails);
+    }
+
+    /// The list has ended. Says whether it was the first one.
+    fn listed(&self) -> bool {
+        !mem::replace(&mut self.0.state.lock().listed, true)
+    }
+
+    fn works(&self) {
+        if self.0.state.lock().trouble.take().is_none() {
+            return;
+        }
+        self.count(false);
+        let (resource, namespace) = self.name();
+        tracing::info!(resource, namespace, "the watch works again");
+    }
+
+    fn failed(&self, error: &watcher::Error) {
+        let Some(trouble) = trouble(error) else {
+            let (resource, namespace) = self.name();
+            tracing::debug!(
+                resource,
+                namespace,
+                "the watch has expired (HTTP 410): it begins anew with a list"
+            );
+            return;
+        };
+        let earlier = {
+            let mut state = self.0.state.lock();
+            state.refused_ever |= matches!(trouble, Trouble::Refused(_));
+            let since = state.trouble.map_or_else(Instant::now, |(_, since)| since);
+            state.trouble.replace((trouble, since))
+        };
+        self.count(true);
+        match (trouble, &self.0.definition) {
+            (Trouble::Refused(404), Some(definition)) => definition.went_missing(),
+            _ if earlier.is_some_and(|(earlier, _)| earlier == trouble) => {}
+            _ => self.tell(trouble),
+        }
+    }
+
+    fn tell(&self, trouble: Trouble) {
+        let (resource, namespace) = self.name();
+        match trouble {
+            Trouble::Refused(code) => tracing::warn!(
+                resource,
+                namespace,
+                "the watch is refused with HTTP {code}: until it works, what it would tell of is looked for every 5 minutes"
+            ),
+            Trouble::Unanswered => tracing::warn!(
+                resource,
+                namespace,
+                "the watch is not answered: it is tried again until it works"
+            ),
+        }
+    }
+
+    fn pause(&self) -> Duration {
+        match self.0.state.lock().refused_since() {
+            Some(since) if since.elapsed() > LOADING => PAUSE_REFUSED,
+            _ => PAUSE,
+        }
+    }
+}
+
+/// A watch at work.
+struct ActiveWatch<K> {
+    events: BoxStream<'static, watcher::Result<Event<K>>>,
+    /// When it began with a list.
+    begun: Instant,
+    /// Whether the list has not ended yet.
+    lists: bool,
+    watch: Watch,
+    looks: Sender<()>,
+}
+
+impl<K> ActiveWatch<K> {
+    /// The next event, however often the watch fails before it.
+    async fn next(
+        &mut self,
+        begin: impl Fn() -> BoxStream<'static, watcher::Result<Event<K>>>,
+    ) -> Option<Event<K>> {
+        loop {
+            match self.wait().await {
+                Ok(Some(Ok(event))) => {
+                    self.saw(&event);
+                    return Some(event);
+                }
+                Ok(Some(Err(error))) => {
+                    self.watch.failed(&error);
+                    sleep(self.watch.pause()).await;
+                    if self.is_due_anew() {
+                        self.begun = Instant::now();
+                        self.events = begin();
+                        self.look();
+                    }
+                }
+                Ok(None) => return None,
+                Err(_) => self.watch.works(),
+            }
+        }
+    }
+
+    /// Waits for what comes next. After a failure that is not over, only for [`QUIET`].
+    async fn wait(&mut self) -> Result<Option<watcher::Result<Event<K>>>, Elapsed> {
+        let next = self.events.next();
+        if self.lists || self.watch.0.state.lock().trouble.is_none() {
+            Ok(next.await)
+        } else {
+            timeout(QUIET, next).await
+        }
+    }
+
+    fn saw(&mut self, event: &Event<K>) {
+        match event {
+            Event::Init => self.lists = true,
+            Event::InitApply(_) => {}
+            Event::InitDone => {
+                self.lists = false;
+                if !self.watch.listed() {
+                    self.look();
+                }
+            }
+            Event::Apply(_) | Event::Delete(_) => self.watch.works(),
+        }
+    }
+
+    fn look(&self) {
+        // Where the last one has not been taken yet, one look is enough for both.
+        let _ = self.looks.try_send(());
+    }
+
+    /// Whether it has been refused for so long that it is to begin with a list.
+    fn is_due_anew(&self) -> bool {
+        let refused = self.watch.0.state.lock().refused_since();
+        refused.is_some_and(|since| since.max(self.begun).elapsed() >= LOOK_INTERVAL)
+    }
+}
+
+/// What is wrong with a watch that failed. Nothing where only the history that it needs is gone: it lists anew.
+fn trouble(error: &watcher::Error) -> Option<Trouble> {
+    let code = match error {
+        watcher::Error::WatchError(status)
+        | watcher::Error::InitialListFailed(kube::Error::Api(status))
+        | watcher::Error::WatchStartFailed(kube::Error::Api(status))
+        | watcher::Error::WatchFailed(kube::Error::Api(status)) => Some(status.code),
+        _ => None,
+    };
+    match code {
+        Some(410) => None,
+        Some(code) => Some(Trouble::Refused(code)),
+        None => Some(Trouble::Unanswered),
+    }
+}

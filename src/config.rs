@@ -1,8 +1,10 @@
 //! The command line, and the environment in its place.
 
-use std::{net::SocketAddr, num::NonZeroUsize, path::PathBuf};
+use std::{net::SocketAddr, num::NonZeroUsize, path::PathBuf, time::Duration};
 
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
+
+use k8s_openapi::jiff::SignedDuration;
 
 use crate::oauth::origin::{Origin, SITECORE_ORIGINS};
 
@@ -114,7 +116,7 @@ pub struct Settings {
     pub concurrency: std::num::NonZeroU16,
 
     /// Act only while holding a Lease, so that of several replicas one acts and the others stand by. A leader that cannot
-    /// renew the Lease for 10 seconds exits with an error.
+    /// renew the Lease within --renew-deadline exits with an error; without election the process never exits for that.
     #[arg(
         long,
         value_name = "true|false",
@@ -145,6 +147,40 @@ pub struct Settings {
         help_heading = "Leader election"
     )]
     pub lease_name: String,
+
+    /// Have the others wait for so long after the holder's last renewal before they take the Lease. In whole seconds, and
+    /// longer than --renew-deadline.
+    #[arg(
+        long,
+        value_name = "DURATION",
+        env = "EDGE_CREDENTIAL_LEASE_DURATION",
+        default_value = "15s",
+        value_parser = duration,
+        help_heading = "Leader election"
+    )]
+    pub lease_duration: Duration,
+
+    /// Exit where the Lease could not be renewed for so long. Longer than 1.2 times --retry-period.
+    #[arg(
+        long,
+        value_name = "DURATION",
+        env = "EDGE_CREDENTIAL_RENEW_DEADLINE",
+        default_value = "10s",
+        value_parser = duration,
+        help_heading = "Leader election"
+    )]
+    pub renew_deadline: Duration,
+
+    /// Renew the Lease, or look who holds it, every so often.
+    #[arg(
+        long,
+        value_name = "DURATION",
+        env = "EDGE_CREDENTIAL_RETRY_PERIOD",
+        default_value = "2s",
+        value_parser = duration,
+        help_heading = "Leader election"
+    )]
+    pub retry_period: Duration,
 
     /// Serve /livez, /readyz and /metrics here.
     #[arg(
@@ -190,6 +226,13 @@ fn lease_name(text: &str) -> Result<String, &'static str> {
     is_name(text, 253, "-.")
         .then(|| text.to_owned())
         .ok_or("not the name of a Lease")
+}
+
+/// A duration as Go writes it, such as `15s` or `1m30s`.
+fn duration(text: &str) -> Result<Duration, &'static str> {
+    const WRONG: &str = "not a duration such as 15s or 1m30s";
+    let duration: SignedDuration = text.parse().map_err(|_| WRONG)?;
+    duration.try_into().map_err(|_| WRONG)
 }
 
 /// Whether a text has only lower-case letters, digits and these marks, and no mark at its ends.
@@ -271,6 +314,38 @@ mod tests {
         assert_eq!(lease(&arguments).unwrap(), expected);
         for argument in ["--lease-name=", "--lease-name=a/b", "--lease-name=.a"] {
             assert!(lease(&[argument]).is_err(), "{argument}");
+        }
+    }
+
+    #[test]
+    fn the_timings_of_the_lease_are_durations_as_go_writes_them() {
+        let timings = |arguments: &[&str]| {
+            let settings = settings(arguments)?;
+            let Settings {
+                lease_duration,
+                renew_deadline,
+                retry_period,
+                ..
+            } = settings;
+            Ok::<_, clap::Error>([lease_duration, renew_deadline, retry_period])
+        };
+        let default = [15, 10, 2].map(Duration::from_secs);
+        assert_eq!(timings(&[]).unwrap(), default);
+        let arguments = [
+            "--lease-duration=1m30s",
+            "--renew-deadline=1m",
+            "--retry-period=500ms",
+        ];
+        let expected = [90_000, 60_000, 500].map(Duration::from_millis);
+        assert_eq!(timings(&arguments).unwrap(), expected);
+        for argument in [
+            "--lease-duration=15",
+            "--lease-duration=",
+            "--renew-deadline=-10s",
+            "--retry-period=soon",
+            "--retry-period=1e400s",
+        ] {
+            assert!(timings(&[argument]).is_err(), "{argument}");
         }
     }
 }

@@ -24,7 +24,7 @@ use super::{
     events::Events,
     lease::{
         candidate::{Candidate, LostLease},
-        election::RENEW_DEADLINE,
+        timings::{InvalidTimings, Timings},
     },
     malformed::MalformedObjects,
     metrics::{Metrics, ObjectCollector},
@@ -92,6 +92,9 @@ pub enum RunError {
         /// Why.
         source: io::Error,
     },
+    /// The timings of the lease would let two lead at a time, or none.
+    #[error(transparent)]
+    Timings(#[from] InvalidTimings),
     /// Another replica leads, or may lead.
     #[error(transparent)]
     LostLease(#[from] LostLease),
@@ -235,6 +238,11 @@ fn election(
     if !settings.leader_election {
         return Ok((Leadership::always(), None));
     }
+    let timings = Timings::new(
+        settings.lease_duration,
+        settings.renew_deadline,
+        settings.retry_period,
+    )?;
     let namespace = match &settings.lease_namespace {
         Some(namespace) => namespace.clone(),
         None => {
@@ -243,17 +251,16 @@ fn election(
             fs::read_to_string(path).map_err(error)?.trim().to_owned()
         }
     };
-    let leadership = Leadership::elected(clock.clone(), RENEW_DEADLINE);
     let candidate = Candidate::new(
         client.clone(),
         &namespace,
         &settings.lease_name,
         // A pod's name.
         &std::env::var("HOSTNAME").unwrap_or_else(|_| "operator".into()),
-        leadership.clone(),
+        timings,
         clock.clone(),
     );
-    Ok((leadership, Some(candidate)))
+    Ok((candidate.leadership(), Some(candidate)))
 }
 
 /// The watches of all kinds, not yet running.

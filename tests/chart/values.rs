@@ -22,6 +22,10 @@ fn a_value_that_does_not_exist_or_has_the_wrong_type_is_refused() {
         ("networkPolicy.apiServerPorts", "{}"),
         ("tolerations", "none"),
         ("commonLabels.a", "{b}"),
+        ("lease.duration", "15"),
+        ("lease.duration", "1500ms"),
+        ("lease.renewDeadline", "-10s"),
+        ("lease.retryPeriod", "soon"),
     ] {
         assert!(!accepts(&[value]), "{value:?}");
     }

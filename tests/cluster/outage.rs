@@ -3,7 +3,7 @@
 //!
 //! Each test has a control plane to itself.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use edge_credential_operator::api::edge_credential::RENEW_REQUESTED_AT;
 use futures::{StreamExt, stream};
@@ -322,4 +322,44 @@ async fn watches_that_expired_are_begun_anew_in_pages_and_cost_no_request() {
         "equal inputs, one token"
     );
     assert!(scene.operator.process().is_running());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn without_an_api_server_a_leader_ends_after_its_renew_deadline_and_a_process_without_election_never()
+ {
+    let values = [
+        ("leaderElection", "true"),
+        ("lease.duration", "9s"),
+        ("lease.renewDeadline", "6s"),
+        ("lease.retryPeriod", "1s"),
+    ];
+    let setup = Setup {
+        own_control_plane: true,
+        values: values.map(|(key, value)| (key, value.to_owned())).into(),
+        ..Setup::default()
+    };
+    let mut elected = setup.scene("elected").await;
+    let mut alone = scene("alone").await;
+    alone.namespaces[0].create_ready("edge").await;
+    for scene in [&elected, &alone] {
+        scene.control_plane.stop_api_server().unwrap();
+    }
+    let stopped = Instant::now();
+    assert_ne!(elected.operator.exit_code().await, 0);
+    let took = stopped.elapsed();
+    // The last renewal began up to a retry before, and the rest is for a machine that is busy.
+    assert!((4..20).contains(&took.as_secs()), "{took:?}");
+    let log = elected.operator.log();
+    assert!(log.contains("could not be renewed in time"), "{log}");
+
+    tokio::time::sleep(Duration::from_secs(40).saturating_sub(stopped.elapsed())).await;
+    assert!(alone.operator.process().is_running());
+    is_alive(&alone).await;
+    for scene in [&elected, &alone] {
+        scene.control_plane.start_api_server().await.unwrap();
+    }
+    let shop = &alone.namespaces[0];
+    shop.delete_secret("edge").await;
+    shop.secret_that("edge", "is back", |_| true).await;
+    assert_eq!(alone.sitecore.requests(CLIENT), 1);
 }

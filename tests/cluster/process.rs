@@ -359,3 +359,21 @@ async fn each_line_of_a_json_log_is_an_object() {
         .collect();
     assert_eq!(reasons, ["CredentialsNotFound", "TokenValid"].into());
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn timings_of_the_lease_with_which_two_could_lead_stop_the_start() {
+    let setup = Setup {
+        start: false,
+        values: vec![
+            ("leaderElection", "true".to_owned()),
+            ("lease.renewDeadline", "15s".to_owned()),
+        ],
+        ..Setup::default()
+    };
+    let mut scene = setup.scene("timings").await;
+    scene.operator.spawn();
+    assert_eq!(scene.operator.exit_code().await, 1);
+    let said = "--lease-duration (15s) must be longer than --renew-deadline (15s)";
+    let log = scene.operator.log();
+    assert!(log.trim_end().ends_with(said), "{log}");
+}

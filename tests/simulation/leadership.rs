@@ -6,12 +6,11 @@ use edge_credential_operator::{
     cluster::leadership::Leadership,
     operator::lease::{
         candidate::{Candidate, LostLease},
-        election::RENEW_DEADLINE,
-        election::{LEASE_DURATION, RETRY_PERIOD},
+        timings::Timings,
     },
 };
 use k8s_openapi::{api::coordination::v1::Lease, jiff::SignedDuration};
-use kit::fake_api::Fault;
+use kit::fake_api::{Fault, Verb};
 use serde_json::json;
 use tokio::{
     task::JoinHandle,
@@ -21,6 +20,10 @@ use tokio::{
 use crate::world::{NAMESPACE, World, hours, pass, seconds};
 
 const LEASE: &str = "operator";
+
+const LEASE_DURATION: Duration = seconds(15);
+const RENEW_DEADLINE: Duration = seconds(10);
+const RETRY_PERIOD: Duration = seconds(2);
 
 /// The longest wait between two looks at the lease.
 const RETRY: Duration = RETRY_PERIOD.saturating_mul(2);
@@ -50,10 +53,16 @@ impl Replica {
 }
 
 fn candidate(world: &World, host: &str) -> (Leadership, Candidate) {
-    let leadership = Leadership::elected(world.clock.clone(), RENEW_DEADLINE);
+    candidate_with(world, host, [LEASE_DURATION, RENEW_DEADLINE, RETRY_PERIOD])
+}
+
+/// As [`candidate`], with other timings.
+fn candidate_with(world: &World, host: &str, timings: [Duration; 3]) -> (Leadership, Candidate) {
+    let [lease_duration, renew_deadline, retry_period] = timings;
+    let timings = Timings::new(lease_duration, renew_deadline, retry_period).unwrap();
     let (client, clock) = (world.api.client(), world.clock.clone());
-    let candidate = Candidate::new(client, NAMESPACE, LEASE, host, leadership.clone(), clock);
-    (leadership, candidate)
+    let candidate = Candidate::new(client, NAMESPACE, LEASE, host, timings, clock);
+    (candidate.leadership(), candidate)
 }
 
 /// A first replica that leads, and a second one that stands by.
@@ -245,4 +254,42 @@ async fn a_process_that_stops_leading_requests_writes_and_tells_nothing() {
         assert_eq!(world.endpoint.requests(name).len(), 1, "{name}");
         assert!(world.object(name).status.unwrap().failures.is_none());
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_timings_that_are_set_are_those_that_hold() {
+    let timings = [60, 40, 9].map(seconds);
+    let world = World::new();
+    let (first, mut candidate) = candidate_with(&world, "first", timings);
+    candidate.acquire(|| ()).await;
+    let lease = world.api.get_as::<Lease>(NAMESPACE, LEASE).unwrap();
+    assert_eq!(lease.spec.unwrap().lease_duration_seconds, Some(60));
+    let (second, mut standby) = candidate_with(&world, "second", timings);
+    tokio::spawn(async move {
+        standby.acquire(|| ()).await;
+        standby.hold().await
+    });
+    pass(seconds(1)).await;
+    let writes = world.api.count(Verb::Update, "leases");
+    tokio::select! {
+        lost = candidate.hold() => panic!("{lost}"),
+        () = pass(seconds(600)) => {}
+    }
+    let writes = world.api.count(Verb::Update, "leases") - writes;
+    // Every 9 to 10.8 s.
+    assert!((54..=67).contains(&writes), "{writes} renewals");
+
+    let cut_off = Instant::now();
+    world.api.on_request(|_| Fault::DropConnection);
+    candidate.hold().await;
+    assert!(!first.may_act());
+    let ended = cut_off.elapsed();
+    assert!((29..=40).contains(&ended.as_secs()), "{ended:?}");
+    world.api.no_faults();
+    while !second.may_act() {
+        pass(seconds(1)).await;
+    }
+    // The other one may have missed the last renewal, and sees it only now that it is answered again.
+    let taken = cut_off.elapsed();
+    assert!((48..=125).contains(&taken.as_secs()), "{taken:?}");
 }

@@ -283,7 +283,7 @@ pub fn hours(hours: u64) -> Duration {
     Duration::from_secs(3600 * hours)
 }
 
-pub fn seconds(seconds: u64) -> Duration {
+pub const fn seconds(seconds: u64) -> Duration {
     Duration::from_secs(seconds)
 }
 

@@ -10,23 +10,20 @@ use k8s_openapi::api::coordination::v1::Lease;
 use kube::{Api, Client, api::PostParams};
 use tokio::time::{Instant, sleep, sleep_until, timeout, timeout_at};
 
-use super::election::{Election, Loss, RETRY_PERIOD, Step};
+use super::{
+    election::{Election, Loss, Step},
+    timings::{JITTER_FACTOR, Timings},
+};
 use crate::{
     clock::Clock,
     cluster::{leadership::Leadership, write::FIELD_MANAGER},
 };
-
-/// How long one call may take. Two of them fit between a renewal and its deadline.
-const CALL_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// How long to try to release the lease. Where that fails, the next leader only waits until the lease expires.
 const RELEASE_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// How long to wait before another attempt to release the lease, where one of our own writes was still under way.
 const RELEASE_PAUSE: Duration = Duration::from_millis(100);
-
-/// By how much a wait is prolonged at most, so that not all candidates ask at the same time.
-const JITTER: f64 = 0.2;
 
 /// This process led, and must not act any longer. It ends, since nothing else stops the writes and requests that it has
 /// begun.
@@ -53,6 +50,7 @@ pub struct Candidate {
     lease: String,
     name: String,
     election: Election,
+    timings: Timings,
     leadership: Leadership,
     clock: Clock,
     /// Whether what was written last is still known to be what is there. If not, the lease is read first.
@@ -63,13 +61,13 @@ pub struct Candidate {
 
 impl Candidate {
     /// A candidate for a lease, whose identity is `host` and something random: a lease that another process of the same
-    /// host name holds is not ours. `leadership` is renewed while this process leads.
+    /// host name holds is not ours.
     pub fn new(
         client: Client,
         namespace: &str,
         name: &str,
         host: &str,
-        leadership: Leadership,
+        timings: Timings,
         clock: Clock,
     ) -> Self {
         let me = format!("{host}_{:016x}", random());
@@ -77,12 +75,18 @@ impl Candidate {
             leases: Api::namespaced(client, namespace),
             lease: format!("{namespace}/{name}"),
             name: name.to_owned(),
-            election: Election::new(name.to_owned(), me),
-            leadership,
+            election: Election::new(name.to_owned(), me, timings),
+            timings,
+            leadership: Leadership::elected(clock.clone(), timings.renew_deadline()),
             clock,
             current: false,
             failure: None,
         }
+    }
+
+    /// Whether this process leads: renewed with the lease.
+    pub fn leadership(&self) -> Leadership {
+        self.leadership.clone()
     }
 
     /// Waits until this process leads. `standing_by` is called whenever another process was seen to lead.
@@ -102,7 +106,7 @@ impl Candidate {
                     standing_by();
                     wait
                 }
-                Step::Acquire => RETRY_PERIOD,
+                Step::Acquire => self.timings.retry_period(),
             };
             sleep(jittered(wait)).await;
         }
@@ -111,7 +115,8 @@ impl Candidate {
 
     /// Renews the lease, and returns as soon as this process must not act on it any longer. To be called while leading.
     pub async fn hold(&mut self) -> LostLease {
-        let mut next = Instant::now() + jittered(RETRY_PERIOD);
+        let retry_period = self.timings.retry_period();
+        let mut next = Instant::now() + jittered(retry_period);
         let loss = loop {
             match (self.election.step(now()), self.election.deadline()) {
                 (Step::Lost(loss), _) => break loss,
@@ -119,7 +124,7 @@ impl Candidate {
                 (_, Some(deadline)) => {
                     let attempt = async {
                         sleep_until(next).await;
-                        next = Instant::now() + jittered(RETRY_PERIOD);
+                        next = Instant::now() + jittered(retry_period);
                         self.attempt().await;
                     };
                     // Where the call does not end in time, the next step says that the lease is lost.
@@ -186,7 +191,9 @@ impl Candidate {
     }
 
     async fn look(&mut self) -> Result<(), Failure> {
-        let lease = call(Action::Get, self.leases.get_opt(&self.name)).await?;
+        let lease = self
+            .call(Action::Get, self.leases.get_opt(&self.name))
+            .await?;
         self.election.saw(lease, now());
         Ok(())
     }
@@ -197,7 +204,8 @@ impl Candidate {
         let began = self.clock.moment();
         let claim = self.election.claim(began.wall);
         let written = if claim.metadata.resource_version.is_none() {
-            call(Action::Create, self.leases.create(&params(), &claim)).await?
+            self.call(Action::Create, self.leases.create(&params(), &claim))
+                .await?
         } else {
             self.replace(&claim).await?
         };
@@ -212,7 +220,21 @@ impl Candidate {
     async fn replace(&self, lease: &Lease) -> Result<Lease, Failure> {
         let params = params();
         let replaced = self.leases.replace(&self.name, &params, lease);
-        call(Action::Update, replaced).await
+        self.call(Action::Update, replaced).await
+    }
+
+    /// Waits for a call, within its deadline.
+    async fn call<T>(
+        &self,
+        action: Action,
+        call: impl Future<Output = Result<T, kube::Error>>,
+    ) -> Result<T, Failure> {
+        let status = match timeout(self.timings.call_timeout(), call).await {
+            Ok(Ok(answer)) => return Ok(answer),
+            Ok(Err(kube::Error::Api(status))) => Some(status.code),
+            Ok(Err(_)) | Err(_) => None,
+        };
+        Err(Failure { action, status })
     }
 
     async fn try_release(&mut self) -> Result<(), Failure> {
@@ -269,19 +291,6 @@ impl fmt::Display for Failure {
     }
 }
 
-/// Waits for a call, within its deadline.
-async fn call<T>(
-    action: Action,
-    call: impl Future<Output = Result<T, kube::Error>>,
-) -> Result<T, Failure> {
-    let status = match timeout(CALL_TIMEOUT, call).await {
-        Ok(Ok(answer)) => return Ok(answer),
-        Ok(Err(kube::Error::Api(status))) => Some(status.code),
-        Ok(Err(_)) | Err(_) => None,
-    };
-    Err(Failure { action, status })
-}
-
 /// The monotonic clock: tokio's, which a test can stop.
 fn now() -> std::time::Instant {
     Instant::now().into_std()
@@ -289,7 +298,7 @@ fn now() -> std::time::Instant {
 
 fn jittered(wait: Duration) -> Duration {
     let part = f64::from(u32::try_from(random() >> 32).unwrap_or_default()) / f64::from(u32::MAX);
-    wait.mul_f64(1.0 + JITTER * part)
+    wait.mul_f64(1.0 + (JITTER_FACTOR - 1.0) * part)
 }
 
 /// Random enough to tell processes apart: std seeds each map's hasher from the system.

@@ -8,18 +8,10 @@ use k8s_openapi::{
     jiff::Timestamp,
 };
 
-/// How long the others wait for the next renewal by the holder before they take the lease.
-pub const LEASE_DURATION: Duration = Duration::from_secs(15);
+use super::timings::Timings;
 
-/// How long a leader may act after it began the renewal that last succeeded. Others wait longer than that, as in
-/// client-go: their 15 s begin when they see the renewal, which is after it began.
-pub const RENEW_DEADLINE: Duration = Duration::from_secs(10);
-
-/// How often the holder renews the lease, and the others look at it.
-pub const RETRY_PERIOD: Duration = Duration::from_secs(2);
-
-/// The duration that a holder writes when it releases the lease, in place of [`LEASE_DURATION`]. Zero is not valid.
-const RELEASED_DURATION: Duration = Duration::from_secs(1);
+/// The seconds that a holder writes when it releases the lease, in place of the lease duration. Zero is not valid.
+const RELEASED_DURATION: i32 = 1;
 
 /// What to do next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,6 +42,7 @@ pub struct Election {
     name: String,
     /// This candidate's identity.
     me: String,
+    timings: Timings,
     /// The lease as it was seen last; `None` where it is not there.
     lease: Option<Lease>,
     /// What the last sign of life of a holder said, and when it was first seen. Outlives the lease: a holder whose lease
@@ -61,10 +54,11 @@ pub struct Election {
 
 impl Election {
     /// Nothing is known of the lease yet.
-    pub fn new(name: String, me: String) -> Self {
+    pub fn new(name: String, me: String, timings: Timings) -> Self {
         Self {
             name,
             me,
+            timings,
             lease: None,
             sign_of_life: None,
             renewed_at: None,
@@ -99,7 +93,7 @@ impl Election {
         // Where the lease was deleted, it is created anew.
         if self.lease.is_some() && !self.is_mine() {
             Step::Lost(Loss::Taken)
-        } else if now.duration_since(renewed_at) >= RENEW_DEADLINE {
+        } else if now.duration_since(renewed_at) >= self.timings.renew_deadline() {
             Step::Lost(Loss::NotRenewed)
         } else {
             Step::Renew
@@ -121,10 +115,10 @@ impl Election {
         let duration = spec
             .lease_duration_seconds
             .and_then(|seconds| u64::try_from(seconds).ok())
-            .map_or(LEASE_DURATION, Duration::from_secs);
+            .map_or(self.timings.lease_duration(), Duration::from_secs);
         match duration.saturating_sub(now.duration_since(*seen_at)) {
             Duration::ZERO => Step::Acquire,
-            left => Step::Wait(left.min(RETRY_PERIOD)),
+            left => Step::Wait(left.min(self.timings.retry_period())),
         }
     }
 
@@ -141,7 +135,7 @@ impl Election {
 
     /// Until when the lease must be renewed, while we lead.
     pub fn deadline(&self) -> Option<Instant> {
-        Some(self.renewed_at? + RENEW_DEADLINE)
+        Some(self.renewed_at? + self.timings.renew_deadline())
     }
 
     /// The lease that makes us its holder: to be created where there is none, else to replace the one that was seen.
@@ -165,7 +159,7 @@ impl Election {
                 None => 0,
             });
         }
-        spec.lease_duration_seconds = seconds(LEASE_DURATION);
+        spec.lease_duration_seconds = self.timings.lease_duration_seconds();
         spec.renew_time = now;
         lease
     }
@@ -175,15 +169,11 @@ impl Election {
         let mut lease = self.lease.clone().filter(|_| self.is_mine())?;
         let spec = lease.spec.get_or_insert_default();
         spec.holder_identity = None;
-        spec.lease_duration_seconds = seconds(RELEASED_DURATION);
+        spec.lease_duration_seconds = Some(RELEASED_DURATION);
         spec.acquire_time = Some(MicroTime(now));
         spec.renew_time = Some(MicroTime(now));
         Some(lease)
     }
-}
-
-fn seconds(duration: Duration) -> Option<i32> {
-    i32::try_from(duration.as_secs()).ok()
 }
 
 #[cfg(test)]

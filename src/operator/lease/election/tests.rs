@@ -7,8 +7,18 @@ use proptest::{prelude::*, sample::Index};
 
 use super::*;
 
+const LEASE_DURATION: Duration = Duration::from_secs(15);
+
+const RENEW_DEADLINE: Duration = Duration::from_secs(10);
+
+const RETRY_PERIOD: Duration = Duration::from_secs(2);
+
+fn timings() -> Timings {
+    Timings::new(LEASE_DURATION, RENEW_DEADLINE, RETRY_PERIOD).unwrap()
+}
+
 fn election(me: &str) -> Election {
-    Election::new("operator".into(), me.into())
+    Election::new("operator".into(), me.into(), timings())
 }
 
 /// A lease as `holder` writes it, so many seconds after 1970.

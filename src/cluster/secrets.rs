@@ -53,10 +53,8 @@ impl<'a> Secrets<'a> {
             Verb::Create => calls.write(secrets.create(&params, secret)).await?,
             Verb::Update => calls.write(secrets.replace(name, &params, secret)).await?,
         };
-        match &result {
-            Ok(_) => rights.proven(verb, self.namespace),
-            Err(error) if is_forbidden(error) => rights.doubt(verb, self.namespace),
-            Err(_) => {}
+        if result.as_ref().is_err_and(is_forbidden) {
+            rights.doubt(verb, self.namespace);
         }
         Ok(result)
     }

@@ -438,15 +438,20 @@ impl Attempt<'_> {
         }
     }
 
-    /// Why the token could not be stored once it is there, as far as that can be known.
+    /// Why the token could not be stored once it is there, as far as that can be known. Not asked for a renewal: where its
+    /// write is refused, the new token is kept in memory, and the one before is valid meanwhile.
     async fn missing_right(&self) -> Option<Error> {
+        if self.observed.valid(self.started).is_some() {
+            return None;
+        }
         let object = self.observed.object;
         let namespace = object.metadata.namespace.as_deref()?;
         let verb = Verb::to_replace(self.observed.existing());
         let Context { calls, rights, .. } = self.context;
-        let granted = rights.may(verb, namespace, calls).await;
+        let secret = object.target_name();
+        let granted = rights.may(verb, namespace, secret, calls).await;
         (!granted).then(|| Error::MissingRight {
-            secret: object.target_name().into(),
+            secret: secret.into(),
             verb,
         })
     }

@@ -416,7 +416,8 @@ async fn a_missing_right_is_named_and_its_grant_is_noticed() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_right_to_write_that_is_missing_is_known_before_a_token_is_requested() {
-    let scene = Scene::new("write-rights", 1).await;
+    let mut scene = Scene::new("write-rights", 1).await;
+    scene.may_be_refused = |event| event.verb == "update" && event.resource == "secrets";
     let shop = &scene.namespaces[0];
     shop.create_credentials().await;
     set_verbs(&scene, &["get", "update", "list", "watch"]).await;
@@ -431,31 +432,31 @@ async fn a_right_to_write_that_is_missing_is_known_before_a_token_is_requested()
     shop.ready("edge").await;
     assert_eq!(scene.sitecore.total_requests(), 1);
 
-    // The same for a renewal: the token that is there stays.
+    // A renewal is not asked about: the token that is there stays, and the new one is kept.
     cannot(&scene, "update").await;
     shop.annotate("edge", "edgecredentials.io/renew-requested-at", "now")
         .await;
     let told = shop
-        .object_that("edge", "lacks a right", |object| {
-            condition(object, Stalled).reason == Reason::RBACMissing.as_str()
+        .object_that("edge", "could not be written", |object| {
+            condition(object, Reconciling).reason == Reason::TargetWriteForbidden.as_str()
         })
         .await;
-    let ready = condition(&told, Ready);
-    assert_eq!(ready.status, "True");
-    assert!(
-        ready.message.contains("may not update secrets"),
-        "{}",
-        ready.message
-    );
-    assert_eq!(scene.sitecore.total_requests(), 1);
+    assert_eq!(condition(&told, Ready).status, "True");
+    assert_eq!(scene.sitecore.total_requests(), 2);
 
-    set_verbs(&scene, &["get", "create", "update", "list", "watch"]).await;
-    shop.object_that("edge", "is renewed", |object| {
-        let status = object.status.as_ref().unwrap();
-        status.last_handled_renew_request.as_deref() == Some("now")
+    // In place of a token for another spec, none is requested.
+    shop.edit("edge", |object| {
+        object.spec.token_request.scopes = vec!["edge.token:manage".to_owned()];
     })
     .await;
+    let words = ["\"edge\"", "may not update secrets"];
+    is_told(shop, Stalled, Reason::RBACMissing, &words).await;
+    tokio::time::sleep(A_WHILE).await;
     assert_eq!(scene.sitecore.total_requests(), 2);
+
+    set_verbs(&scene, &["get", "create", "update", "list", "watch"]).await;
+    shop.ready("edge").await;
+    assert_eq!(scene.sitecore.total_requests(), 3);
 }
 
 /// Waits until the operator may not do this with Secrets: roles take a moment.

@@ -4,10 +4,10 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use edge_credential_operator::api::{EdgeCredential, Reason};
+use edge_credential_operator::api::{EdgeCredential, Reason, edge_credential::RENEW_REQUESTED_AT};
 use k8s_openapi::api::rbac::v1::{ClusterRole, PolicyRule, Role};
 use kube::Api;
-use kube::api::ListParams;
+use kube::api::{ListParams, PostParams};
 
 use kit::harness::{CLIENT, CREDENTIALS, Namespace, PATIENCE, SECRET, Scene, Setup, credentials};
 
@@ -44,6 +44,63 @@ async fn without_watching_secrets_everything_granted_is_used_and_nothing_is_refu
         ..Setup::default()
     };
     uses_exactly_what_is_granted(setup.scene("rights-blind").await).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_role_that_names_its_secrets_is_enough() {
+    let setup = Setup {
+        start: false,
+        values: vec![("watchSecrets", "false".to_owned())],
+        ..Setup::default()
+    };
+    let mut scene = setup.scene("rights-named").await;
+    let shop = &scene.namespaces[0];
+    let roles = Api::<Role>::namespaced(scene.client.clone(), &shop.name);
+    let mut role = roles.list(&ListParams::default()).await.unwrap().items;
+    let mut role = role.pop().expect("the chart's Role");
+    let rules = role.rules.as_mut().unwrap();
+    rules.retain(|rule| rule.resources != Some(vec!["secrets".to_owned()]));
+    let rule = |verbs: &[&str], names: &[&str]| PolicyRule {
+        api_groups: Some(vec![String::new()]),
+        resources: Some(vec!["secrets".to_owned()]),
+        resource_names: Some(names.iter().map(|name| (*name).to_owned()).collect()),
+        verbs: verbs.iter().map(|verb| (*verb).to_owned()).collect(),
+        ..PolicyRule::default()
+    };
+    rules.push(rule(&["create"], &[]));
+    rules.push(rule(&["get", "update"], &["edge", CREDENTIALS]));
+    let name = role.metadata.name.clone().unwrap();
+    let replaced = roles.replace(&name, &PostParams::default(), &role).await;
+    replaced.unwrap();
+    let user = scene.operator.user.clone();
+    let may_i = [
+        "auth", "can-i", "get", "secrets", "-n", &shop.name, "--as", &user,
+    ];
+    shop.until(PATIENCE, "the role is in force", async || {
+        let answer = scene.control_plane.kubectl(&may_i).await;
+        answer.is_err().then_some(())
+    })
+    .await;
+    scene.operator.start().await;
+
+    let shop = &scene.namespaces[0];
+    shop.create_credentials().await;
+    shop.create_ready("edge").await;
+    shop.annotate("edge", RENEW_REQUESTED_AT, "now").await;
+    shop.object_that("edge", "is renewed", |object| {
+        let status = object.status.as_ref().unwrap();
+        status.last_handled_renew_request.as_deref() == Some("now")
+    })
+    .await;
+    // And where the target holds no token that is valid for the spec, so that the right is asked for.
+    shop.edit("edge", |object| {
+        object.spec.token_request.scopes = vec!["edge.token:manage".to_owned()];
+    })
+    .await;
+    shop.ready("edge").await;
+    assert_eq!(scene.sitecore.requests(CLIENT), 3);
+    let log = scene.operator.log();
+    assert!(!log.contains(Reason::RBACMissing.as_str()), "{log}");
 }
 
 /// Leads the operator through everything that it does, and compares the audit log with the roles.

@@ -191,10 +191,17 @@ impl FakeApi {
     /// says so. `resource` is a plural with its subresource: `secrets`, `edgecredentials/status`. A request for all
     /// namespaces is not refused for the sake of one.
     pub fn deny(&self, verb: Verb, resource: &str, namespace: Option<&str>) {
+        self.deny_all_but(verb, resource, namespace, &[]);
+    }
+
+    /// As [`deny`](Self::deny), but what has one of these names is allowed, as by a Role with `resourceNames`. A request or
+    /// a review without a name is not.
+    pub fn deny_all_but(&self, verb: Verb, resource: &str, namespace: Option<&str>, but: &[&str]) {
         lock(&self.shared.denials).push(Denial {
             verb,
             resource: resource.to_owned(),
             namespace: namespace.map(str::to_owned),
+            but: but.iter().map(|name| (*name).to_owned()).collect(),
         });
     }
 

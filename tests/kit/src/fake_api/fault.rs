@@ -31,19 +31,27 @@ pub(super) struct Denial {
     pub resource: String,
     /// `None` for everywhere.
     pub namespace: Option<String>,
+    /// The names of what is allowed all the same, as a Role has them in `resourceNames`.
+    pub but: Vec<String>,
 }
 
 impl Denial {
-    pub fn forbids(&self, verb: &str, resource: &str, namespace: &str) -> bool {
+    fn is_about(&self, verb: &str, resource: &str, name: &str) -> bool {
         self.verb.as_str() == verb
             && self.resource == resource
-            && self
-                .namespace
-                .as_deref()
-                .is_none_or(|denied| denied == namespace)
+            && !self.but.iter().any(|allowed| allowed == name)
+    }
+
+    /// Whether a review says no. Rights only add up: what is denied in one namespace cannot be granted for all.
+    pub fn forbids(&self, verb: &str, resource: &str, namespace: &str, name: &str) -> bool {
+        let denied = self.namespace.as_deref();
+        self.is_about(verb, resource, name)
+            && (namespace.is_empty() || denied.is_none_or(|denied| denied == namespace))
     }
 
     pub fn applies_to(&self, request: &Request) -> bool {
-        self.forbids(request.verb.as_str(), &request.resource, &request.namespace)
+        let denied = self.namespace.as_deref();
+        self.is_about(request.verb.as_str(), &request.resource, &request.name)
+            && denied.is_none_or(|denied| denied == request.namespace)
     }
 }

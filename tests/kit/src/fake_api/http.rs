@@ -287,7 +287,7 @@ impl Shared {
             "" => field("resource").to_owned(),
             subresource => format!("{}/{subresource}", field("resource")),
         };
-        let allowed = !self.denies_all(field("verb"), &resource, field("namespace"));
+        let allowed = !self.forbids(field("verb"), &resource, field("namespace"), field("name"));
         review["status"] = json!({"allowed": allowed});
         review
     }

@@ -197,9 +197,9 @@ impl Shared {
             .any(|denial| denial.applies_to(request))
     }
 
-    fn denies_all(&self, verb: &str, resource: &str, namespace: &str) -> bool {
+    fn forbids(&self, verb: &str, resource: &str, namespace: &str, name: &str) -> bool {
         lock(&self.denials)
             .iter()
-            .any(|denial| denial.forbids(verb, resource, namespace))
+            .any(|denial| denial.forbids(verb, resource, namespace, name))
     }
 }

@@ -341,3 +341,28 @@ async fn any_other_refusal_that_goes_on_is_told_counted_and_looked_around_as_wel
         assert_eq!(log.lines(&["WARN"]), 1);
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_definition_that_is_missing_counts_as_a_watch_that_fails_and_is_told_once() {
+    let (log, _guard) = Log::begin();
+    let mut world = World::new();
+    world.start_operator();
+    pass(seconds(5)).await;
+    world.api.on_request(|request| match &*request.group {
+        "edgecredentials.io" => Fault::Status(404, "NotFound".to_owned()),
+        _ => Fault::None,
+    });
+    world.api.cut_watches();
+    pass(hours(1)).await;
+    assert_eq!(failing(&world, "edgecredentials", "*"), 1);
+    assert_eq!(failing(&world, "secrets", "*"), 0);
+    let lacks = world.readiness.lacks().unwrap();
+    assert!(lacks.contains("is missing"), "{lacks}");
+    assert_eq!(log.lines(&["ERROR", "is missing"]), 1);
+    assert_eq!(log.lines(&["WARN"]), 0);
+
+    world.api.no_faults();
+    pass(PAUSE).await;
+    assert_eq!(failing(&world, "edgecredentials", "*"), 0);
+    assert_eq!(world.readiness.lacks(), None);
+}

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use edge_credential_operator::api::ConditionType::Ready;
 use serde_json::json;
+use tokio::time::Instant;
 
 use crate::world::{World, days, hours, pass, seconds};
 
@@ -70,4 +71,30 @@ async fn at_a_restart_the_renewals_that_are_overdue_come_by_the_soonest_expiry()
     for number in 0..OBJECTS {
         assert!(world.condition(&name(number), Ready).0);
     }
+}
+
+#[tokio::test(start_paused = true)]
+#[ignore = "the line goes on sending after SIGTERM"]
+async fn after_sigterm_what_is_under_way_is_written_and_nothing_more_is_sent() {
+    let mut world = World::new();
+    world.endpoint.set_latency(seconds(3));
+    let names: Vec<_> = (0..20).map(name).collect();
+    for name in &names {
+        world.add(name, json!({}));
+    }
+    world.start_operator();
+    pass(seconds(1)).await;
+    let under_way = world.endpoint.total_requests();
+    assert!((1..names.len()).contains(&under_way), "{under_way}");
+    let asked = Instant::now();
+    world.stop_operator().await;
+    assert!(asked.elapsed() < seconds(8), "{:?}", asked.elapsed());
+    assert_eq!(world.endpoint.total_requests(), under_way);
+    let written = names.iter().filter(|name| world.secret(name).is_some());
+    assert_eq!(written.count(), under_way);
+
+    // Those that were not sent are, by the next process.
+    world.start_operator();
+    pass(seconds(60)).await;
+    assert_eq!(world.endpoint.total_requests(), names.len());
 }

@@ -13,11 +13,12 @@ use reqwest::{
 use secrecy::{ExposeSecret, SecretString, zeroize::Zeroizing};
 
 use super::{
-    error::{TokenError, Unreachable},
+    error::TokenError,
     limits::{parse_http_date, read_limits},
     origin::AllowedOrigins,
     request::{ClientCredentials, Reply, TokenRequest, TokenSource},
     response::{Answer, is_success, validate},
+    unreachable::Unreachable,
 };
 use crate::{
     api::token_request::{ClientAuthentication, RequestFormat},
@@ -100,7 +101,7 @@ impl HttpTokenSource {
         let requested_at = self.clock.now();
         match self.prepare(request).send().await {
             Ok(response) => self.judge(response, request, requested_at).await,
-            Err(error) => Err(unreachable(&error)).into(),
+            Err(error) => Err(unreachable(error)).into(),
         }
     }
 
@@ -115,6 +116,8 @@ impl HttpTokenSource {
         let date = header(response.headers(), DATE).and_then(parse_http_date);
         let limits = read_limits(status.as_u16(), response.headers(), date, now);
         let result = match read(&mut response).await {
+            // A deadline is a time-out, whatever came before it.
+            Err(error @ TokenError::Unreachable(Unreachable::Timeout)) => Err(error),
             Err(error) if is_success(status.as_u16()) => Err(error),
             // The status alone makes it a refusal, also where the body cannot be read.
             body => validate(
@@ -217,11 +220,7 @@ fn basic(credentials: &ClientCredentials) -> HeaderValue {
 async fn read(response: &mut Response) -> Result<Zeroizing<Vec<u8>>, TokenError> {
     // Allocated once at its limit: a body that grows would leave copies of the token behind in freed memory.
     let mut body = Zeroizing::new(Vec::with_capacity(MAX_BODY));
-    while let Some(chunk) = response
-        .chunk()
-        .await
-        .map_err(|error| unreachable(&error))?
-    {
+    while let Some(chunk) = response.chunk().await.map_err(unreachable)? {
         if body.len() + chunk.len() > MAX_BODY {
             return Err(TokenError::TooLarge);
         }
@@ -230,14 +229,8 @@ async fn read(response: &mut Response) -> Result<Zeroizing<Vec<u8>>, TokenError>
     Ok(body)
 }
 
-fn unreachable(error: &reqwest::Error) -> TokenError {
-    TokenError::Unreachable(if error.is_timeout() {
-        Unreachable::Timeout
-    } else if error.is_connect() {
-        Unreachable::Connect
-    } else {
-        Unreachable::Broken
-    })
+fn unreachable(error: reqwest::Error) -> TokenError {
+    TokenError::Unreachable(Unreachable::from(&error))
 }
 
 fn header(headers: &HeaderMap, name: HeaderName) -> Option<&str> {

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::limits::Quota;
+use super::{limits::Quota, unreachable::Unreachable};
 use crate::api::Reason;
 
 /// Why a request brought no token. Of what a server sent, it holds only words from a fixed list.
@@ -44,17 +44,6 @@ pub enum TokenError {
     Interrupted,
     /// The program panicked while it made the request or judged the answer.
     Panicked,
-}
-
-/// Why no answer came.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Unreachable {
-    /// No connection: refused, DNS, TLS.
-    Connect,
-    /// Not in time.
-    Timeout,
-    /// The connection broke.
-    Broken,
 }
 
 /// What is wrong with an issued token.
@@ -123,15 +112,7 @@ impl fmt::Display for TokenError {
             Self::OriginNotAllowed => {
                 f.write_str("the token endpoint's origin is not allowed by the operator")
             }
-            Self::Unreachable(Unreachable::Connect) => {
-                f.write_str("the token endpoint could not be connected to")
-            }
-            Self::Unreachable(Unreachable::Timeout) => {
-                f.write_str("the token endpoint did not answer in time")
-            }
-            Self::Unreachable(Unreachable::Broken) => {
-                f.write_str("the connection to the token endpoint broke")
-            }
+            Self::Unreachable(cause) => cause.fmt(f),
             Self::Refused {
                 status,
                 error: None,

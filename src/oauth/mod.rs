@@ -11,7 +11,9 @@ pub mod origin;
 pub mod request;
 pub mod response;
 pub mod token;
+pub mod unreachable;
 
-pub use error::{Defect, TokenError, Unreachable};
+pub use error::{Defect, TokenError};
 pub use request::{ClientCredentials, Reply, RequestParameters, TokenRequest, TokenSource};
 pub use token::{TOKEN_TYPE, Token};
+pub use unreachable::Unreachable;

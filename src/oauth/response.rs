@@ -11,6 +11,7 @@ use super::{
     limits::Quota,
     request::RequestParameters,
     token::{TOKEN_TYPE, Token},
+    unreachable::Unreachable,
 };
 use crate::api::token_request::TokenFormat;
 
@@ -90,6 +91,8 @@ pub fn validate(
                 status: answer.status,
             });
         }
+        // Only a proxy answers so. Before an https endpoint its answer is not seen here.
+        407 => return Err(TokenError::Unreachable(Unreachable::ProxyRefused)),
         429 => {
             return Err(TokenError::RateLimited {
                 quota: answer.quota,

@@ -191,7 +191,7 @@ async fn unreachable(sitecore: &Sitecore, token_url: &str, expected: Unreachable
     let started = Instant::now();
     let deadlines = match expected {
         Unreachable::Timeout => SHORT,
-        Unreachable::Connect | Unreachable::Broken => Deadlines::default(),
+        _ => Deadlines::default(),
     };
     let error = source(&[sitecore.url(), origin], deadlines)
         .request(&request_to(token_url))
@@ -216,7 +216,52 @@ async fn unreachable(sitecore: &Sitecore, token_url: &str, expected: Unreachable
 async fn a_refused_connection_is_told_apart() {
     let sitecore = sitecore();
     sitecore.go_down();
-    unreachable(&sitecore, &sitecore.token_url(), Unreachable::Connect).await;
+    unreachable(&sitecore, &sitecore.token_url(), Unreachable::Refused).await;
+}
+
+#[tokio::test]
+async fn a_host_whose_name_is_not_found_is_told_apart() {
+    // A label of more than 63 characters is no name, so that nobody is asked for it.
+    let unknown = format!("http://{}.example/oauth/token", "x".repeat(64));
+    unreachable(&sitecore(), &unknown, Unreachable::NameNotFound).await;
+}
+
+#[test]
+fn each_cause_of_no_answer_has_a_message_of_its_own() {
+    use Unreachable::{
+        Broken, Connect, Expired, NameNotFound, NotYetValid, OtherName, ProxyRefused,
+        ProxyUnreachable, Refused, Timeout, Untrusted,
+    };
+    for (cause, message) in [
+        (
+            NameNotFound,
+            "the name of the token endpoint's host could not be resolved",
+        ),
+        (Refused, "the connection to the token endpoint was refused"),
+        (Untrusted, "the token endpoint's certificate is not trusted"),
+        (
+            OtherName,
+            "the token endpoint's certificate is for another name",
+        ),
+        (Expired, "the token endpoint's certificate has expired"),
+        (
+            NotYetValid,
+            "the token endpoint's certificate is not valid yet",
+        ),
+        (
+            ProxyRefused,
+            "the proxy refused to connect to the token endpoint",
+        ),
+        (
+            ProxyUnreachable,
+            "the proxy before the token endpoint could not be connected to",
+        ),
+        (Connect, "the token endpoint could not be connected to"),
+        (Timeout, "the token endpoint did not answer in time"),
+        (Broken, "the connection to the token endpoint broke"),
+    ] {
+        assert_eq!(TokenError::Unreachable(cause).to_string(), message);
+    }
 }
 
 #[tokio::test]

@@ -103,6 +103,10 @@ async fn slowness_ends_with_the_deadline_wherever_it_is() {
             )
             .every(pause),
         ),
+        ("a refusal's body", {
+            let refusal = "HTTP/1.1 401 CANARY\r\ncontent-type: application/json\r\ncontent-length: 100\r\n\r\n";
+            Wire::bytes(refusal).then_silence()
+        }),
         ("interim answers", Wire::endless("", HINTS).every(pause)),
     ])
     .await;

@@ -4,6 +4,7 @@ mod answers;
 mod failures;
 mod hostile;
 mod limits;
+mod proxy;
 mod requests;
 mod sharing;
 mod tls;

@@ -25,13 +25,14 @@ async fn ask(front: &TlsFront, authority: Option<&str>) -> Result<Token, TokenEr
         .result
 }
 
-async fn refused(sitecore: &Sitecore, front: &TlsFront, authority: Option<&str>, row: &str) {
+async fn refused(
+    sitecore: &Sitecore,
+    front: &TlsFront,
+    authority: Option<&str>,
+    (row, cause): (&str, Unreachable),
+) {
     let error = ask(front, authority).await.expect_err(row);
-    assert_eq!(
-        error,
-        TokenError::Unreachable(Unreachable::Connect),
-        "{row}"
-    );
+    assert_eq!(error, TokenError::Unreachable(cause), "{row}");
     assert!(!format!("{error} {error:?}").contains(CANARY), "{row}");
     assert_eq!(
         (front.handshakes(), sitecore.total_requests()),
@@ -44,9 +45,11 @@ async fn refused(sitecore: &Sitecore, front: &TlsFront, authority: Option<&str>,
 async fn an_authority_of_ones_own_is_trusted_once_it_is_named() {
     let sitecore = sitecore();
     let front = TlsFront::start(&sitecore, Certificate::Valid).unwrap();
-    refused(&sitecore, &front, None, "unknown").await;
+    let unknown = ("unknown", Unreachable::Untrusted);
+    refused(&sitecore, &front, None, unknown).await;
     let another = TlsFront::start(&sitecore, Certificate::Valid).unwrap();
-    refused(&sitecore, &front, Some(another.authority()), "another").await;
+    let other = ("another", Unreachable::Untrusted);
+    refused(&sitecore, &front, Some(another.authority()), other).await;
 
     ask(&front, Some(front.authority())).await.unwrap();
     assert_eq!((front.handshakes(), sitecore.requests(ID)), (1, 1));
@@ -55,18 +58,22 @@ async fn an_authority_of_ones_own_is_trusted_once_it_is_named() {
 }
 
 #[tokio::test]
-async fn no_secret_goes_to_a_server_whose_certificate_is_not_good() {
-    for certificate in [
-        Certificate::WrongName("elsewhere.example"),
-        Certificate::Expired,
-        Certificate::NotYetValid,
-        Certificate::SelfSigned,
-        Certificate::WrongUsage,
+async fn no_secret_goes_to_a_server_whose_certificate_is_not_good_and_why_is_told() {
+    for (certificate, cause) in [
+        (
+            // In the certificate it is what the server says, and is not repeated.
+            Certificate::WrongName("CANARY.example"),
+            Unreachable::OtherName,
+        ),
+        (Certificate::Expired, Unreachable::Expired),
+        (Certificate::NotYetValid, Unreachable::NotYetValid),
+        (Certificate::SelfSigned, Unreachable::Untrusted),
+        (Certificate::WrongUsage, Unreachable::Untrusted),
     ] {
         let sitecore = sitecore();
         let front = TlsFront::start(&sitecore, certificate).unwrap();
         let row = format!("{certificate:?}");
-        refused(&sitecore, &front, Some(front.authority()), &row).await;
+        refused(&sitecore, &front, Some(front.authority()), (&row, cause)).await;
     }
 }
 

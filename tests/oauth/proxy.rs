@@ -1,0 +1,86 @@
+//! Proxies that do not connect: told apart from an endpoint that does not answer.
+
+use std::{
+    io::{Read, Write},
+    net::{Ipv4Addr, TcpListener},
+    thread,
+};
+
+use edge_credential_operator::oauth::{TokenError, Unreachable};
+use reqwest::{Client, Proxy};
+
+use super::{CANARY, SHORT, ask, raw, sitecore_with};
+
+/// Where a proxy listens that answers so, once, and then ends the connection.
+fn proxy(answer: impl Into<Vec<u8>>) -> String {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let answer = answer.into();
+    thread::spawn(move || {
+        let (mut connection, _) = listener.accept().unwrap();
+        let asked = connection.read(&mut [0; 4096]).unwrap();
+        assert!(asked > 0);
+        connection.write_all(&answer).unwrap();
+    });
+    url
+}
+
+/// What an endpoint behind this proxy fails with.
+async fn fail_behind(proxy: &str) -> Unreachable {
+    let client = Client::builder()
+        .proxy(Proxy::all(proxy).unwrap())
+        .connect_timeout(SHORT.connect)
+        .timeout(SHORT.total)
+        .build()
+        .unwrap();
+    let sent = client.post("https://auth.example/oauth/token").send().await;
+    Unreachable::from(&sent.unwrap_err())
+}
+
+#[tokio::test]
+async fn a_proxy_that_refuses_to_connect_is_told_apart_however_it_does() {
+    for answer in [
+        "HTTP/1.1 407 CANARY\r\nproxy-authenticate: Basic\r\n\r\n",
+        "HTTP/1.1 403 CANARY\r\n\r\nCANARY",
+        "HTTP/1.1 502 CANARY\r\n\r\n",
+        "CANARY\r\n\r\n",
+        "",
+    ] {
+        let cause = fail_behind(&proxy(answer)).await;
+        assert_eq!(cause, Unreachable::ProxyRefused, "{answer:?}");
+        assert!(!format!("{cause} {cause:?}").contains(CANARY));
+    }
+}
+
+#[tokio::test]
+async fn a_proxy_that_cannot_be_connected_to_is_not_taken_for_the_endpoint() {
+    let free = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let closed = format!("http://{}", free.local_addr().unwrap());
+    drop(free);
+    // A label of more than 63 characters is no name, so that nobody is asked for it.
+    let unknown = format!("http://{}.example:3128", "x".repeat(64));
+    for url in [closed, unknown] {
+        let cause = fail_behind(&url).await;
+        assert_eq!(cause, Unreachable::ProxyUnreachable, "{url}");
+    }
+}
+
+#[tokio::test]
+async fn a_proxy_that_says_nothing_is_a_time_out() {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    assert_eq!(fail_behind(&url).await, Unreachable::Timeout);
+}
+
+#[tokio::test]
+async fn a_proxy_that_connects_to_something_else_than_tls_is_not_to_blame() {
+    let answer = format!("HTTP/1.1 200 OK\r\n\r\n{CANARY}");
+    assert_eq!(fail_behind(&proxy(answer)).await, Unreachable::Connect);
+}
+
+#[tokio::test]
+async fn a_proxy_of_a_plain_endpoint_that_wants_a_password_is_told_apart_too() {
+    let sitecore = sitecore_with(raw(407, None, CANARY));
+    let expected = TokenError::Unreachable(Unreachable::ProxyRefused);
+    assert_eq!(ask(&sitecore).await.unwrap_err(), expected);
+}

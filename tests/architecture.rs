@@ -37,6 +37,7 @@ const PURE_FOLDERS: [&str; 2] = ["api/", "/rules/"];
 
 /// The files beside those that only compute too.
 const PURE_FILES: &[&str] = &[
+    "cluster/denial.rs",
     "cluster/errors.rs",
     "cluster/retry.rs",
     "cluster/transition.rs",

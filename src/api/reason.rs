@@ -81,7 +81,7 @@ reasons! {
         "Delete the target Secret; it is written again from the token at hand. Then replace the pods that mount it: they keep the old token otherwise.";
     TargetWriteForbidden:
         "The API server refused the write of the target: a quota, an admission policy or missing rights.",
-        "Look at the message of the operator's log and at quotas, admission webhooks and the operator's role in the namespace.";
+        "Look at the message, which names the quota, policy or webhook where the API server does, and at the operator's role in the namespace.";
     TargetWriteFailed:
         "The API server could not store the target. The token is kept in memory, and only the write is tried again.",
         "Nothing, unless it lasts: then look at the API server and at etcd's space.";

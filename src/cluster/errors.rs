@@ -1,37 +1,53 @@
-//! What the API server's errors mean. Only their HTTP status and the machine-readable cause are looked at.
+//! What the API server's errors mean. Only their HTTP status, the machine-readable cause and fixed forms are looked at.
 
 use std::fmt;
 
-/// What the API server answered, without its text, which may quote anything: its HTTP status, or that there was no answer.
+use super::denial::Denial;
+
+/// What the API server answered, without its text, which may quote anything: its HTTP status and what refused, or that there
+/// was no answer.
 pub struct ApiFailure<'a>(pub &'a kube::Error);
 
 impl fmt::Display for ApiFailure<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.0 {
-            kube::Error::Api(status) => write!(f, "the API server answered HTTP {}", status.code),
+            kube::Error::Api(status) => {
+                write!(f, "the API server answered HTTP {}", status.code)?;
+                Denial::of(self.0).map_or(Ok(()), |denial| write!(f, ": {denial}"))
+            }
             _ => f.write_str("the API server did not answer"),
         }
     }
 }
 
+/// The HTTP status of an answer: 403 for whatever was denied, since the status of a denial by a policy or webhook is its
+/// author's choice (422 by default), and would be taken for something else.
+fn code(error: &kube::Error) -> Option<u16> {
+    match error {
+        _ if Denial::of(error).is_some_and(Denial::is_decided) => Some(403),
+        kube::Error::Api(status) => Some(status.code),
+        _ => None,
+    }
+}
+
 /// Whether the API server refused for lack of rights, quota or by policy.
 pub fn is_forbidden(error: &kube::Error) -> bool {
-    matches!(error, kube::Error::Api(status) if status.code == 403)
+    code(error) == Some(403)
 }
 
 /// Whether the API server refused because another client changed the object in between, or created it first.
 pub fn is_conflict(error: &kube::Error) -> bool {
-    matches!(error, kube::Error::Api(status) if status.code == 409)
+    code(error) == Some(409)
 }
 
 /// Whether the object was changed, created or deleted since it was read.
 pub fn is_outdated(error: &kube::Error) -> bool {
-    is_conflict(error) || matches!(error, kube::Error::Api(status) if status.code == 404)
+    matches!(code(error), Some(404 | 409))
 }
 
 /// Whether the API server refused the call and will refuse it again: neither a conflict nor a server that is too busy.
 pub fn is_refusal(error: &kube::Error) -> bool {
-    matches!(error, kube::Error::Api(status) if matches!(status.code, 400..=499) && !matches!(status.code, 409 | 429))
+    code(error).is_some_and(|code| matches!(code, 400..=499) && !matches!(code, 409 | 429))
 }
 
 /// Whether the namespace is being deleted or is gone, so that there is nothing left to do.
@@ -44,13 +60,16 @@ pub fn is_namespace_gone(error: &kube::Error) -> bool {
         .iter()
         .flat_map(|details| &details.causes)
         .any(|cause| cause.reason == "NamespaceTerminating");
-    status.code == 404 || (status.code == 403 && terminating)
+    match code(error) {
+        Some(403) => terminating,
+        code => code == Some(404),
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::edge_credential::testing::{CANARY, answer};
+    use crate::edge_credential::testing::{CANARY, answer, denial};
 
     #[test]
     fn after_a_conflict_or_a_deletion_what_was_read_is_outdated() {
@@ -60,6 +79,25 @@ mod tests {
         for code in [403, 422, 500] {
             assert!(!is_outdated(&answer(code, None)), "{code}");
         }
+    }
+
+    #[test]
+    fn a_denial_is_one_with_whatever_status() {
+        let webhook = "admission webhook \"a.example.com\" denied the request: CANARY";
+        for code in [400, 404, 409, 422, 429, 500] {
+            let error = denial(code, webhook);
+            assert!(is_forbidden(&error) && is_refusal(&error), "{code}");
+            let misread = is_conflict(&error) || is_outdated(&error) || is_namespace_gone(&error);
+            assert!(!misread, "{code}");
+            assert_eq!(
+                ApiFailure(&error).to_string(),
+                format!(
+                    "the API server answered HTTP {code}: admission webhook \"a.example.com\" denies it"
+                )
+            );
+        }
+        let broken = "Internal error occurred: failed calling webhook \"a.example.com\": CANARY";
+        assert!(!is_forbidden(&denial(500, broken)));
     }
 
     #[test]

@@ -3,12 +3,13 @@
 //! - A kind is what implements [`reconciler`]; each of its reconciliations ends with a [`report`].
 //! - [`calls`] gives every call a deadline, and makes changes only while this process leads ([`leadership`]).
 //! - [`secrets`] and [`write`] replace only the version of an object that was read.
-//! - [`rights`] asks beforehand what the API server would refuse, [`errors`] says what its errors mean, and [`retry`] when to
-//!   try again.
+//! - [`rights`] asks beforehand what the API server would refuse, [`errors`] says what its errors mean, [`denial`] what refused,
+//!   and [`retry`] when to try again.
 //! - [`written_statuses`] and [`target_locks`] remember what was written until a watch shows it.
 //! - [`transition`] finds what changed in the conditions.
 
 pub mod calls;
+pub mod denial;
 pub mod errors;
 pub mod leadership;
 pub mod object_key;

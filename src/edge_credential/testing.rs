@@ -221,6 +221,13 @@ pub fn answer(code: u16, cause: Option<&str>) -> kube::Error {
     kube::Error::Api(status.boxed())
 }
 
+/// A refusal by the API server with this status and message.
+pub fn denial(code: u16, message: &str) -> kube::Error {
+    let mut status = Status::failure(message, CANARY);
+    status.code = code;
+    kube::Error::Api(status.boxed())
+}
+
 /// The token endpoint could not be connected to.
 pub fn endpoint_down() -> Error {
     Error::RequestToken(TokenError::Unreachable(Unreachable::Connect))

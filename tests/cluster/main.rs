@@ -8,6 +8,7 @@ mod adoption;
 mod canary;
 mod crash;
 mod crd;
+mod denials;
 mod expiry;
 mod healing;
 mod kstatus;

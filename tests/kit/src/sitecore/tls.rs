@@ -39,7 +39,7 @@ pub enum Certificate {
     WrongUsage,
 }
 
-/// Terminates TLS and hands what is in it on to a stand-in. Ends with this value.
+/// Terminates TLS and hands what is in it on, mostly to a stand-in. Ends with this value.
 pub struct TlsFront {
     address: SocketAddr,
     host: &'static str,
@@ -55,7 +55,15 @@ impl TlsFront {
     /// # Panics
     /// If a certificate cannot be made.
     pub fn start(sitecore: &Sitecore, certificate: Certificate) -> io::Result<Self> {
-        Self::start_on((Ipv4Addr::LOCALHOST, 0).into(), sitecore, certificate)
+        Self::before(sitecore.address, certificate)
+    }
+
+    /// Listens on a free port of 127.0.0.1, before any server.
+    ///
+    /// # Panics
+    /// If a certificate cannot be made.
+    pub fn before(behind: SocketAddr, certificate: Certificate) -> io::Result<Self> {
+        Self::listen((Ipv4Addr::LOCALHOST, 0).into(), behind, certificate)
     }
 
     /// Listens on this address.
@@ -67,9 +75,16 @@ impl TlsFront {
         sitecore: &Sitecore,
         certificate: Certificate,
     ) -> io::Result<Self> {
+        Self::listen(address, sitecore.address, certificate)
+    }
+
+    fn listen(
+        address: SocketAddr,
+        behind: SocketAddr,
+        certificate: Certificate,
+    ) -> io::Result<Self> {
         let (config, authority) = identity(certificate).expect("a certificate");
         let acceptor = TlsAcceptor::from(Arc::new(config));
-        let behind = sitecore.address;
         let listener = std::net::TcpListener::bind(address)?;
         let address = listener.local_addr()?;
         listener.set_nonblocking(true)?;

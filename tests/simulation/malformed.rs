@@ -4,11 +4,12 @@ use edge_credential_operator::api::{
     ConditionType::{self, Ready, Stalled},
     EdgeCredential, EdgeCredentialStatus, conditions,
 };
+use k8s_openapi::jiff::SignedDuration;
 use kit::fake_api::{Fault, Verb};
 use kube::core::PartialObjectMeta;
 use serde_json::{Value, json};
 
-use crate::world::{NAMESPACE, World, credentials, days, pass, seconds};
+use crate::world::{NAMESPACE, World, credentials, days, pass, seconds, target};
 
 const OBJECTS: &str = "edgecredentials.edgecredentials.io";
 
@@ -155,4 +156,57 @@ async fn what_the_api_server_would_refuse_once_the_token_was_paid_for_is_refused
         assert_eq!(world.condition(name, Stalled), (true, invalid()), "{name}");
     }
     assert_eq!(world.endpoint.total_requests(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_spec_that_becomes_unsound_leaves_the_token_ready_until_it_expires() {
+    let mut world = World::new();
+    world.endpoint.set_lifetime(SignedDuration::from_hours(1));
+    world.add("edge", json!({}));
+    world.start_operator();
+    pass(seconds(5)).await;
+    let stalled = || (true, "RenewalStalled".to_owned());
+    let origin = || "TokenOriginNotAllowed".to_owned();
+
+    // For the same parameters.
+    edit_spec(
+        &world,
+        "edge",
+        "target",
+        json!({"name": target("edge"), "labels": {"a..b/c": "x"}}),
+    );
+    pass(seconds(60)).await;
+    assert_eq!(world.condition("edge", Ready), stalled());
+    assert_eq!(world.condition("edge", Stalled), (true, invalid()));
+    // For others.
+    let elsewhere = json!({"url": "https://evil.example/oauth/token"});
+    edit_spec(&world, "edge", "tokenRequest", elsewhere);
+    pass(seconds(60)).await;
+    assert_eq!(world.condition("edge", Ready), (false, invalid()));
+    edit_spec(&world, "edge", "target", json!({"name": target("edge")}));
+    pass(seconds(60)).await;
+    assert_eq!(world.condition("edge", Ready), (false, origin()));
+    assert_eq!(world.condition("edge", Stalled), (true, origin()));
+
+    // Set right, it holds what it held.
+    edit_spec(&world, "edge", "tokenRequest", json!({}));
+    pass(seconds(60)).await;
+    assert_eq!(world.condition("edge", Ready), (true, "TokenValid".into()));
+    assert_eq!(world.endpoint.requests("edge").len(), 1);
+
+    edit_spec(&world, "edge", "renewBefore", json!("soon"));
+    pass(seconds(3000)).await;
+    assert_eq!(world.condition("edge", Ready), stalled());
+    pass(seconds(600)).await;
+    assert_eq!(
+        world.condition("edge", Ready),
+        (false, "TokenExpired".into())
+    );
+    assert_eq!(world.condition("edge", Stalled), (true, invalid()));
+    assert_eq!(world.endpoint.requests("edge").len(), 1);
+}
+
+fn edit_spec(world: &World, name: &str, field: &str, value: Value) {
+    let edit = |object: &mut Value| object["spec"][field] = value;
+    let _: PartialObjectMeta<EdgeCredential> = world.api.edit(NAMESPACE, name, edit);
 }

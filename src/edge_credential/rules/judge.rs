@@ -74,10 +74,7 @@ pub fn judge<'a>(
     let credentials = extract_credentials(credentials_secret, names);
     let target = target_secret.map_or(Ok(None), |secret| {
         let ownership = check_ownership(&secret, object)?;
-        let stored = plan
-            .as_ref()
-            .ok()
-            .and_then(|plan| find_token(&secret, object, plan));
+        let stored = find_token(&secret, object);
         match (ownership, &credentials) {
             (Ownership::Ours, _) => Ok(Some(ObservedTarget { secret, stored })),
             (Ownership::Adoptable(problem), Ok(credentials)) => {
@@ -302,6 +299,36 @@ mod tests {
         assert_eq!(judged(&object(), None), None);
         let elsewhere = object_with(json!({"tokenRequest": {"url": "https://evil.example"}}));
         assert_eq!(judged(&elsewhere, Some(&credentials)), None);
+    }
+
+    #[test]
+    fn a_token_counts_for_a_spec_that_is_not_sound_if_it_was_requested_with_its_parameters() {
+        let credentials = credentials_secret(&client("s3cret-CANARY"));
+        let secret = target_with(&object(), token(0, 3600));
+        let counts = |spec, allowed: &AllowedOrigins| {
+            let object = object_with(spec);
+            let target = Some(secret.clone());
+            let observed = judge(&object, allowed, Some(&credentials), target);
+            assert!(observed.plan.is_err());
+            observed.valid(at(60)).is_some()
+        };
+        let nowhere = AllowedOrigins::default();
+        assert!(counts(json!({}), &nowhere));
+        for spec in [
+            json!({"renewBefore": "soon"}),
+            json!({"target": {"labels": {"a..b/c": "x"}}}),
+            json!({"target": {"data": [{"key": "..data", "from": "AccessToken"}]}}),
+        ] {
+            assert!(counts(spec.clone(), &allowed()), "{spec}");
+        }
+        for request in [
+            json!({"url": "https://evil.example/oauth/token"}),
+            json!({"scopes": ["other"]}),
+            json!({"audience": "https://other.example"}),
+        ] {
+            let spec = json!({"tokenRequest": request, "renewBefore": "soon"});
+            assert!(!counts(spec.clone(), &allowed()), "{spec}");
+        }
     }
 
     #[test]

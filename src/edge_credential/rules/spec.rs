@@ -124,10 +124,13 @@ pub fn check_spec(object: &EdgeCredential, allowed: &AllowedOrigins) -> Result<P
         .map_err(|InvalidRenewBefore { field, rule }| SpecProblem::Invalid { field, rule })?;
     check_labels(&spec.target.labels)?;
     check_annotations(&spec.target.annotations)?;
+    let entries = check_entries(spec.target.entries())?;
+    let parameters = make_parameters(&spec.token_request)?;
+    check_origin(&parameters.token_url, allowed)?;
     Ok(Plan {
-        entries: check_entries(spec.target.entries())?,
-        parameters: check_token_request(&spec.token_request, allowed)?,
+        parameters,
         renew_before,
+        entries,
     })
 }
 
@@ -159,10 +162,8 @@ fn check_credentials(names: &CredentialsSecretRef) -> Result<(), SpecProblem> {
     Ok(())
 }
 
-fn check_token_request(
-    request: &TokenRequestSpec,
-    allowed: &AllowedOrigins,
-) -> Result<RequestParameters, SpecProblem> {
+/// Makes the parameters of a request as they would be sent, if there were nothing else in the way.
+pub fn make_parameters(request: &TokenRequestSpec) -> Result<RequestParameters, SpecProblem> {
     let field = "spec.tokenRequest.audience";
     ensure(
         request.audience.bytes().all(is_printable)
@@ -183,7 +184,7 @@ fn check_token_request(
     )?;
     check_extra_parameters(&request.extra_parameters)?;
     Ok(RequestParameters {
-        token_url: check_url(&request.url, allowed)?,
+        token_url: check_url(&request.url)?,
         audience: request.audience.clone(),
         scopes: request.scopes.clone(),
         extra_parameters: request.extra_parameters.clone(),
@@ -238,29 +239,33 @@ fn check_extra_parameters(parameters: &BTreeMap<String, String>) -> Result<(), S
     )
 }
 
-fn check_url(text: &str, allowed: &AllowedOrigins) -> Result<Url, SpecProblem> {
-    let field = "spec.tokenRequest.url";
+/// A token URL that has no origin to hold against the administrator's list.
+const NOT_A_URL: SpecProblem = SpecProblem::Invalid {
+    field: "spec.tokenRequest.url",
+    rule: "must be an http or https URL without user information and fragment",
+};
+
+fn check_url(text: &str) -> Result<Url, SpecProblem> {
     ensure(
         stored_size(text) <= URL_MAX_SIZE,
-        field,
+        "spec.tokenRequest.url",
         "must have at most 2048 characters",
     )?;
     let is_part = |b: u8| is_printable(b) && !b" \"\\<>#".contains(&b);
-    let url = Url::parse(text)
-        .ok()
-        .filter(|url| {
-            text.bytes().all(is_part) && url.username().is_empty() && url.password().is_none()
-        })
-        .and_then(|url| Some((Origin::of(&url)?, url)));
-    let Some((origin, url)) = url else {
-        let rule = "must be an http or https URL without user information and fragment";
-        return Err(SpecProblem::Invalid { field, rule });
+    let is_plain = |url: &Url| {
+        text.bytes().all(is_part)
+            && url.username().is_empty()
+            && url.password().is_none()
+            && Origin::of(url).is_some()
     };
-    if allowed.contain(&url) {
-        Ok(url)
-    } else {
-        Err(SpecProblem::OriginNotAllowed(origin))
+    Url::parse(text).ok().filter(is_plain).ok_or(NOT_A_URL)
+}
+
+fn check_origin(url: &Url, allowed: &AllowedOrigins) -> Result<(), SpecProblem> {
+    if allowed.contain(url) {
+        return Ok(());
     }
+    Err(Origin::of(url).map_or(NOT_A_URL, SpecProblem::OriginNotAllowed))
 }
 
 fn check_entries(entries: Cow<'_, [TargetEntry]>) -> Result<Vec<TargetEntry>, SpecProblem> {

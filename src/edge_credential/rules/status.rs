@@ -8,6 +8,7 @@ use k8s_openapi::{
 use super::{
     error::Error,
     outcome::{Outcome, Problem, Versions},
+    spec::{check_names, make_parameters},
     target::ProvenToken,
 };
 use crate::{
@@ -61,17 +62,30 @@ fn describe_target_token(
     if let Some(proven) = &outcome.token {
         return Some(describe_token(object, proven));
     }
-    // A target that cannot be read, for lack of a right or by a fault of the program, still holds what it held when it was
-    // last seen for this spec.
-    let unreadable = matches!(
-        outcome.problem,
-        Problem::Found(Error::ReadSecret { .. } | Error::Panicked)
-    );
+    // A target that cannot be read, for lack of a right or by a fault of the program, or that is there and cannot be judged,
+    // still holds what it held when it was last good for this spec.
+    let is_unknown = match outcome.problem {
+        Problem::Found(Error::ReadSecret { .. } | Error::Panicked) => true,
+        Problem::Found(Error::Spec(_)) => !is_judgeable(object) && !is_gone(outcome),
+        _ => false,
+    };
     let same_spec = earlier.observed_generation == object.metadata.generation;
     let known = earlier.token.as_ref();
     known
-        .filter(|token| token.expires_at.0 <= now || (unreadable && same_spec))
+        .filter(|token| token.expires_at.0 <= now || (is_unknown && same_spec))
         .cloned()
+}
+
+/// Whether a Secret can be found to hold a token for the spec: by a rule that is newer than the object, its names may be
+/// none of Secrets, or its request one that cannot be made.
+fn is_judgeable(object: &EdgeCredential) -> bool {
+    check_names(object).is_ok() && make_parameters(&object.spec.token_request).is_ok()
+}
+
+/// Whether the target was read, and is not there or not ours.
+fn is_gone(outcome: &Outcome) -> bool {
+    let versions = outcome.versions.as_ref();
+    versions.is_some_and(|versions| versions.target.is_none())
 }
 
 fn describe_token(object: &EdgeCredential, proven: &ProvenToken) -> TokenStatus {
@@ -286,12 +300,12 @@ mod tests {
         edge_credential::{
             rules::{
                 credentials::{CredentialsProblem, Flaw},
-                spec::SpecProblem,
+                spec::{SpecProblem, check_spec},
                 target::TargetProblem,
             },
             testing::{
-                CANARY, answer, ask_to_renew, at, credentials, failures, object, object_with,
-                proven, sound_plan, token,
+                CANARY, allowed, answer, ask_to_renew, at, credentials, failures, object,
+                object_with, proven, sound_plan, token, version,
             },
         },
         oauth::{Defect, Token, TokenError, Unreachable},
@@ -560,6 +574,44 @@ mod tests {
         assert_eq!(ready(&object, failed(DOWN, 1), 60), (false, false));
         object.metadata.generation = Some(2);
         assert_eq!(ready(&object, unreadable(), 60), (false, false));
+    }
+
+    #[test]
+    fn a_target_that_cannot_be_judged_counts_while_it_is_there_for_the_spec_it_was_last_good_for() {
+        let good = object();
+        let status = describe_status(&good, &outcome(valid(), Problem::None), at(0));
+        let ready = |spec, generation, is_there: bool, now| {
+            let mut object = object_with(spec);
+            object.metadata.generation = Some(generation);
+            object.status = Some(status.clone());
+            let problem = check_spec(&object, &allowed()).unwrap_err();
+            let mut outcome = outcome(None, Problem::Found(Error::Spec(problem)));
+            outcome.versions = Some(Versions {
+                credentials: None,
+                target: is_there.then(|| version("100")),
+            });
+            let told = describe_status(&object, &outcome, at(now));
+            find(&told, ConditionType::Ready).1.to_owned()
+        };
+        let (stalled, invalid, expired) = ("RenewalStalled", "InvalidSpec", "TokenExpired");
+        // A rule that is newer than the object, whose spec is the one that was good.
+        for request in [
+            json!({"audience": "\u{e9}"}),
+            json!({"scopes": ["a b"]}),
+            json!({"extraParameters": {"scope": "x"}}),
+            json!({"url": "https://user@auth.sitecorecloud.io/"}),
+        ] {
+            let spec = json!({"tokenRequest": request});
+            assert_eq!(ready(spec.clone(), 1, true, 60), stalled, "{spec}");
+            assert_eq!(ready(spec.clone(), 1, false, 60), invalid, "{spec}");
+            assert_eq!(ready(spec.clone(), 2, true, 60), invalid, "{spec}");
+            assert_eq!(ready(spec.clone(), 1, true, 9000), expired, "{spec}");
+        }
+        // Where it can be judged, it was: there is no token for it.
+        let elsewhere = json!({"tokenRequest": {"url": "https://evil.example/"}});
+        assert_eq!(ready(elsewhere, 1, true, 60), "TokenOriginNotAllowed");
+        let label = json!({"target": {"labels": {"a..b/c": "x"}}});
+        assert_eq!(ready(label, 1, true, 60), invalid);
     }
 
     #[test]

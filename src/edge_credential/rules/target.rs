@@ -23,8 +23,9 @@ use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Serialize};
 
 use super::{
-    schedule::{Renewal, is_from_the_future},
-    spec::Plan,
+    renew_before::RenewBefore,
+    schedule::{Renewal, is_from_the_future, schedule_renewal},
+    spec::{Plan, make_parameters},
 };
 use crate::{
     api::{
@@ -237,12 +238,15 @@ fn is_edge_credential(owner: &OwnerReference) -> bool {
             .is_some_and(|(group, _)| group == GROUP)
 }
 
-/// Finds the token in a Secret: a value that the annotation proves to have been requested with these parameters. The
-/// keys do not matter, so a changed `spec.target.data` costs no request. The name of the object is part of the proof: of two
-/// objects with equal inputs, none can have the other's Secret.
-pub fn find_token(secret: &Secret, object: &EdgeCredential, plan: &Plan) -> Option<ProvenToken> {
+/// Finds the token in a Secret: a value that the annotation proves to have been requested with the object's parameters, also
+/// where something else in its spec is not sound, or they may not be sent any longer. The keys do not matter, so a changed
+/// `spec.target.data` costs no request. The name of the object is part of the proof: of two objects with equal inputs, none
+/// can have the other's Secret.
+pub fn find_token(secret: &Secret, object: &EdgeCredential) -> Option<ProvenToken> {
     let name = object.metadata.name.as_deref()?;
-    let parameters = &plan.parameters;
+    let parameters = &make_parameters(&object.spec.token_request).ok()?;
+    let renew_before = RenewBefore::of(&object.spec).unwrap_or_default();
+    let uid = object.metadata.uid.as_deref().unwrap_or_default();
     let annotation = secret.metadata.annotations.as_ref()?.get(PROOF)?;
     let proof: Proof = serde_json::from_str(annotation).ok()?;
     // Whoever can write the Secret can write a proof that verifies: its scope and times are shown in the status.
@@ -278,7 +282,7 @@ pub fn find_token(secret: &Secret, object: &EdgeCredential, plan: &Plan) -> Opti
             })
         })
         .map(|token| ProvenToken {
-            renewal: plan.schedule_renewal(object, &token),
+            renewal: schedule_renewal(renew_before, uid, &token),
             repeated: false,
             token,
             object: name.into(),

@@ -919,7 +919,7 @@ proptest! {
             Action::Leave(Some(proven)) => prop_assert!(proven.token.is_valid(at(0))),
             Action::Write(secret, proven) => {
                 prop_assert!(proven.token.is_valid(at(0)));
-                let found = find_token(&secret, &world.object, &sound_plan(&world.object));
+                let found = find_token(&secret, &world.object);
                 let found = found.unwrap().token.access_token;
                 let meant = &proven.token.access_token;
                 prop_assert_eq!(found.expose_secret(), meant.expose_secret());

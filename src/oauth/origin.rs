@@ -108,6 +108,7 @@ mod tests {
             ("https://auth.example.com:444/oauth/token", false),
             ("https://auth.example.com.evil.test/oauth/token", false),
             ("https://sub.auth.example.com/oauth/token", false),
+            ("https://auth.example.com./oauth/token", false),
             ("https://auth.example.com@evil.test/oauth/token", false),
             ("http://127.0.0.1/oauth/token", false),
             ("file:///etc/passwd", false),

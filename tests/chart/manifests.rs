@@ -122,31 +122,137 @@ fn one_pod_keeps_no_node_from_being_drained() {
 
 #[test]
 fn traffic_goes_to_the_ports_of_origins_proxy_and_api_server_and_nowhere_else() {
-    let ports = |values: &[(&str, &str)]| -> Vec<u64> {
-        let objects = objects(values);
-        let mut policies = objects
-            .iter()
-            .filter(|object| object["kind"] == "NetworkPolicy");
-        let of_operator = &policies.next().unwrap()["spec"];
-        let mut ports: Vec<_> = of_operator["egress"]
-            .as_array()
-            .unwrap()
-            .iter()
-            .flat_map(|rule| rule["ports"].as_array().unwrap())
-            .map(|port| port["port"].as_u64().unwrap())
-            .collect();
-        ports.sort_unstable();
-        ports.dedup();
-        ports
-    };
-    assert_eq!(ports(&[]), [53, 443, 6443]);
+    assert_eq!(ports(&[]), [53, 443, 5353, 6443, 8443, 16443]);
     let origins = "{http://a.example,https://b.example:8443,http://[::1]:81}";
     let values = [
         ("allowedTokenOrigins", origins),
         ("proxy.url", "http://proxy.example.com:3128"),
         ("networkPolicy.apiServerPorts", "{16443}"),
     ];
-    assert_eq!(ports(&values), [53, 80, 81, 3128, 8443, 16443]);
+    assert_eq!(ports(&values), [53, 80, 81, 3128, 5353, 8443, 16443]);
+}
+
+#[test]
+fn traffic_goes_to_the_port_of_a_proxy_from_wherever_it_comes() {
+    let kubernetes = ("networkPolicy.apiServerPorts", "{6443}");
+    let name = |name| ("extraEnv[0].name", name);
+    let value = |value| ("extraEnv[0].value", value);
+    let from_secret = ("extraEnv[0].valueFrom.secretKeyRef.key", "url");
+    for (values, opened) in [
+        (&[("proxy.url", "http://a.example:3128/")][..], &[3128][..]),
+        (&[("proxy.url", "http://a.example")], &[80]),
+        (
+            &[name("HTTPS_PROXY"), value("http://u:p@a.example:3128/x")],
+            &[3128],
+        ),
+        (&[name("https_proxy"), value("a.example:3128")], &[3128]),
+        (
+            &[name("ALL_PROXY"), value("http://$(USER)@[::1]:3128")],
+            &[3128],
+        ),
+        (
+            &[name("HTTP_PROXY"), from_secret, ("proxy.port", "3128")],
+            &[3128],
+        ),
+        (&[name("HTTPS_PROXY"), value("")], &[]),
+        // What is replaced is not asked, and its port stays closed.
+        (
+            &[
+                name("https_proxy"),
+                value("http://b.example:1"),
+                ("proxy.url", "http://a.example:2"),
+            ],
+            &[1, 2],
+        ),
+    ] {
+        let mut expected = [&[53, 443, 5353, 6443], opened].concat();
+        expected.sort_unstable();
+        assert_eq!(
+            ports(&[values, &[kubernetes]].concat()),
+            expected,
+            "{values:?}"
+        );
+    }
+}
+
+#[test]
+fn each_variable_is_there_once_and_that_of_the_user_wins() {
+    let names = |values: &[(&str, &str)]| -> Vec<String> {
+        let objects = objects(values);
+        let pod = &only(&objects, "Deployment")["spec"]["template"]["spec"];
+        let variables = pod["containers"][0]["env"].as_array().unwrap();
+        let shown = variables.iter().map(|variable| {
+            format!(
+                "{}={}",
+                variable["name"].as_str().unwrap(),
+                variable["value"].as_str().unwrap()
+            )
+        });
+        shown.collect()
+    };
+    let name = |name| ("extraEnv[0].name", name);
+    let value = ("extraEnv[0].value", "mine");
+    let proxy = [("proxy.url", "http://a:1"), ("proxy.noProxy", "b")];
+    let [url, no_proxy] = proxy;
+    let replaced = |by| names(&[url, no_proxy, name(by), value, ("proxy.port", "1")]);
+    let (log, https, http, no) = (
+        "RUST_LOG=info",
+        "HTTPS_PROXY=http://a:1",
+        "HTTP_PROXY=http://a:1",
+        "NO_PROXY=b",
+    );
+    assert_eq!(names(&proxy), [log, https, http, no]);
+    assert_eq!(replaced("OTHER"), [log, https, http, no, "OTHER=mine"]);
+    assert_eq!(replaced("RUST_LOG"), [https, http, no, "RUST_LOG=mine"]);
+    assert_eq!(replaced("HTTPS_PROXY"), [log, http, no, "HTTPS_PROXY=mine"]);
+    // The operator reads the capital letters first.
+    assert_eq!(replaced("https_proxy"), [log, http, no, "https_proxy=mine"]);
+    assert_eq!(replaced("no_proxy"), [log, https, http, "no_proxy=mine"]);
+}
+
+#[test]
+fn all_pods_run_on_linux_whatever_else_their_nodes_must_have() {
+    let zone = ("nodeSelector.zone", "a");
+    for (values, expected) in [
+        (&[][..], json!({"kubernetes.io/os": "linux"})),
+        (&[zone], json!({"kubernetes.io/os": "linux", "zone": "a"})),
+    ] {
+        for pod in pods(&objects(values)) {
+            assert_eq!(pod["nodeSelector"], expected);
+        }
+    }
+}
+
+#[test]
+fn names_are_resolved_as_the_user_says() {
+    let spec = |values: &[(&str, &str)]| {
+        let objects = objects(values);
+        only(&objects, "Deployment")["spec"]["template"]["spec"]["dnsConfig"].clone()
+    };
+    assert_eq!(spec(&[]), Value::Null);
+    let options = [
+        ("dnsConfig.options[0].name", "ndots"),
+        ("dnsConfig.options[0].value", "a"),
+    ];
+    assert_eq!(
+        spec(&options),
+        json!({"options": [{"name": "ndots", "value": "a"}]})
+    );
+}
+
+#[test]
+fn an_injected_sidecar_can_be_switched_off_for_the_test_of_a_release() {
+    let objects = objects(&[
+        ("test.podLabels.inject", "off"),
+        ("test.podLabels.app\\.kubernetes\\.io/component", "other"),
+        ("test.podAnnotations.mesh", "off"),
+        ("test.podAnnotations.helm\\.sh/hook", "none"),
+    ]);
+    let metadata = &only(&objects, "Pod")["metadata"];
+    assert_eq!(metadata["labels"]["inject"], "off");
+    assert_eq!(metadata["labels"]["app.kubernetes.io/component"], "test");
+    assert_eq!(metadata["annotations"]["mesh"], "off");
+    assert_eq!(metadata["annotations"]["helm.sh/hook"], "test");
 }
 
 #[test]
@@ -183,6 +289,25 @@ fn the_test_of_a_release_is_no_pod_of_the_service() {
         .iter()
         .all(|(key, value)| labels[key] == *value);
     assert!(!matches, "{labels}");
+}
+
+/// The ports that the operator's pod may reach.
+fn ports(values: &[(&str, &str)]) -> Vec<u64> {
+    let objects = objects(values);
+    let mut policies = objects
+        .iter()
+        .filter(|object| object["kind"] == "NetworkPolicy");
+    let of_operator = &policies.next().unwrap()["spec"];
+    let mut ports: Vec<_> = of_operator["egress"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .flat_map(|rule| rule["ports"].as_array().unwrap())
+        .map(|port| port["port"].as_u64().unwrap())
+        .collect();
+    ports.sort_unstable();
+    ports.dedup();
+    ports
 }
 
 /// The specs of all pods: those of Deployments and those by themselves.

@@ -26,6 +26,9 @@ fn a_value_that_does_not_exist_or_has_the_wrong_type_is_refused() {
         ("lease.duration", "1500ms"),
         ("lease.renewDeadline", "-10s"),
         ("lease.retryPeriod", "soon"),
+        ("proxy.port", "0"),
+        ("dnsConfig", "none"),
+        ("test.podLabels.a", "{b}"),
     ] {
         assert!(!accepts(&[value]), "{value:?}");
     }
@@ -35,6 +38,27 @@ fn a_value_that_does_not_exist_or_has_the_wrong_type_is_refused() {
 fn more_than_one_pod_needs_leader_election() {
     assert!(accepts(&[("replicas", "2")]));
     assert!(!accepts(&[("leaderElection", "false"), ("replicas", "2")]));
+}
+
+#[test]
+fn a_variable_that_is_given_twice_is_refused() {
+    let names = [("extraEnv[0].name", "A"), ("extraEnv[1].name", "B")];
+    assert!(accepts(&names));
+    assert!(!accepts(&[names[0], ("extraEnv[1].name", "A")]));
+}
+
+#[test]
+fn a_proxy_whose_port_is_not_known_is_refused_where_traffic_is_limited() {
+    let key = "extraEnv[0].valueFrom.secretKeyRef.key";
+    let secret = [("extraEnv[0].name", "https_proxy"), (key, "url")];
+    let name = ("extraEnv[0].name", "HTTPS_PROXY");
+    let variable = [name, ("extraEnv[0].value", "http://$(PROXY)")];
+    for proxy in [secret, variable] {
+        assert!(!accepts(&proxy));
+        assert!(accepts(&[proxy[0], proxy[1], ("proxy.port", "3128")]));
+        let unlimited = ("networkPolicy.create", "false");
+        assert!(accepts(&[proxy[0], proxy[1], unlimited]));
+    }
 }
 
 #[test]

@@ -2,7 +2,9 @@
 //! the real Helm.
 
 use std::fs;
+use std::process::Command;
 
+use edge_credential_operator::api::EdgeCredential;
 use k8s_openapi::api::core::v1::Namespace as KubeNamespace;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kit::control_plane::ControlPlane;
@@ -19,6 +21,9 @@ const PREVIOUS: &str = concat!(
     env!("CARGO_MANIFEST_DIR"),
     "/tests/chart/previous/edge-credential-operator-0.1.0.tgz"
 );
+
+/// A user's chart, as the installation guide has it.
+const EXAMPLE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/helm/storefront");
 
 const RELEASE: &str = "edge";
 const HOME: &str = "operators";
@@ -111,4 +116,32 @@ async fn upgrade_rollback_and_uninstall_change_no_token_cost_no_request_and_hold
     })
     .await;
     assert_eq!(sitecore.requests(CLIENT), 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_users_chart_is_installed_after_the_release_with_the_definition_and_not_as_one_with_it() {
+    let control_plane = ControlPlane::start().await.unwrap();
+    let client = control_plane.admin_client().await.unwrap();
+    let install = async |release: &str, chart: &str| {
+        let args = ["install", release, chart, "--namespace", release];
+        control_plane
+            .helm(&[&args[..], &["--create-namespace"]].concat())
+            .await
+    };
+
+    // As a chart that has both: Helm does not know the kind.
+    let both = control_plane.folder().join("both");
+    let copied = Command::new("cp").args(["-r", CHART]).arg(&both).status();
+    assert!(copied.unwrap().success());
+    let template = "templates/edgecredential.yaml";
+    fs::copy(format!("{EXAMPLE}/{template}"), both.join(template)).unwrap();
+    let refused = install("both", both.to_str().unwrap()).await;
+    let refused = format!("{:?}", refused.unwrap_err());
+    assert!(refused.contains("no matches for kind"), "{refused}");
+
+    install(RELEASE, CHART).await.unwrap();
+    crd_is_served(&control_plane).await;
+    install("storefront", EXAMPLE).await.unwrap();
+    let objects = Api::<EdgeCredential>::namespaced(client, "storefront");
+    objects.get("edge-admin").await.unwrap();
 }

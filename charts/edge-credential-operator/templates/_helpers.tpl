@@ -55,6 +55,46 @@ app.kubernetes.io/instance: {{ .Release.Name }}
 {{- end }}
 {{- end }}
 
+{{/*
+The operator's environment: each name once, since server-side apply refuses a list that has one twice. What `extraEnv` has takes
+the place of the chart's own; of `HTTPS_PROXY` and its like also in small letters, which is the same to the operator.
+*/}}
+{{- define "edge-credential-operator.env" -}}
+{{- $given := dict }}
+{{- range .Values.extraEnv }}
+{{- if hasKey $given .name }}
+{{- fail (printf "extraEnv has %s twice" .name) }}
+{{- end }}
+{{- $_ := set $given .name true }}
+{{- if hasSuffix "_proxy" .name }}
+{{- $_ := set $given (upper .name) true }}
+{{- end }}
+{{- end }}
+{{- $own := list (dict "name" "RUST_LOG" "value" .Values.log.filter) }}
+{{- with .Values.proxy.url }}
+{{- $own = concat $own (list (dict "name" "HTTPS_PROXY" "value" .) (dict "name" "HTTP_PROXY" "value" .)) }}
+{{- end }}
+{{- with .Values.proxy.noProxy }}
+{{- $own = append $own (dict "name" "NO_PROXY" "value" .) }}
+{{- end }}
+{{- $env := list }}
+{{- range $own }}
+{{- if not (hasKey $given .name) }}
+{{- $env = append $env . }}
+{{- end }}
+{{- end }}
+{{- concat $env .Values.extraEnv | toYaml }}
+{{- end }}
+
+{{/* The port of a URL, or nothing where it is in a variable that is not known here. */}}
+{{- define "edge-credential-operator.port" -}}
+{{- $authority := regexReplaceAll "^[A-Za-z]+://" . "" | splitList "/" | first }}
+{{- $port := regexFind ":[0-9]+$" $authority | trimPrefix ":" }}
+{{- if not (and (empty $port) (contains "$(" $authority)) }}
+{{- default (ternary "443" "80" (hasPrefix "https:" (lower .))) $port }}
+{{- end }}
+{{- end }}
+
 {{/* The restricted Pod Security Standard. No value weakens it. */}}
 {{- define "edge-credential-operator.podSecurityContext" -}}
 runAsNonRoot: true

@@ -44,6 +44,7 @@ const PURE_FILES: &[&str] = &[
     "oauth/jwt.rs",
     "oauth/limits.rs",
     "oauth/origin.rs",
+    "oauth/proxy.rs",
     "oauth/response.rs",
     "operator/lease/election.rs",
     "operator/lease/timings.rs",

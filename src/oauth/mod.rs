@@ -8,6 +8,7 @@ pub mod error;
 pub mod jwt;
 pub mod limits;
 pub mod origin;
+pub mod proxy;
 pub mod request;
 pub mod response;
 pub mod token;

@@ -10,6 +10,7 @@ use super::{check::check, error_chain::chain, run::run, telemetry};
 use crate::{
     api::EdgeCredential,
     config::{Cli, Command, Settings},
+    oauth::proxy::check_proxies,
 };
 
 /// Parses the command line and carries the command out. What goes wrong is printed with all its causes.
@@ -48,6 +49,7 @@ async fn start(settings: &Settings) -> Result<(), Box<dyn Error>> {
             _ = tokio::signal::ctrl_c() => {}
         }
     };
+    check_proxies(|name| Some(std::env::var_os(name)?.to_string_lossy().into_owned()))?;
     let mut config = Config::infer().await?;
     // HTTPS_PROXY is for token endpoints: an API server is reached directly.
     config.proxy_url = None;

@@ -3,6 +3,7 @@
 use std::{
     io::{Read, Write},
     net::{Ipv4Addr, TcpListener},
+    process::Command,
     thread,
 };
 
@@ -83,4 +84,27 @@ async fn a_proxy_of_a_plain_endpoint_that_wants_a_password_is_told_apart_too() {
     let sitecore = sitecore_with(raw(407, None, CANARY));
     let expected = TokenError::Unreachable(Unreachable::ProxyRefused);
     assert_eq!(ask(&sitecore).await.unwrap_err(), expected);
+}
+
+#[test]
+fn a_proxy_that_cannot_be_used_stops_the_start_and_is_named_without_its_value() {
+    let started = |proxy| {
+        let ended = Command::new(env!("CARGO_BIN_EXE_edge-credential-operator"))
+            .arg("run")
+            .env_clear()
+            .env("HTTPS_PROXY", proxy)
+            .env("KUBECONFIG", "/nowhere")
+            .output()
+            .unwrap();
+        assert_eq!(ended.status.code(), Some(1));
+        String::from_utf8(ended.stderr).unwrap()
+    };
+    let refusal = "edge-credential-operator: HTTPS_PROXY is not the URL of a proxy: it must be http://host:port or \
+                   https://host:port, without white space\n";
+    assert_eq!(
+        started("http://user:CANARY@proxy.example.com:3128\n"),
+        refusal
+    );
+    // Without a cluster it ends too, for another reason.
+    assert!(!started("http://proxy.example.com:3128").contains("PROXY"));
 }

@@ -1,6 +1,6 @@
 //! What a controller needs to know of a kind.
 
-use std::{collections::BTreeSet, error::Error, fmt::Debug};
+use std::{collections::BTreeSet, error::Error, fmt::Debug, time::Duration};
 
 use k8s_openapi::{NamespaceResourceScope, apimachinery::pkg::apis::meta::v1::ObjectMeta};
 use kube::Resource;
@@ -38,11 +38,12 @@ pub trait Reconciler: Send + Sync + 'static {
         object: &Self::Object,
     ) -> impl Future<Output = Result<Report, Self::Error>> + Send;
 
-    /// Writes to an object's status that the object does not fit its type, and returns what changed in its conditions.
+    /// Writes to an object's status that the object does not fit its type, and returns what changed in its conditions, and
+    /// after what time the same has to be done again, if it has to.
     fn report_malformed(
         &self,
         metadata: &ObjectMeta,
-    ) -> impl Future<Output = Result<Vec<Transition>, Self::Error>> + Send;
+    ) -> impl Future<Output = Result<(Vec<Transition>, Option<Duration>), Self::Error>> + Send;
 
     /// The objects that are to be reconciled now though neither they nor their Secrets changed.
     fn wakeups(&self) -> UnboundedReceiver<ObjectKey>;

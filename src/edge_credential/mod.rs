@@ -19,7 +19,7 @@ pub mod rules;
 #[cfg(test)]
 pub(crate) mod testing;
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, time::Duration};
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use tokio::sync::mpsc::UnboundedReceiver;
@@ -51,7 +51,10 @@ impl Reconciler for Context {
         report::report_panic(object, self).await
     }
 
-    async fn report_malformed(&self, metadata: &ObjectMeta) -> Result<Vec<Transition>, Error> {
+    async fn report_malformed(
+        &self,
+        metadata: &ObjectMeta,
+    ) -> Result<(Vec<Transition>, Option<Duration>), Error> {
         report::report_malformed(metadata, self).await
     }
 

@@ -1,8 +1,11 @@
 //! Reports a reconciliation: in the status, and to the controller, which logs, counts and publishes it.
 
-use std::borrow::Cow;
+use std::{borrow::Cow, time::Duration};
 
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, ObjectMeta};
+use k8s_openapi::{
+    apimachinery::pkg::apis::meta::v1::{Condition, ObjectMeta},
+    jiff::Timestamp,
+};
 use kube::{
     Api,
     api::{ApiResource, DynamicObject},
@@ -19,7 +22,7 @@ use super::{
     },
 };
 use crate::{
-    api::{EdgeCredential, EdgeCredentialStatus},
+    api::{ConditionType, EdgeCredential, EdgeCredentialStatus, conditions},
     cluster::{
         errors::is_refusal,
         object_key::ObjectKey,
@@ -69,7 +72,11 @@ pub async fn report(
     };
     Ok(Report {
         problem,
-        requeue_after: revisit(outcome, now).min(context.resync_period),
+        requeue_after: [revisit(outcome, now), context.resync_period]
+            .into_iter()
+            .chain(until_expiry(&status, now))
+            .min()
+            .unwrap_or_default(),
         transitions,
         written: token.filter(|_| outcome.wrote).map(|proven| WrittenToken {
             secret: object.target_name().into(),
@@ -89,12 +96,13 @@ pub async fn report_panic(object: &EdgeCredential, context: &Context) -> Result<
     report(&object, &outcome, is_unwritten, context).await
 }
 
-/// Writes to an object's status that the object does not fit its type, and returns what changed in its conditions. The API
-/// server may refuse the status of such an object; then nothing else can be done.
+/// Writes to an object's status that the object does not fit its type, and returns what changed in its conditions, and after
+/// what time to do it again, as long as a token leaves it ready. The API server may refuse the status of such an object; then nothing else can be
+/// done.
 pub async fn report_malformed(
     metadata: &ObjectMeta,
     context: &Context,
-) -> Result<Vec<Transition>, Error> {
+) -> Result<(Vec<Transition>, Option<Duration>), Error> {
     let (Some(namespace), Some(name)) = (&metadata.namespace, &metadata.name) else {
         return Err(Error::Unidentified);
     };
@@ -107,19 +115,33 @@ pub async fn report_malformed(
         .data
         .get("status")
         .and_then(|status| serde_json::from_value(status.clone()).ok());
+    let now = context.clock.now();
     let status = describe_malformed(
         earlier.clone().unwrap_or_default(),
         metadata.generation,
-        context.clock.now(),
+        now,
     );
+    let transitions = find_transitions(conditions_of(earlier.as_ref()), &status.conditions);
     if earlier.as_ref() != Some(&status) {
         match write(metadata, &status, context).await {
-            Err(Error::WriteStatus { source }) if is_refusal(&source) => {}
+            Err(Error::WriteStatus { source }) if is_refusal(&source) => {
+                return Ok((transitions, None));
+            }
             result => result?,
         }
     }
-    let earlier = conditions_of(earlier.as_ref());
-    Ok(find_transitions(earlier, &status.conditions))
+    let again = until_expiry(&status, now);
+    Ok((
+        transitions,
+        again.map(|left| left.min(context.resync_period)),
+    ))
+}
+
+/// How long a status stays true that says that the object is ready.
+fn until_expiry(status: &EdgeCredentialStatus, now: Timestamp) -> Option<Duration> {
+    let ready = conditions::find(&status.conditions, ConditionType::Ready)?;
+    let token = status.token.as_ref().filter(|_| ready.status == "True")?;
+    Duration::try_from(token.expires_at.0.duration_since(now)).ok()
 }
 
 fn conditions_of(status: Option<&EdgeCredentialStatus>) -> &[Condition] {

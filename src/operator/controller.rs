@@ -229,19 +229,22 @@ async fn reconcile_once<R: Reconciler>(
     })
 }
 
-/// Reports an object that does not fit its type, once for each generation of it.
+/// Reports an object that does not fit its type, once for each generation of it, and once more when its token expires.
 async fn reconcile_malformed<R: Reconciler>(
     object: &Watched<R::Object>,
     context: &ControllerContext<R>,
 ) -> Result<Action, R::Error> {
     if !context.malformed.contains(object) {
         let reported = caught(context.reconciler.report_malformed(object.meta())).await;
-        let transitions = reported.unwrap_or_else(|Panicked| {
+        let (transitions, again) = reported.unwrap_or_else(|Panicked| {
             context.metrics.panicked();
             Err(R::Error::panicked())
         })?;
-        context.malformed.enter(object);
         publish_transitions(object, &transitions, &context.events);
+        if let Some(again) = again {
+            return Ok(Action::requeue(again));
+        }
+        context.malformed.enter(object);
     }
     Ok(Action::requeue(wait(Class::Blocked)))
 }

@@ -9,7 +9,7 @@ use kit::fake_api::{Fault, Verb};
 use kube::core::PartialObjectMeta;
 use serde_json::{Value, json};
 
-use crate::world::{NAMESPACE, World, credentials, days, pass, seconds, target};
+use crate::world::{NAMESPACE, World, credentials, days, hours, pass, seconds, target};
 
 const OBJECTS: &str = "edgecredentials.edgecredentials.io";
 
@@ -86,6 +86,32 @@ async fn a_malformed_object_keeps_its_target_and_costs_no_token_when_it_is_mende
     assert_eq!(world.condition("edge", Ready), (true, "TokenValid".into()));
     assert_eq!(world.secret("edge"), Some(secret));
     assert_eq!(world.endpoint.requests("edge").len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_object_that_a_newer_operator_cannot_read_stays_ready_until_its_token_expires() {
+    let mut world = World::new();
+    world.add("edge", json!({}));
+    world.start_operator();
+    pass(seconds(5)).await;
+    world.stop_operator().await;
+
+    // Nobody changed it: it is the type that is another one.
+    break_object(&world, "edge");
+    see_as_unchanged(&world, "edge");
+    world.start_operator();
+    let stalled = || (true, "RenewalStalled".to_owned());
+    pass(hours(1)).await;
+    assert_eq!(condition(&world, "edge", Ready), stalled());
+    assert_eq!(condition(&world, "edge", Stalled), (true, invalid()));
+    pass(hours(22)).await;
+    assert_eq!(condition(&world, "edge", Ready), stalled());
+    pass(hours(1)).await;
+    let expired = (false, "TokenExpired".to_owned());
+    assert_eq!(condition(&world, "edge", Ready), expired);
+    assert_eq!(world.endpoint.requests("edge").len(), 1);
+    // Ready, then in need of a person, then expired.
+    assert_eq!(world.api.count(Verb::Create, "events"), 3);
 }
 
 #[tokio::test(start_paused = true)]
@@ -204,6 +230,46 @@ async fn a_spec_that_becomes_unsound_leaves_the_token_ready_until_it_expires() {
     );
     assert_eq!(world.condition("edge", Stalled), (true, invalid()));
     assert_eq!(world.endpoint.requests("edge").len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_request_that_a_newer_rule_refuses_leaves_the_token_ready_until_it_expires() {
+    let mut world = World::new();
+    world.endpoint.set_lifetime(SignedDuration::from_hours(1));
+    world.add("edge", json!({}));
+    world.start_operator();
+    pass(seconds(5)).await;
+    world.stop_operator().await;
+
+    // Nobody changed it: it is the rule that is new.
+    edit_spec(
+        &world,
+        "edge",
+        "tokenRequest",
+        json!({"audience": "\u{e9}"}),
+    );
+    see_as_unchanged(&world, "edge");
+    world.start_operator();
+    pass(seconds(3590)).await;
+    assert_eq!(
+        world.condition("edge", Ready),
+        (true, "RenewalStalled".into())
+    );
+    pass(seconds(8)).await;
+    assert_eq!(
+        world.condition("edge", Ready),
+        (false, "TokenExpired".into())
+    );
+    assert_eq!(world.condition("edge", Stalled), (true, invalid()));
+    assert_eq!(world.endpoint.requests("edge").len(), 1);
+}
+
+/// Has the status name the generation that there is now.
+fn see_as_unchanged(world: &World, name: &str) {
+    let edit = |object: &mut Value| {
+        object["status"]["observedGeneration"] = object["metadata"]["generation"].clone();
+    };
+    let _: PartialObjectMeta<EdgeCredential> = world.api.edit(NAMESPACE, name, edit);
 }
 
 fn edit_spec(world: &World, name: &str, field: &str, value: Value) {

@@ -129,7 +129,8 @@ fn find_handled_request(object: &EdgeCredential, outcome: &Outcome) -> Option<St
     (outcome.requested || answered == Some(request)).then(|| request.into())
 }
 
-/// The status of an object that does not fit its type, so that nothing is known of what it asks for.
+/// The status of an object that does not fit its type, so that nothing is known of what it asks for. What was last good for
+/// the same generation, before the type changed, stays so until the token expires.
 pub fn describe_malformed(
     earlier: EdgeCredentialStatus,
     generation: Option<i64>,
@@ -137,18 +138,18 @@ pub fn describe_malformed(
 ) -> EdgeCredentialStatus {
     let cause = "The stored object does not fit its schema, to which it is older: a field is missing, or of the wrong \
                  type. Correct or delete it. Until then nothing is done about it.";
-    let ready = ready(false, Reason::InvalidSpec, cause.into());
-    let stalled = ConditionStatus {
-        type_: ConditionType::Stalled,
-        ..ready.clone()
-    };
-    let current = [
-        ready,
-        ConditionStatus {
-            holds: true,
-            ..stalled
-        },
-    ];
+    let same_spec = earlier.observed_generation == generation;
+    let was_ready = conditions::find(&earlier.conditions, ConditionType::Ready)
+        .is_some_and(|ready| ready.status == "True");
+    let target = earlier.target.as_ref();
+    let token = earlier.token.as_ref();
+    let valid = token.filter(|token| same_spec && was_ready && now < token.expires_at.0);
+    let valid = valid.zip(target).map(|(token, target)| {
+        let expires_at = token.expires_at.0;
+        describe_validity(&target.name, expires_at)
+    });
+    let expired = token.filter(|token| token.expires_at.0 <= now);
+    let current = in_the_way(valid, expired, (Reason::InvalidSpec, cause.into(), true));
     EdgeCredentialStatus {
         observed_generation: generation,
         conditions: conditions::merge(&earlier.conditions, current, generation, now),
@@ -170,8 +171,7 @@ fn current(
         .as_ref()
         .and_then(|proven| proven.renewal.cut_to);
     let valid = valid_until.map(|expires_at| {
-        let name = object.target_name();
-        let valid = format!("The Secret \"{name}\" holds a token that is valid until {expires_at}.");
+        let valid = describe_validity(object.target_name(), expires_at);
         match cut_to {
             _ if repeated => format!(
                 "{valid} The token endpoint gave the same token again: it is asked for another one when that expires."
@@ -183,7 +183,7 @@ fn current(
             None => valid,
         }
     });
-    let (reason, cause, stalled) = match &outcome.problem {
+    let problem = match &outcome.problem {
         Problem::None => {
             let message = valid.unwrap_or_else(|| "There is no token yet.".into());
             return vec![ready(outcome.token.is_some(), Reason::TokenValid, message)];
@@ -204,7 +204,21 @@ fn current(
             (failures.reason, repeat_cause(object, failures), stalled)
         }
     };
-    let ready = match (valid, token) {
+    in_the_way(valid, token, problem)
+}
+
+fn describe_validity(secret: &str, expires_at: Timestamp) -> String {
+    format!("The Secret \"{secret}\" holds a token that is valid until {expires_at}.")
+}
+
+/// The conditions while something is in the way: what it is, as reason and sentence, and whether a person must act. With a
+/// sentence on the token if that is valid, or else what is known of one that has expired.
+fn in_the_way(
+    valid: Option<String>,
+    expired: Option<&TokenStatus>,
+    (reason, cause, stalled): (Reason, String, bool),
+) -> Vec<ConditionStatus> {
+    let ready = match (valid, expired) {
         (Some(valid), _) if stalled => ready(
             true,
             Reason::RenewalStalled,
@@ -537,6 +551,37 @@ mod tests {
             describe_malformed(told.clone(), Some(7), at(120)),
             told,
             "said once"
+        );
+    }
+
+    #[test]
+    fn an_object_whose_type_changed_stays_ready_for_the_generation_that_was_until_its_token_expires()
+     {
+        let object = object();
+        let good = describe_status(&object, &outcome(valid(), Problem::None), at(0));
+        let told = |status: &EdgeCredentialStatus| {
+            let ready = find(status, ConditionType::Ready);
+            let stalled = find(status, ConditionType::Stalled);
+            assert_eq!((stalled.0, stalled.1), (true, "InvalidSpec"));
+            (ready.0, ready.1.to_owned())
+        };
+        let of_the_same = describe_malformed(good.clone(), Some(1), at(60));
+        assert_eq!(told(&of_the_same), (true, "RenewalStalled".into()));
+        let message = find(&of_the_same, ConditionType::Ready).2;
+        let start = "The Secret \"edge\" holds a token that is valid until 2027-01-15T10:30:00Z. It is not renewed: The";
+        assert!(message.starts_with(start), "{message}");
+        assert_eq!(
+            describe_malformed(of_the_same.clone(), Some(1), at(8999)),
+            of_the_same
+        );
+        let expired = describe_malformed(of_the_same, Some(1), at(9000));
+        assert_eq!(told(&expired), (false, "TokenExpired".into()));
+
+        let of_the_next = describe_malformed(good, Some(2), at(60));
+        assert_eq!(told(&of_the_next), (false, "InvalidSpec".into()));
+        assert_eq!(
+            describe_malformed(of_the_next.clone(), Some(2), at(120)),
+            of_the_next
         );
     }
 

@@ -46,6 +46,7 @@ const PURE_FILES: &[&str] = &[
     "oauth/origin.rs",
     "oauth/proxy.rs",
     "oauth/response.rs",
+    "operator/events/queue.rs",
     "operator/lease/election.rs",
     "operator/lease/timings.rs",
     "traffic/caller.rs",

@@ -1,26 +1,45 @@
-//! Events on transitions. They are published slowly and on a best-effort basis, and no reconciliation waits for them.
+//! Events on transitions. They are published on a best-effort basis, and no reconciliation waits for them.
 
-use std::{collections::HashSet, time::Duration};
+pub mod queue;
 
-use k8s_openapi::api::core::v1::ObjectReference;
-use kube::{
-    Client,
-    runtime::events::{Event, EventType, Recorder, Reporter},
+use std::{sync::Arc, time::Duration};
+
+use futures::{StreamExt, stream::FuturesUnordered};
+use k8s_openapi::{
+    api::{
+        core::v1::ObjectReference,
+        events::v1::{Event, EventSeries},
+    },
+    apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta},
 };
+use kube::{
+    Api, Client,
+    api::{Patch, PatchParams, PostParams},
+};
+use parking_lot::Mutex;
+use serde_json::json;
 use tokio::{
     sync::mpsc::{self, Receiver, Sender},
-    time::{MissedTickBehavior, interval, timeout},
+    time::{Instant, sleep, timeout},
 };
 
-use crate::cluster::{
-    errors::is_namespace_gone, leadership::Leadership, transition::Transition, write::FIELD_MANAGER,
+use self::queue::{Due, EventQueue, Next, Outcome};
+use super::metrics::{EventOutcome, Metrics};
+use crate::{
+    clock::Clock,
+    cluster::{
+        errors::{is_conflict, is_namespace_gone},
+        leadership::Leadership,
+        transition::Transition,
+        write::FIELD_MANAGER,
+    },
 };
 
-/// The least time between two Events. In another operator, an Event for each failed attempt took an API server down.
-const INTERVAL: Duration = Duration::from_secs(1);
+/// How many Events may wait, which is 6 MiB at the very most. Further ones are dropped: the conditions say the same.
+const WAITING: usize = 4096;
 
-/// How many Events may wait. Further ones are dropped: the condition says the same.
-const WAITING: usize = 512;
+/// How many Events may be on their way to the API server, each in a namespace of its own.
+const IN_FLIGHT: usize = 16;
 
 /// How long the API server may take for one.
 const TIMEOUT: Duration = Duration::from_secs(10);
@@ -30,74 +49,175 @@ const NOTE_MAX_LENGTH: usize = 1000;
 
 /// Takes transitions in, and has them published in the background.
 #[derive(Clone, Debug)]
-pub struct Events(Sender<(ObjectReference, Transition)>);
+pub struct Events {
+    state: Arc<State>,
+    /// Wakes the publisher, and tells it that there is still somebody who may push.
+    news: Sender<()>,
+}
+
+#[derive(Debug)]
+struct State {
+    queue: Mutex<EventQueue>,
+    clock: Clock,
+    started: Instant,
+    metrics: Metrics,
+}
 
 impl Events {
     /// A queue, and the work of emptying it, which ends when every queue handle is gone.
-    pub fn new(client: Client, leadership: Leadership) -> (Self, impl Future<Output = ()> + Send) {
-        let (sender, receiver) = mpsc::channel(WAITING);
-        (Self(sender), publish_all(client, leadership, receiver))
+    pub fn new(
+        client: Client,
+        leadership: Leadership,
+        clock: Clock,
+        metrics: Metrics,
+    ) -> (Self, impl Future<Output = ()> + Send) {
+        let state = Arc::new(State {
+            queue: Mutex::new(EventQueue::new(WAITING)),
+            clock,
+            started: Instant::now(),
+            metrics,
+        });
+        let (news, awaited) = mpsc::channel(1);
+        let publisher = publish_all(state.clone(), client, leadership, awaited);
+        (Self { state, news }, publisher)
     }
 
     /// Has an Event published about an object. Never waits.
     pub fn publish(&self, regarding: ObjectReference, transition: Transition) {
-        if self.0.try_send((regarding, transition)).is_err() {
-            tracing::debug!("too many events are waiting: one is dropped");
+        let State { queue, clock, .. } = &*self.state;
+        let now = self.state.started.elapsed();
+        if queue.lock().push(regarding, transition, clock.now(), now) {
+            self.state.metrics.event_ended(EventOutcome::Displaced);
         }
+        // A full channel wakes the publisher too.
+        let _ = self.news.try_send(());
     }
 }
 
 async fn publish_all(
+    state: Arc<State>,
     client: Client,
     leadership: Leadership,
-    mut transitions: Receiver<(ObjectReference, Transition)>,
+    mut awaited: Receiver<()>,
 ) {
-    let reporter = Reporter {
-        controller: FIELD_MANAGER.into(),
-        instance: std::env::var("HOSTNAME").ok(),
-    };
-    let recorder = Recorder::new(client, reporter);
-    let mut pace = interval(INTERVAL);
-    pace.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    // Namespaces that are being deleted. The API server would refuse each further Event in them.
-    let mut ending = HashSet::new();
-    while let Some((regarding, transition)) = transitions.recv().await {
-        if !ending.is_empty() && ending.contains(&regarding.namespace) {
-            continue;
-        }
-        pace.tick().await;
-        if !leadership.may_act() {
-            continue;
-        }
-        let event = event(transition);
-        match timeout(TIMEOUT, recorder.publish(&event, &regarding)).await {
-            Ok(Ok(())) => {}
-            Ok(Err(error)) if is_namespace_gone(&error) => {
-                ending.insert(regarding.namespace);
+    let State {
+        queue,
+        started,
+        metrics,
+        ..
+    } = &*state;
+    let mut in_flight = FuturesUnordered::new();
+    let mut is_open = true;
+    loop {
+        let next = if in_flight.len() < IN_FLIGHT {
+            queue.lock().next(started.elapsed())
+        } else {
+            Next::Nothing
+        };
+        let pause = match next {
+            Next::Publish(due) => {
+                in_flight.push(publish(&client, &leadership, due));
+                continue;
             }
-            Ok(Err(_)) | Err(_) => {
-                tracing::debug!(reason = event.reason, "an event could not be published")
+            Next::Expired => {
+                metrics.event_ended(EventOutcome::Expired);
+                continue;
             }
+            Next::Wait(pause) => Some(pause),
+            Next::Nothing => None,
+        };
+        if pause.is_none() && in_flight.is_empty() && !is_open {
+            return;
         }
-        if transitions.is_empty() {
-            // A namespace of the same name may be created again.
-            ending.clear();
+        tokio::select! {
+            Some((due, outcome)) = in_flight.next() => {
+                queue.lock().finish(&due, outcome, started.elapsed());
+                metrics.event_ended(match outcome {
+                    Outcome::Published => EventOutcome::Published,
+                    Outcome::Failed | Outcome::NamespaceGone => EventOutcome::Failed,
+                });
+            }
+            news = awaited.recv(), if is_open => is_open = news.is_some(),
+            () = sleep(pause.unwrap_or_default()), if pause.is_some() => {}
         }
     }
 }
 
-fn event(transition: Transition) -> Event {
-    let mut note = transition.message;
-    note.truncate(note.floor_char_boundary(NOTE_MAX_LENGTH));
-    Event {
-        type_: if transition.warning {
-            EventType::Warning
-        } else {
-            EventType::Normal
-        },
-        reason: transition.reason,
-        note: Some(note),
-        action: "Reconcile".into(),
-        secondary: None,
+async fn publish(client: &Client, leadership: &Leadership, due: Box<Due>) -> (Box<Due>, Outcome) {
+    if !leadership.may_act() {
+        return (due, Outcome::Failed);
     }
+    let namespace = due.regarding.namespace.as_deref().unwrap_or_default();
+    let events = Api::namespaced(client.clone(), namespace);
+    let outcome = match timeout(TIMEOUT, write(&events, &due)).await {
+        Ok(Ok(())) => Outcome::Published,
+        Ok(Err(error)) if is_namespace_gone(&error) => Outcome::NamespaceGone,
+        Ok(Err(_)) | Err(_) => {
+            tracing::debug!(
+                reason = due.transition.reason,
+                "an event could not be published"
+            );
+            Outcome::Failed
+        }
+    };
+    (due, outcome)
+}
+
+/// Counts a repeat on the Event that is there, or creates an Event.
+async fn write(events: &Api<Event>, due: &Due) -> Result<(), kube::Error> {
+    if due.is_repeat {
+        let count = Patch::Merge(json!({ "series": series(due) }));
+        match events
+            .patch(&due.name, &PatchParams::default(), &count)
+            .await
+        {
+            // Events do not live long, and people delete them.
+            Err(kube::Error::Api(status)) if status.code == 404 => {}
+            result => return result.map(drop),
+        }
+    }
+    match events.create(&PostParams::default(), &event(due)).await {
+        // It is there: an earlier call had no answer.
+        Err(error) if is_conflict(&error) => Ok(()),
+        result => result.map(drop),
+    }
+}
+
+fn series(due: &Due) -> EventSeries {
+    EventSeries {
+        count: due.count,
+        last_observed_time: MicroTime(due.last_seen),
+    }
+}
+
+fn event(due: &Due) -> Event {
+    let mut note = due.transition.message.clone();
+    note.truncate(note.floor_char_boundary(NOTE_MAX_LENGTH));
+    let type_ = if due.transition.warning {
+        "Warning"
+    } else {
+        "Normal"
+    };
+    Event {
+        metadata: ObjectMeta {
+            namespace: due.regarding.namespace.clone(),
+            name: Some(due.name.clone()),
+            ..ObjectMeta::default()
+        },
+        event_time: Some(MicroTime(due.first_seen)),
+        type_: Some(type_.into()),
+        reason: Some(due.transition.reason.clone()),
+        action: Some("Reconcile".into()),
+        note: Some(note),
+        regarding: Some(due.regarding.clone()),
+        reporting_controller: Some(FIELD_MANAGER.into()),
+        reporting_instance: Some(reporting_instance()),
+        series: (due.count > 1).then(|| series(due)),
+        ..Event::default()
+    }
+}
+
+/// This pod, or where its name is not known, the operator.
+fn reporting_instance() -> String {
+    std::env::var("HOSTNAME").unwrap_or_else(|_| FIELD_MANAGER.into())
 }

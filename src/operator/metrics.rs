@@ -36,6 +36,7 @@ pub struct Metrics {
     reconciliations: Family<OutcomeLabels, Counter>,
     reconcile_duration: Histogram,
     reconcile_panics: Counter,
+    events: Family<OutcomeLabels, Counter>,
     renewal_delay: Histogram,
     leader: Gauge,
     watch_failing: Family<WatchLabels, Gauge>,
@@ -70,6 +71,18 @@ struct ObjectLabels {
     name: String,
 }
 
+/// What came of an Event.
+#[derive(Clone, Copy, Debug)]
+pub enum EventOutcome {
+    Published,
+    /// The API server refused it or did not answer.
+    Failed,
+    /// It was dropped from a full queue.
+    Displaced,
+    /// It was dropped because it had waited for too long.
+    Expired,
+}
+
 /// How many seconds two clocks may differ before that is logged.
 const FAR_SKEW: i64 = 30;
 
@@ -90,6 +103,7 @@ impl Metrics {
             reconciliations: Family::default(),
             reconcile_duration: Histogram::new(exponential_buckets(0.001, 4.0, 8)),
             reconcile_panics: Counter::default(),
+            events: Family::default(),
             renewal_delay: Histogram::new(exponential_buckets(1.0, 4.0, 8)),
             leader: Gauge::default(),
             watch_failing: Family::default(),
@@ -128,6 +142,11 @@ impl Metrics {
             "edgecredential_reconcile_panics",
             "Reconciliations that panicked",
             metrics.reconcile_panics.clone(),
+        );
+        registry.register(
+            "edgecredential_events",
+            "Kubernetes Events, by what came of them: repeats that were merged while they waited count as one",
+            metrics.events.clone(),
         );
         registry.register(
             "edgecredential_renewal_delay_seconds",
@@ -196,6 +215,18 @@ impl Metrics {
         };
         let failing = self.watch_failing.get_or_create(&labels);
         failing.set(i64::from(fails));
+    }
+
+    /// Counts an Event, by what came of it.
+    pub fn event_ended(&self, outcome: EventOutcome) {
+        let outcome = match outcome {
+            EventOutcome::Published => "Published",
+            EventOutcome::Failed => "Failed",
+            EventOutcome::Displaced => "Displaced",
+            EventOutcome::Expired => "Expired",
+        }
+        .into();
+        self.events.get_or_create(&OutcomeLabels { outcome }).inc();
     }
 
     /// This process acts from now on.

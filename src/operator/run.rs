@@ -153,7 +153,12 @@ pub async fn serve(
     let metrics = Metrics::register(&mut registry);
     let shutdown = shutdown.boxed().shared();
     let (leadership, mut candidate) = election(&client, settings, &clock)?;
-    let (events, publisher) = Events::new(client.clone(), leadership.clone());
+    let (events, publisher) = Events::new(
+        client.clone(),
+        leadership.clone(),
+        clock.clone(),
+        metrics.clone(),
+    );
     let publisher = tokio::spawn(publisher);
     let surroundings = Surroundings {
         clock,
@@ -191,7 +196,7 @@ pub async fn serve(
             run_controllers(controllers.work, shutdown, lost).await
         }
     };
-    // Each Event that is still in the queue would take a second.
+    // The Events that still wait could take minutes.
     publisher.abort();
     if let (Ok(()), Some(candidate)) = (&result, candidate) {
         candidate.release().await;

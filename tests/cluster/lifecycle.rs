@@ -242,7 +242,7 @@ async fn a_namespace_full_of_objects_is_deleted_with_no_request_and_no_storm_of_
     .await;
 
     kubectl(&scene, &["delete", "namespace", &shop.name, PATIENTLY]).await;
-    // An Event takes a second, where many wait.
+    // Longer than any Event waits.
     tokio::time::sleep(Duration::from_secs(5)).await;
     assert_eq!(events() - CROWD, 0, "Events of an end that was wanted");
     assert_eq!(scene.sitecore.requests(CLIENT), CROWD as u64);

@@ -112,6 +112,35 @@ async fn events_tell_of_changes_and_not_of_each_retry() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_repeated_event_is_counted_on_the_first_one() {
+    let scene = Scene::new("repeats", 1).await;
+    let shop = &scene.namespaces[0];
+    shop.create_credentials().await;
+    shop.create_ready("edge").await;
+    let events = Api::<Event>::namespaced(scene.client.clone(), &shop.name);
+    for count in 2..=3 {
+        shop.edit("edge", |object| object.spec.suspend = true).await;
+        shop.has_reason("edge", Reason::Suspended).await;
+        shop.edit("edge", |object| object.spec.suspend = false)
+            .await;
+        shop.has_reason("edge", Reason::TokenValid).await;
+        let told = [("Suspended", count - 1), ("TokenValid", count)];
+        shop.until(PATIENCE, "two Events that count", async || {
+            let list = events.list(&ListParams::default()).await.unwrap().items;
+            let counts: BTreeMap<_, _> = list
+                .iter()
+                .map(|event| {
+                    let count = event.series.as_ref().map_or(1, |series| series.count);
+                    (event.reason.as_deref().unwrap(), count)
+                })
+                .collect();
+            (list.len() == 2 && counts == told.into()).then_some(())
+        })
+        .await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn probes_and_metrics_answer() {
     let scene = Scene::new("metrics", 1).await;
     let shop = &scene.namespaces[0];

@@ -2,6 +2,7 @@
 
 mod conflict;
 mod endpoint;
+mod events;
 mod fleet;
 mod kind;
 mod leadership;

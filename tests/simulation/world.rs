@@ -107,14 +107,20 @@ impl World {
     /// Starts the operator as a new process would: nothing is remembered from before.
     pub fn start_operator(&mut self) {
         let client = self.api.client();
-        let (events, publisher) = Events::new(client.clone(), self.leadership.clone());
         let (stop, stopped) = oneshot::channel();
         self.registry = Registry::default();
+        let metrics = Metrics::register(&mut self.registry);
+        let (events, publisher) = Events::new(
+            client.clone(),
+            self.leadership.clone(),
+            self.clock.clone(),
+            metrics.clone(),
+        );
         let surroundings = Surroundings {
             clock: self.clock.clone(),
             leadership: self.leadership.clone(),
             events,
-            metrics: Metrics::register(&mut self.registry),
+            metrics,
         };
         let settings = Settings {
             namespaces: self.namespaces.clone(),
@@ -247,7 +253,7 @@ impl World {
         self.api.get_as(NAMESPACE, &target(name))
     }
 
-    /// A metric without labels.
+    /// A metric, by its name and labels.
     pub fn metric(&self, name: &str) -> u64 {
         let text = prometheus_text(&self.registry).expect("metrics");
         let value = text

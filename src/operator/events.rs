@@ -47,6 +47,9 @@ const TIMEOUT: Duration = Duration::from_secs(10);
 /// The longest note that the API takes is 1024 bytes.
 const NOTE_MAX_LENGTH: usize = 1000;
 
+/// The longest name of a reporting instance that the API takes, which must have one.
+const INSTANCE_MAX_LENGTH: usize = 128;
+
 /// Takes transitions in, and has them published in the background.
 #[derive(Clone, Debug)]
 pub struct Events {
@@ -211,13 +214,34 @@ fn event(due: &Due) -> Event {
         note: Some(note),
         regarding: Some(due.regarding.clone()),
         reporting_controller: Some(FIELD_MANAGER.into()),
-        reporting_instance: Some(reporting_instance()),
+        reporting_instance: Some(reporting_instance(std::env::var("HOSTNAME").ok())),
         series: (due.count > 1).then(|| series(due)),
         ..Event::default()
     }
 }
 
-/// This pod, or where its name is not known, the operator.
-fn reporting_instance() -> String {
-    std::env::var("HOSTNAME").unwrap_or_else(|_| FIELD_MANAGER.into())
+/// The host, which for a pod is its name or as much of it as fits; or where there is none, the operator.
+fn reporting_instance(host: Option<String>) -> String {
+    let mut instance = host
+        .filter(|host| !host.is_empty())
+        .unwrap_or_else(|| FIELD_MANAGER.into());
+    instance.truncate(instance.floor_char_boundary(INSTANCE_MAX_LENGTH));
+    instance
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_instance_is_never_empty_and_never_longer_than_the_api_takes() {
+        for (host, expected) in [
+            (Some("edge-0".to_owned()), "edge-0"),
+            (Some(String::new()), "edge-credential-operator"),
+            (None, "edge-credential-operator"),
+            (Some("a".repeat(200)), &"a".repeat(128)),
+        ] {
+            assert_eq!(reporting_instance(host), expected);
+        }
+    }
 }

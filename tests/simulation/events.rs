@@ -1,7 +1,9 @@
 //! What is told by Events, how soon, and to whom a crowd is a nuisance.
 
 use edge_credential_operator::api::{ConditionType::Ready, EdgeCredential};
-use k8s_openapi::{api::events::v1::Event, jiff::Timestamp};
+use k8s_openapi::{
+    api::events::v1::Event, apimachinery::pkg::apis::meta::v1::ObjectMeta, jiff::Timestamp,
+};
 use kit::fake_api::Fault;
 use serde_json::json;
 
@@ -148,4 +150,32 @@ async fn an_object_that_flaps_is_told_of_by_two_events_that_count() {
     let last = told[0].series.as_ref().unwrap().last_observed_time.0;
     let ago = world.clock.now().duration_since(last).as_secs();
     assert!((14..=15).contains(&ago), "{ago} s ago");
+}
+
+/// kubernetes-sigs/controller-runtime#3511: the name of an Event is made of that of its object.
+#[tokio::test(start_paused = true)]
+async fn an_object_with_the_longest_name_there_can_be_is_told_of() {
+    let mut world = World::new();
+    let template = world.add("edge", json!({"suspend": true}));
+    // Cut anywhere, the last two do not end as a name must.
+    let names = [
+        "a".repeat(253),
+        "a-".repeat(126) + "a",
+        "a.".repeat(126) + "a",
+    ];
+    for name in &names {
+        let mut object = template.clone();
+        object.metadata = ObjectMeta {
+            namespace: Some(NAMESPACE.into()),
+            name: Some(name.clone()),
+            ..ObjectMeta::default()
+        };
+        world.api.apply_object(&object);
+    }
+    world.start_operator();
+    pass(seconds(60)).await;
+    for name in &names {
+        let told = events(&world, NAMESPACE, name);
+        assert_eq!(reasons(&told), ["Suspended"], "{name}");
+    }
 }

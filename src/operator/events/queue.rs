@@ -10,7 +10,7 @@ use std::{
 use aws_lc_rs::digest;
 use k8s_openapi::{api::core::v1::ObjectReference, jiff::Timestamp};
 
-use crate::cluster::transition::Transition;
+use crate::{api::names::MAX_LENGTH, cluster::transition::Transition};
 
 /// How many Events may follow each other without a pause.
 const BURST: u32 = 50;
@@ -311,10 +311,15 @@ fn subject(regarding: &ObjectReference, transition: &Transition) -> Subject {
     hash(&[object.join("\0"), happened.join("\0")].join("\0"))
 }
 
-/// The name of the Event that tells for the first time what happened to an object.
+/// The name of the Event that tells for the first time what happened to an object: the object's, or as much of it as fits,
+/// and a hash that no other Event has.
 fn event_name(object: &str, subject: Subject, first_seen: Timestamp) -> String {
     let unique = hash(&format!("{subject:016x}{}", first_seen.as_nanosecond()));
-    format!("{object}.{unique:016x}")
+    let suffix = format!(".{unique:016x}");
+    let kept = object.floor_char_boundary(MAX_LENGTH - suffix.len());
+    let kept = object.get(..kept).unwrap_or_default();
+    // Each part of a name ends with a letter or a digit.
+    format!("{}{suffix}", kept.trim_end_matches(['-', '.']))
 }
 
 fn hash(text: &str) -> u64 {

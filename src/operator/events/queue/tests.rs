@@ -3,6 +3,7 @@ use std::collections::BTreeSet;
 use proptest::{collection::vec, prelude::*};
 
 use super::*;
+use crate::api::names::is_subdomain;
 
 const CAPACITY: usize = 40;
 
@@ -245,6 +246,31 @@ fn what_was_published_is_forgotten_in_time() {
     push(&mut queue, "shop", "last", seconds(601));
     publish(&mut queue, seconds(601));
     assert_eq!(queue.published.len(), 1);
+}
+
+#[test]
+fn the_name_of_an_event_is_one_that_the_api_takes_whatever_its_object_is_called() {
+    let long = "a".repeat(253);
+    let (dashes, dots) = ("a-".repeat(126) + "a", "a.".repeat(126) + "a");
+    let other = format!("{}b", &long[..252]);
+    let mut names = BTreeSet::new();
+    for object in [
+        "a",
+        &long[..236],
+        &long[..237],
+        &long,
+        &other,
+        &dashes,
+        &dots,
+    ] {
+        for (subject, second) in [(1, 1), (1, 2), (2, 1)] {
+            // The subject stands for the object.
+            let subject = hash(&format!("{object}{subject}"));
+            let name = event_name(object, subject, Timestamp::from_second(second).unwrap());
+            assert!(is_subdomain(&name), "{name}");
+            assert!(names.insert(name), "{object}");
+        }
+    }
 }
 
 #[derive(Clone, Debug)]

@@ -33,6 +33,8 @@ pub struct Limits {
     pub hold: Option<SignedDuration>,
     /// The tightest quota, or else the rate limit.
     pub quota: Option<Quota>,
+    /// When that one is reset, from now on.
+    pub quota_reset: Option<SignedDuration>,
 }
 
 /// How many requests are left.
@@ -42,6 +44,13 @@ pub struct Quota {
     pub limit: u32,
     /// How many of them are left.
     pub remaining: u32,
+}
+
+impl Quota {
+    /// What share of it is left, from 0 to 1 where it makes sense.
+    pub fn share_left(self) -> f64 {
+        f64::from(self.remaining) / f64::from(self.limit.max(1))
+    }
 }
 
 /// Reads the limits of an answer. `date` is the server's clock, as far as it is known; `now` is ours.
@@ -80,13 +89,15 @@ pub fn read_limits(
     let of_rate = retry_after
         .max(rate_hold)
         .map(|hold| hold.min(LONGEST_HOLD));
+    let share = |bucket: &Bucket| bucket.quota.share_left();
+    let tightest = buckets
+        .into_iter()
+        .min_by(|one, other| share(one).total_cmp(&share(other)))
+        .or(rate);
     Limits {
         hold: of_rate.max(quota_hold).map(|hold| hold.max(LEAST_HOLD)),
-        quota: buckets
-            .iter()
-            .map(|bucket| bucket.quota)
-            .min_by_key(|quota| quota.remaining)
-            .or(rate.map(|rate| rate.quota)),
+        quota: tightest.map(|bucket| bucket.quota),
+        quota_reset: tightest.map(|bucket| bucket.reset),
     }
 }
 
@@ -247,21 +258,27 @@ mod tests {
     }
 
     #[test]
-    fn the_tightest_quota_is_told_and_else_the_rate_limit() {
+    fn the_tightest_quota_and_its_reset_are_told_and_else_the_rate_limit() {
         let now: Timestamp = NOW.parse().unwrap();
-        let of =
-            |pairs: &[(&'static str, &str)]| read_limits(200, &headers(pairs), None, now).quota;
+        let of = |pairs: &[(&'static str, &str)]| {
+            let limits = read_limits(200, &headers(pairs), None, now);
+            (limits.quota, limits.quota_reset)
+        };
         let rate = [
             ("x-ratelimit-limit", "100"),
             ("x-ratelimit-remaining", "99"),
             ("x-ratelimit-reset", "1"),
         ];
-        let quota = |limit, remaining| Some(Quota { limit, remaining });
-        assert_eq!(of(&[]), None);
-        assert_eq!(of(&rate), quota(100, 99));
-        let buckets = "b=per_hour;q=10;r=7;t=1,b=per_day;q=50;r=3;t=1";
+        let told = |limit, remaining, reset: i64| {
+            let quota = Quota { limit, remaining };
+            (Some(quota), Some(SignedDuration::from_secs(reset)))
+        };
+        assert_eq!(of(&[]), (None, None));
+        let past = 1 - now.as_second();
+        assert_eq!(of(&rate), told(100, 99, past));
+        let buckets = "b=per_hour;q=10;r=3;t=60,b=per_day;q=50;r=4;t=7200";
         let all = [&rate[..], &[("auth0-client-quota-limit", buckets)]].concat();
-        assert_eq!(of(&all), quota(50, 3));
+        assert_eq!(of(&all), told(50, 4, 7200), "by its share");
     }
 
     proptest! {

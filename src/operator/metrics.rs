@@ -19,10 +19,11 @@ use prometheus_client::{
     registry::Registry,
 };
 
-use super::watched::Watched;
+use super::{quotas::Quotas, watched::Watched};
 use crate::{
     api::{ConditionType, EdgeCredential, conditions},
-    oauth::Reply,
+    clock::Clock,
+    oauth::{ClientCredentials, Reply},
     traffic::measured::TokenRequestMetrics,
 };
 
@@ -31,7 +32,7 @@ use crate::{
 pub struct Metrics {
     token_requests: Family<RequestLabels, Counter>,
     token_request_duration: Family<OriginLabels, Histogram, fn() -> Histogram>,
-    quota_remaining: Family<OriginLabels, Gauge>,
+    quotas: Quotas,
     clock_skew: Family<OriginLabels, Gauge>,
     reconciliations: Family<OutcomeLabels, Counter>,
     reconcile_duration: Histogram,
@@ -91,14 +92,14 @@ const SUCCESS: &str = "Success";
 
 impl Metrics {
     /// Registers everything that is counted and timed.
-    pub fn register(registry: &mut Registry) -> Self {
+    pub fn register(registry: &mut Registry, clock: Clock) -> Self {
         let metrics = Self {
             token_requests: Family::default(),
             // From 10 ms to 10 s, which is the deadline.
             token_request_duration: Family::new_with_constructor(|| {
                 Histogram::new(exponential_buckets(0.01, 2.0, 11))
             }),
-            quota_remaining: Family::default(),
+            quotas: Quotas::new(clock),
             clock_skew: Family::default(),
             reconciliations: Family::default(),
             reconcile_duration: Histogram::new(exponential_buckets(0.001, 4.0, 8)),
@@ -118,11 +119,7 @@ impl Metrics {
             "How long token requests took",
             metrics.token_request_duration.clone(),
         );
-        registry.register(
-            "edgecredential_token_quota_remaining",
-            "How many token requests the endpoint said are left, of the tightest quota or rate limit",
-            metrics.quota_remaining.clone(),
-        );
+        registry.register_collector(Box::new(metrics.quotas.clone()));
         registry.register(
             "edgecredential_token_endpoint_clock_skew_seconds",
             "How far the token endpoint's clock is ahead of the operator's",
@@ -241,17 +238,21 @@ impl Metrics {
 }
 
 impl TokenRequestMetrics for Metrics {
-    fn requested(&self, origin: &str, took: Duration, reply: &Reply) {
+    fn requested(
+        &self,
+        origin: &str,
+        credentials: &ClientCredentials,
+        took: Duration,
+        reply: &Reply,
+    ) {
         let of_origin = OriginLabels {
             origin: origin.into(),
         };
         self.token_request_duration
             .get_or_create(&of_origin)
             .observe(took.as_secs_f64());
-        if let Some(quota) = reply.limits.quota {
-            self.quota_remaining
-                .get_or_create(&of_origin)
-                .set(quota.remaining.into());
+        if let (Some(quota), Some(reset)) = (reply.limits.quota, reply.limits.quota_reset) {
+            self.quotas.enter(origin, credentials, quota, reset);
         }
         if let Some(skew) = reply.clock_skew {
             self.clock_differs(&of_origin, skew);

@@ -21,6 +21,7 @@ use super::{
     admin::{Readiness, routes},
     controller::{ControllerContext, Scope, ScopedController, start_controller},
     definition::CrdPresence,
+    endpoints::EndpointCollector,
     events::Events,
     lease::{
         candidate::{Candidate, LostLease},
@@ -150,7 +151,7 @@ pub async fn serve(
     shutdown: impl Future<Output = ()> + Send + 'static,
 ) -> Result<(), RunError> {
     let mut registry = Registry::default();
-    let metrics = Metrics::register(&mut registry);
+    let metrics = Metrics::register(&mut registry, clock.clone());
     let shutdown = shutdown.boxed().shared();
     let (leadership, mut candidate) = election(&client, settings, &clock)?;
     let (events, publisher) = Events::new(
@@ -168,6 +169,10 @@ pub async fn serve(
     };
     let controllers = build_controllers(client, settings, source, surroundings, shutdown.clone());
 
+    registry.register_collector(Box::new(EndpointCollector {
+        edge_credentials: controllers.edge_credentials.clone(),
+        allowed: settings.allowed_token_origins.iter().cloned().collect(),
+    }));
     if settings.per_object_metrics {
         registry.register_collector(Box::new(ObjectCollector(
             controllers.edge_credentials.clone(),

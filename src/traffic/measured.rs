@@ -4,12 +4,18 @@ use std::time::{Duration, Instant};
 
 use futures::{FutureExt, future::BoxFuture};
 
-use crate::oauth::{Reply, TokenRequest, TokenSource, origin::Origin};
+use crate::oauth::{ClientCredentials, Reply, TokenRequest, TokenSource, origin::Origin};
 
 /// Where token requests are counted and timed.
 pub trait TokenRequestMetrics: Send + Sync + 'static {
-    /// Counts a request to `origin`.
-    fn requested(&self, origin: &str, took: Duration, reply: &Reply);
+    /// Counts a request to `origin` with these credentials.
+    fn requested(
+        &self,
+        origin: &str,
+        credentials: &ClientCredentials,
+        took: Duration,
+        reply: &Reply,
+    );
 }
 
 /// Counts and times the requests of another source.
@@ -32,7 +38,9 @@ impl<S: TokenSource, M: TokenRequestMetrics> TokenSource for MeasuredTokenSource
             let origin = origin.as_ref().map_or("", Origin::as_str);
             let started = Instant::now();
             let reply = self.source.request(request).await;
-            self.metrics.requested(origin, started.elapsed(), &reply);
+            let took = started.elapsed();
+            self.metrics
+                .requested(origin, &request.credentials, took, &reply);
             reply
         }
         .boxed()

@@ -161,6 +161,7 @@ async fn an_exhausted_quota_delays_a_renewal_which_uses_the_time_that_the_old_to
     world.endpoint.set_limits(Limits {
         hold: Some(SignedDuration::from_hours(3)),
         quota: Some(quota),
+        quota_reset: Some(SignedDuration::from_hours(3)),
     });
     pass(seconds(9000)).await;
     assert_eq!(

@@ -1,5 +1,6 @@
 //! The real controllers on a simulated clock: days pass in milliseconds, and every request and write is counted.
 
+mod alerts;
 mod conflict;
 mod endpoint;
 mod events;

@@ -20,6 +20,7 @@ use edge_credential_operator::{
     operator::{
         admin::Readiness,
         definition::CrdPresence,
+        endpoints::EndpointCollector,
         events::Events,
         metrics::{Metrics, prometheus_text},
         run::{Controllers, Surroundings, build_controllers},
@@ -109,7 +110,7 @@ impl World {
         let client = self.api.client();
         let (stop, stopped) = oneshot::channel();
         self.registry = Registry::default();
-        let metrics = Metrics::register(&mut self.registry);
+        let metrics = Metrics::register(&mut self.registry, self.clock.clone());
         let (events, publisher) = Events::new(
             client.clone(),
             self.leadership.clone(),
@@ -127,7 +128,10 @@ impl World {
             ..settings()
         };
         let Controllers {
-            work, watches, crd, ..
+            work,
+            watches,
+            crd,
+            edge_credentials,
         } = build_controllers(
             client,
             &settings,
@@ -137,6 +141,11 @@ impl World {
         );
         self.readiness = Readiness::of(watches, crd.clone());
         self.crd = crd;
+        self.registry
+            .register_collector(Box::new(EndpointCollector {
+                edge_credentials,
+                allowed: settings.allowed_token_origins.into_iter().collect(),
+            }));
         let work = tokio::spawn(async move {
             tokio::join!(join_all(work), publisher);
         });
@@ -253,9 +262,14 @@ impl World {
         self.api.get_as(NAMESPACE, &target(name))
     }
 
+    /// All metrics.
+    pub fn metrics(&self) -> String {
+        prometheus_text(&self.registry).expect("metrics")
+    }
+
     /// A metric, by its name and labels.
     pub fn metric(&self, name: &str) -> u64 {
-        let text = prometheus_text(&self.registry).expect("metrics");
+        let text = self.metrics();
         let value = text
             .lines()
             .find_map(|line| line.strip_prefix(name)?.strip_prefix(' '))

@@ -12,11 +12,10 @@ use axum::{
     response::{IntoResponse, Response},
     routing::get,
 };
-use prometheus_client::registry::Registry;
 
 use super::{
     definition::CrdPresence,
-    metrics::{openmetrics_text, prometheus_text},
+    exposition::{Exposition, Format},
     watch::Watch,
 };
 
@@ -62,11 +61,11 @@ impl Readiness {
 }
 
 /// The routes. `/livez` depends on nothing but this process: a restart would not repair an API server.
-pub fn routes(registry: Arc<Registry>, readiness: Readiness) -> Router {
+pub fn routes(exposition: Exposition, readiness: Readiness) -> Router {
     Router::new()
         .route("/livez", get(async || "ok\n"))
         .route("/readyz", get(readyz).with_state(readiness))
-        .route("/metrics", get(metrics).with_state(registry))
+        .route("/metrics", get(metrics).with_state(exposition))
 }
 
 async fn readyz(State(readiness): State<Readiness>) -> (StatusCode, &'static str) {
@@ -76,24 +75,24 @@ async fn readyz(State(readiness): State<Readiness>) -> (StatusCode, &'static str
     }
 }
 
-async fn metrics(State(registry): State<Arc<Registry>>, headers: HeaderMap) -> Response {
+async fn metrics(State(exposition): State<Exposition>, headers: HeaderMap) -> Response {
     let openmetrics = headers
         .get(header::ACCEPT)
         .and_then(|accept| accept.to_str().ok())
         .is_some_and(|accept| accept.contains("application/openmetrics-text"));
-    let (text, content_type) = if openmetrics {
+    let (format, content_type) = if openmetrics {
         (
-            openmetrics_text(&registry),
+            Format::OpenMetrics,
             "application/openmetrics-text; version=1.0.0; charset=utf-8",
         )
     } else {
         (
-            prometheus_text(&registry),
+            Format::Prometheus,
             "text/plain; version=0.0.4; charset=utf-8",
         )
     };
-    match text {
-        Ok(text) => ([(header::CONTENT_TYPE, content_type)], text).into_response(),
-        Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
+    match exposition.body(format).await {
+        Some(text) => ([(header::CONTENT_TYPE, content_type)], text).into_response(),
+        None => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
     }
 }

@@ -7,7 +7,7 @@ use k8s_openapi::jiff::SignedDuration;
 use kube::runtime::reflector::Store;
 use prometheus_client::{
     collector::Collector,
-    encoding::{DescriptorEncoder, EncodeLabelSet, EncodeMetric, text},
+    encoding::{DescriptorEncoder, EncodeLabelSet, EncodeMetric},
     metrics::{
         MetricType,
         counter::Counter,
@@ -341,42 +341,4 @@ impl Collector for ObjectCollector {
             },
         )
     }
-}
-
-/// The registry in OpenMetrics 1.0 text.
-pub fn openmetrics_text(registry: &Registry) -> Result<String, fmt::Error> {
-    let mut output = String::new();
-    text::encode(&mut output, registry)?;
-    Ok(output)
-}
-
-/// The registry in Prometheus text 0.0.4, for scrapers that do not ask for OpenMetrics. The two differ in the name of a
-/// counter's type line and in the end mark.
-pub fn prometheus_text(registry: &Registry) -> Result<String, fmt::Error> {
-    let lines = openmetrics_text(registry)?;
-    let mut output = String::with_capacity(lines.len());
-    let mut help = None;
-    for line in lines.lines() {
-        let words: Vec<_> = line.splitn(4, ' ').collect();
-        match words[..] {
-            ["#", "HELP", name, text] => help = Some((name, text)),
-            ["#", "TYPE", name, kind] => {
-                let (name, kind) = match kind {
-                    "counter" => (format!("{name}_total"), kind),
-                    "info" => (format!("{name}_info"), "gauge"),
-                    _ => (name.to_owned(), kind),
-                };
-                if let Some((_, text)) = help.take() {
-                    output.push_str(&format!("# HELP {name} {text}\n"));
-                }
-                output.push_str(&format!("# TYPE {name} {kind}\n"));
-            }
-            ["#", "EOF"] | ["#", "UNIT", ..] => {}
-            _ => {
-                output.push_str(line);
-                output.push('\n');
-            }
-        }
-    }
-    Ok(output)
 }

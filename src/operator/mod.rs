@@ -9,6 +9,8 @@ pub mod definition;
 pub mod endpoints;
 pub mod error_chain;
 pub mod events;
+pub mod exposition;
+pub mod http_server;
 pub mod lease;
 pub mod malformed;
 pub mod metrics;

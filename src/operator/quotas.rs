@@ -142,7 +142,7 @@ mod tests {
     use prometheus_client::registry::Registry;
 
     use super::*;
-    use crate::operator::metrics::prometheus_text;
+    use crate::operator::exposition::prometheus_text;
 
     const ORIGIN: &str = "https://auth.example";
 

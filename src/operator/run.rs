@@ -23,6 +23,8 @@ use super::{
     definition::CrdPresence,
     endpoints::EndpointCollector,
     events::Events,
+    exposition::Exposition,
+    http_server::{self, ConnectionLimits},
     lease::{
         candidate::{Candidate, LostLease},
         timings::{InvalidTimings, Timings},
@@ -179,8 +181,12 @@ pub async fn serve(
         )));
     }
     let readiness = Readiness::of(controllers.watches.clone(), controllers.crd.clone());
-    let routes = routes(Arc::new(registry), readiness.clone());
-    let admin = tokio::spawn(axum::serve(listener, routes).into_future());
+    let routes = routes(Exposition::new(registry), readiness.clone());
+    let admin = tokio::spawn(http_server::serve(
+        listener,
+        routes,
+        ConnectionLimits::default(),
+    ));
     let leads = async {
         if let Some(candidate) = &mut candidate {
             candidate.acquire(|| readiness.stand_by(true)).await;

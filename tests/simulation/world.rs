@@ -22,7 +22,8 @@ use edge_credential_operator::{
         definition::CrdPresence,
         endpoints::EndpointCollector,
         events::Events,
-        metrics::{Metrics, prometheus_text},
+        exposition::prometheus_text,
+        metrics::Metrics,
         run::{Controllers, Surroundings, build_controllers},
     },
 };

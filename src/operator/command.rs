@@ -1,10 +1,13 @@
 //! The commands of the program: `run`, `crd` and `check`.
 
-use std::{error::Error, process::ExitCode, time::Duration};
+use std::{error::Error, io, process::ExitCode, time::Duration};
 
 use clap::Parser;
 use kube::{Client, Config, CustomResourceExt};
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::{
+    runtime::{Builder, Runtime},
+    signal::unix::{SignalKind, signal},
+};
 
 use super::{check::check, error_chain::chain, run::run, telemetry};
 use crate::{
@@ -12,6 +15,9 @@ use crate::{
     config::{Cli, Command, Settings},
     oauth::proxy::check_proxies,
 };
+
+/// How many threads work. There is little to compute, and each thread takes memory.
+const WORKERS: usize = 2;
 
 /// Parses the command line and carries the command out. What goes wrong is printed with all its causes.
 pub fn execute() -> ExitCode {
@@ -39,8 +45,19 @@ async fn ask(url: &str, patience: u16) -> Result<(), Box<dyn Error>> {
     Ok(check(url, Duration::from_secs(patience.into())).await?)
 }
 
-#[tokio::main]
-async fn start(settings: &Settings) -> Result<(), Box<dyn Error>> {
+fn start(settings: &Settings) -> Result<(), Box<dyn Error>> {
+    runtime()?.block_on(operate(settings))
+}
+
+/// The same whatever the node has.
+fn runtime() -> io::Result<Runtime> {
+    Builder::new_multi_thread()
+        .worker_threads(WORKERS)
+        .enable_all()
+        .build()
+}
+
+async fn operate(settings: &Settings) -> Result<(), Box<dyn Error>> {
     telemetry::start(settings.log_format);
     let mut terminate = signal(SignalKind::terminate())?;
     let shutdown = async move {
@@ -55,4 +72,29 @@ async fn start(settings: &Settings) -> Result<(), Box<dyn Error>> {
     config.proxy_url = None;
     run(Client::try_from(config)?, settings, shutdown).await?;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::process::Command;
+
+    use super::*;
+
+    /// What tokio takes for the number of cores is read from the environment, and so this test runs itself in a process of
+    /// its own.
+    #[test]
+    fn there_are_two_worker_threads_whatever_the_node_has() {
+        const CORES: &str = "TOKIO_WORKER_THREADS";
+        if std::env::var_os(CORES).is_some() {
+            assert_eq!(runtime().unwrap().metrics().num_workers(), 2);
+            return;
+        }
+        let name = "operator::command::tests::there_are_two_worker_threads_whatever_the_node_has";
+        let output = Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", name])
+            .env(CORES, "64")
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "{output:?}");
+    }
 }

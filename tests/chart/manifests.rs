@@ -54,6 +54,20 @@ fn every_pod_satisfies_the_restricted_pod_security_standard_on_a_read_only_file_
     }
 }
 
+/// The host name of a pod is its name cut to 63 characters. A release with a long name would have pods of the same host
+/// name, and the holder of the Lease and the source of an Event could not be told.
+#[test]
+fn the_operator_is_told_the_whole_name_of_its_pod() {
+    for set in SETS {
+        let objects = parse(&rendered(set));
+        let pod = &only(&objects, "Deployment")["spec"]["template"]["spec"];
+        let env = pod["containers"][0]["env"].as_array().unwrap();
+        let host = env.iter().find(|variable| variable["name"] == "HOSTNAME");
+        let source = &host.unwrap()["valueFrom"]["fieldRef"]["fieldPath"];
+        assert_eq!(source, "metadata.name", "{set}");
+    }
+}
+
 #[test]
 fn every_object_has_the_labels_of_the_release_and_those_of_the_user() {
     for set in SETS {

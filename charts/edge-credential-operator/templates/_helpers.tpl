@@ -70,7 +70,9 @@ the place of the chart's own; of `HTTPS_PROXY` and its like also in small letter
 {{- $_ := set $given (upper .name) true }}
 {{- end }}
 {{- end }}
-{{- $own := list (dict "name" "RUST_LOG" "value" .Values.log.filter) }}
+{{- /* The pod's name, of which the host name may be only a part. */}}
+{{- $podName := dict "fieldRef" (dict "fieldPath" "metadata.name") }}
+{{- $own := list (dict "name" "HOSTNAME" "valueFrom" $podName) (dict "name" "RUST_LOG" "value" .Values.log.filter) }}
 {{- with .Values.proxy.url }}
 {{- $own = concat $own (list (dict "name" "HTTPS_PROXY" "value" .) (dict "name" "HTTP_PROXY" "value" .)) }}
 {{- end }}

@@ -236,6 +236,21 @@ fn a_namespace_that_is_being_deleted_is_left_alone_for_a_minute() {
 }
 
 #[test]
+fn of_several_namespaces_that_are_being_deleted_each_is_left_alone_for_its_minute() {
+    let mut queue = EventQueue::new(CAPACITY);
+    for (namespace, second) in [("one", 0), ("two", 30), ("three", 60)] {
+        push(&mut queue, namespace, "edge", seconds(second));
+        let due = take(&mut queue, seconds(second));
+        queue.finish(&due, Outcome::NamespaceGone, seconds(second));
+    }
+    for namespace in ["one", "two", "three"] {
+        push(&mut queue, namespace, namespace, seconds(60));
+    }
+    assert_eq!(publish(&mut queue, seconds(60)), ["one"]);
+    assert_eq!(queue.closed.len(), 2);
+}
+
+#[test]
 fn what_was_published_is_forgotten_in_time() {
     let mut queue = EventQueue::new(CAPACITY);
     for number in 0..30 {

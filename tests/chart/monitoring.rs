@@ -55,7 +55,7 @@ fn every_alert_has_its_runbook_and_every_runbook_its_alert() {
 #[test]
 fn every_alert_says_how_bad_it_is_and_of_which_release_it_is() {
     let alerts = alerts();
-    assert_eq!(alerts.len(), 13);
+    assert_eq!(alerts.len(), 14);
     for alert in alerts {
         let labels = &alert["labels"];
         let severity = labels["severity"].as_str().unwrap();

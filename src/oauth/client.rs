@@ -118,6 +118,13 @@ impl HttpTokenSource {
         let result = match read(&mut response).await {
             // A deadline is a time-out, whatever came before it.
             Err(error @ TokenError::Unreachable(Unreachable::Timeout)) => Err(error),
+            // A token may have been issued, and paid for.
+            Err(TokenError::Unreachable(_)) if is_success(status.as_u16()) => {
+                Err(TokenError::Malformed {
+                    status: status.as_u16(),
+                    content: "cut off",
+                })
+            }
             Err(error) if is_success(status.as_u16()) => Err(error),
             // The status alone makes it a refusal, also where the body cannot be read.
             body => validate(

@@ -49,6 +49,10 @@ pub enum TokenError {
 /// What is wrong with an issued token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Defect {
+    /// There is no `access_token`.
+    NoAccessToken,
+    /// There is no `token_type`.
+    NoTokenType,
     /// `token_type` is not `Bearer`.
     UnsupportedTokenType,
     /// Characters that RFC 6750 does not allow, or too many of them.
@@ -94,8 +98,8 @@ impl TokenError {
             Self::TooLarge => Reason::ResponseTooLarge,
             Self::Malformed { .. } => Reason::InvalidResponse,
             Self::Unusable(defect) => match defect {
-                Defect::UnsupportedTokenType => Reason::UnsupportedTokenType,
-                Defect::InvalidTokenBytes => Reason::InvalidTokenBytes,
+                Defect::NoTokenType | Defect::UnsupportedTokenType => Reason::UnsupportedTokenType,
+                Defect::NoAccessToken | Defect::InvalidTokenBytes => Reason::InvalidTokenBytes,
                 Defect::NotAJwt => Reason::NotAJWT,
                 Defect::UnknownLifetime => Reason::UnknownLifetime,
                 Defect::InvalidLifetime => Reason::InvalidLifetime,
@@ -144,6 +148,8 @@ impl fmt::Display for TokenError {
                 )
             }
             Self::Unusable(defect) => f.write_str(match defect {
+                Defect::NoAccessToken => "the token endpoint's answer has no access_token",
+                Defect::NoTokenType => "the token endpoint's answer has no token_type",
                 Defect::UnsupportedTokenType => {
                     "the token endpoint issued a token whose type is not Bearer"
                 }

@@ -15,6 +15,9 @@ const LONGEST_HOLD: SignedDuration = SignedDuration::from_hours(1);
 /// The longest wait that a quota may ask for: quotas are counted by the hour and by the day.
 pub const LONGEST_QUOTA_HOLD: SignedDuration = SignedDuration::from_hours(24);
 
+/// What is longer is no wait but a time, in seconds since 1970, or garbage.
+const LONGEST_BELIEVED: SignedDuration = SignedDuration::from_hours(24 * 366);
+
 const RATE_LIMIT: HeaderName = HeaderName::from_static("x-ratelimit-limit");
 const RATE_REMAINING: HeaderName = HeaderName::from_static("x-ratelimit-remaining");
 /// In seconds since 1970, on the server's clock.
@@ -140,9 +143,8 @@ fn bucket(text: &str) -> Option<Bucket> {
 fn retry_after(value: &HeaderValue, server_now: Timestamp) -> Option<SignedDuration> {
     let text = value.to_str().ok()?.trim();
     if !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit()) {
-        // More digits than fit are a long wait too.
-        let seconds = text.parse().unwrap_or(i64::MAX);
-        return Some(SignedDuration::from_secs(seconds));
+        let wait = SignedDuration::from_secs(text.parse().ok()?);
+        return Some(wait).filter(|wait| *wait < LONGEST_BELIEVED);
     }
     let wait = parse_http_date(text)?.duration_since(server_now);
     Some(wait).filter(|wait| wait.is_positive())
@@ -185,7 +187,9 @@ mod tests {
             ("0", Some(1)),
             ("3600", Some(3600)),
             ("3601", Some(3600)),
-            ("99999999999999999999999999", Some(3600)),
+            // A time, as some servers have it.
+            ("1795521600", None),
+            ("99999999999999999999999999", None),
             ("Tue, 24 Nov 2026 12:00:30 GMT", Some(30)),
             ("Wed, 25 Nov 2026 12:00:00 GMT", Some(3600)),
             // Past or garbage: the normal back-off.

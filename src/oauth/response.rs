@@ -113,9 +113,10 @@ pub fn validate(
     if body.error.is_some() {
         return Err(malformed());
     }
-    let (Some(access_token), Some(token_type)) = (&body.access_token, &body.token_type) else {
-        return Err(malformed());
-    };
+    let access_token = body.access_token.as_ref();
+    let access_token = access_token.ok_or(TokenError::Unusable(Defect::NoAccessToken))?;
+    let token_type = body.token_type.as_ref();
+    let token_type = token_type.ok_or(TokenError::Unusable(Defect::NoTokenType))?;
     judge(
         &body,
         access_token,

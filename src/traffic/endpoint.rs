@@ -1,6 +1,6 @@
 //! What requests are sent to.
 
-use std::{fmt, sync::Arc};
+use std::fmt;
 
 use reqwest::Url;
 
@@ -9,7 +9,7 @@ use crate::oauth::origin::Origin;
 /// A URL without its fragment, which is never sent. Several endpoints may be at one origin.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Endpoint {
-    url: Arc<str>,
+    url: String,
     origin: Origin,
 }
 
@@ -20,7 +20,7 @@ impl Endpoint {
         let mut url = url.clone();
         url.set_fragment(None);
         Some(Self {
-            url: url.as_str().into(),
+            url: url.into(),
             origin,
         })
     }

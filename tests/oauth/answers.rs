@@ -276,21 +276,15 @@ async fn only_bearer_tokens_are_taken_in_upper_or_lower_case() {
 #[tokio::test]
 async fn a_success_that_is_not_a_token_answer_is_refused() {
     let json = Some("application/json");
-    let no_token_type = TokenShape {
-        token_type: Member::Absent,
-        ..TokenShape::default()
-    };
     let member = Scenario::with_member;
     let rows = [
         ("nothing", raw(200, json, "")),
         ("half an object", raw(200, json, "{\"access_token\":")),
         ("a list", raw(200, json, "[]")),
         ("null", raw(200, json, "null")),
-        ("not UTF-8", raw(200, json, *b"{\"CANARY\":\"\xff\"}")),
+        ("not UTF-8", raw(200, json, *b"{\"access_token\":\"\xff\"}")),
         ("text after it", raw(200, json, "{} CANARY")),
         ("NaN", Scenario::expires_in("NaN")),
-        ("no token", Scenario::without_access_token()),
-        ("no type", no_token_type.into()),
         (
             "a token that is a number",
             TokenShape {
@@ -319,6 +313,31 @@ async fn a_success_that_is_not_a_token_answer_is_refused() {
         ),
     ];
     malformed(rows, "JSON").await;
+}
+
+#[tokio::test]
+async fn a_success_without_its_token_or_type_is_refused_and_the_member_is_named() {
+    let no_token_type = TokenShape {
+        token_type: Member::Absent,
+        ..TokenShape::default()
+    };
+    for (scenario, defect, reason, member) in [
+        (
+            Scenario::without_access_token(),
+            Defect::NoAccessToken,
+            Reason::InvalidTokenBytes,
+            "access_token",
+        ),
+        (
+            no_token_type.into(),
+            Defect::NoTokenType,
+            Reason::UnsupportedTokenType,
+            "token_type",
+        ),
+    ] {
+        assert!(TokenError::Unusable(defect).to_string().contains(member));
+        unusable([(member, scenario)], defect, reason).await;
+    }
 }
 
 #[tokio::test]

@@ -74,7 +74,6 @@ async fn at_a_restart_the_renewals_that_are_overdue_come_by_the_soonest_expiry()
 }
 
 #[tokio::test(start_paused = true)]
-#[ignore = "the line goes on sending after SIGTERM"]
 async fn after_sigterm_what_is_under_way_is_written_and_nothing_more_is_sent() {
     let mut world = World::new();
     world.endpoint.set_latency(seconds(3));

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::memory::FailedCredentials;
+use super::{memory::FailedCredentials, repairs::Repairs};
 use crate::{
     api::EdgeCredentialStatus,
     clock::Clock,
@@ -26,6 +26,7 @@ pub struct Context {
     pub rights: Rights,
     pub target_locks: TargetLocks,
     pub failed_credentials: FailedCredentials,
+    pub repairs: Repairs,
 }
 
 impl Context {
@@ -47,6 +48,7 @@ impl Context {
             rights: Rights::default(),
             target_locks: TargetLocks::default(),
             failed_credentials: FailedCredentials::default(),
+            repairs: Repairs::default(),
         }
     }
 }

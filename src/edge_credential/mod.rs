@@ -14,6 +14,7 @@ pub mod context;
 pub mod memory;
 pub mod observe;
 pub mod reconcile;
+pub mod repairs;
 pub mod report;
 pub mod rules;
 #[cfg(test)]

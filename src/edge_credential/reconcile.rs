@@ -13,6 +13,7 @@ use tokio::{sync::oneshot, time::timeout};
 use super::{
     context::Context,
     observe::observe,
+    repairs::{Contested, tell_contested},
     report::{report, with_latest_status},
     rules::{
         decide::{Action, Decision, decide},
@@ -81,6 +82,7 @@ pub async fn reconcile(object: &EdgeCredential, context: &Context) -> Result<Rep
                 let _ = ended.await;
             }
             Ok(Step::Wait(wait)) => return Ok(Report::look_again_after(wait)),
+            Ok(Step::Contested(report)) => return Ok(*report),
             Ok(Step::Done(outcome)) => break outcome,
             Err(error) => return Err(error),
         }
@@ -117,6 +119,8 @@ enum Step {
     Sent(oneshot::Receiver<()>),
     /// There is nothing to do and to say for so long, or until the object is woken.
     Wait(Duration),
+    /// Somebody else changes the target again and again.
+    Contested(Box<Report>),
 }
 
 impl From<Outcome> for Step {
@@ -157,7 +161,10 @@ async fn attempt_once(object: &EdgeCredential, context: &Context) -> Result<Step
     }
     let step = match action {
         Action::Leave(token) => Outcome::untouched(token, problem).into(),
-        Action::Write(secret, proven) => attempt.reuse(&secret, proven, problem).await?.into(),
+        Action::Write(secret, proven) => match attempt.begin_repair() {
+            Some(report) => Step::Contested(Box::new(report)),
+            None => attempt.reuse(&secret, proven, problem).await?.into(),
+        },
         Action::Request {
             request,
             forced,
@@ -223,6 +230,18 @@ struct Attempt<'a> {
 }
 
 impl Attempt<'_> {
+    /// Counts a write for which nothing is requested. Returns what to report where there were too many of late.
+    fn begin_repair(&self) -> Option<Report> {
+        let repaired = self.context.repairs.begin(&self.key, self.started);
+        let Contested { wait, is_new } = repaired.err()?;
+        let mut report = Report::look_again_after(wait);
+        if is_new {
+            let (name, existing) = (self.observed.object.target_name(), self.observed.existing());
+            report.transitions.push(tell_contested(name, existing));
+        }
+        Some(report)
+    }
+
     /// Writes a token that is at hand. The problem that prevents a new one is reported, rather than a failed write.
     async fn reuse(
         &self,

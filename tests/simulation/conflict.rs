@@ -8,9 +8,10 @@ use edge_credential_operator::{
     oauth::TokenError,
 };
 use k8s_openapi::api::core::v1::Secret;
+use kit::fake_api::Verb;
 use serde_json::json;
 
-use crate::world::{NAMESPACE, World, hours, pass, seconds};
+use crate::world::{NAMESPACE, World, hours, pass, seconds, target};
 
 const SHARED: &str = "shared-jwt";
 
@@ -83,4 +84,47 @@ async fn where_the_first_gets_no_token_the_second_is_not_held_up() {
         (true, "TargetConflict".into())
     );
     assert_eq!(world.endpoint.total_requests(), 2);
+}
+
+/// datawire/ambassador-operator#48, external-secrets/external-secrets#2033: both wrote as fast as they could, and nothing was said.
+#[tokio::test(start_paused = true)]
+async fn somebody_who_changes_or_deletes_the_target_all_the_time_is_answered_every_ten_seconds_and_told_of_once()
+ {
+    for deletes in [false, true] {
+        let mut world = World::new();
+        world.add("edge", json!({}));
+        world.start_operator();
+        pass(hours(1)).await;
+        let writes =
+            || world.api.count(Verb::Update, "secrets") + world.api.count(Verb::Create, "secrets");
+        let (before, told) = (writes(), world.api.count(Verb::Create, "events"));
+        for _ in 0..600 {
+            if deletes {
+                world
+                    .api
+                    .delete_object::<Secret>(NAMESPACE, &target("edge"));
+            } else if world.secret("edge").is_some() {
+                world
+                    .api
+                    .edit::<Secret>(NAMESPACE, &target("edge"), |secret| {
+                        secret["data"] = json!({});
+                    });
+            }
+            pass(std::time::Duration::from_millis(100)).await;
+        }
+        let repairs = writes() - before;
+        assert!((7..=10).contains(&repairs), "{repairs}");
+        pass(seconds(60)).await;
+        assert_eq!(world.api.count(Verb::Create, "events") - told, 1);
+        // It's set right in the end, and has cost nothing.
+        assert!(world.condition("edge", Ready).0);
+        assert!(
+            world
+                .secret("edge")
+                .unwrap()
+                .data
+                .is_some_and(|data| !data.is_empty())
+        );
+        assert_eq!(world.endpoint.total_requests(), 1);
+    }
 }

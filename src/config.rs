@@ -95,15 +95,15 @@ pub struct Settings {
     )]
     pub token_ca_file: Option<PathBuf>,
 
-    /// Have at most so many token requests in flight to one origin.
+    /// Have at most so many token requests in flight to one endpoint, and four times as many, up to 16, right after an outage.
     #[arg(
         long,
         value_name = "N",
-        env = "EDGE_CREDENTIAL_REQUESTS_PER_ORIGIN",
+        env = "EDGE_CREDENTIAL_REQUESTS_PER_ENDPOINT",
         default_value = "4",
         help_heading = "Token endpoint"
     )]
-    pub requests_per_origin: NonZeroUsize,
+    pub requests_per_endpoint: NonZeroUsize,
 
     /// Make at most so many calls of the Kubernetes API at a time, watches and events not counted.
     #[arg(

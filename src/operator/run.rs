@@ -323,7 +323,7 @@ pub fn build_controllers(
         metrics.clone(),
         leadership.clone(),
         clock.clone(),
-        settings.requests_per_origin.get(),
+        settings.requests_per_endpoint.get(),
     );
     let resync_period = if settings.watch_secrets {
         RESYNC_PERIOD

@@ -230,14 +230,21 @@ struct Attempt<'a> {
 }
 
 impl Attempt<'_> {
-    /// Counts a write for which nothing is requested. Returns what to report where there were too many of late.
+    /// Counts a write for which nothing is requested, unless it follows from a change of the spec. Returns what to report
+    /// where there were too many of late.
     fn begin_repair(&self) -> Option<Report> {
+        let object = self.observed.object;
+        let status = object.status.as_ref()?;
+        if status.observed_generation != object.metadata.generation {
+            return None;
+        }
         let repaired = self.context.repairs.begin(&self.key, self.started);
         let Contested { wait, is_new } = repaired.err()?;
         let mut report = Report::look_again_after(wait);
         if is_new {
-            let (name, existing) = (self.observed.object.target_name(), self.observed.existing());
-            report.transitions.push(tell_contested(name, existing));
+            let existing = self.observed.existing();
+            let told = tell_contested(object.target_name(), existing);
+            report.transitions.push(told);
         }
         Some(report)
     }

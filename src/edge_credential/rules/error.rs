@@ -112,6 +112,11 @@ impl Error {
             Self::WriteStatus { source } if is_refusal(source) && !is_forbidden(source) => {
                 Class::Blocked
             }
+            // The garbage collector acts, and a watch reports it.
+            Self::Target {
+                problem: TargetProblem::OwnedByPredecessor,
+                ..
+            } => Class::Waiting,
             Self::Outdated => Class::Conflict,
             Self::NotLeading => Class::Standby,
             Self::Panicked => Class::Blocked,

@@ -234,7 +234,7 @@ mod tests {
         for (row, change) in rows {
             for (mut secret, problem) in [
                 (restored(), TargetProblem::NotOwned),
-                (of_an_earlier_one(), TargetProblem::OwnedByAnother),
+                (of_an_earlier_one(), TargetProblem::OwnedByPredecessor),
             ] {
                 change(&mut secret);
                 let refused = adopts(&object(), secret).unwrap_err();

@@ -150,6 +150,8 @@ pub enum TargetProblem {
     NotOwned,
     /// It was made for another EdgeCredential.
     OwnedByAnother,
+    /// It was made for an EdgeCredential of this name that is gone, and proves no token for this one.
+    OwnedByPredecessor,
     /// It is marked immutable.
     Immutable,
 }
@@ -159,7 +161,7 @@ impl TargetProblem {
     pub fn reason(self) -> Reason {
         match self {
             Self::NotOwned => Reason::TargetNotOwned,
-            Self::OwnedByAnother => Reason::TargetConflict,
+            Self::OwnedByAnother | Self::OwnedByPredecessor => Reason::TargetConflict,
             Self::Immutable => Reason::TargetImmutable,
         }
     }
@@ -174,6 +176,10 @@ impl fmt::Display for TargetProblem {
             }
             Self::OwnedByAnother => {
                 "it belongs to another EdgeCredential: give one of the two another spec.target.name"
+            }
+            Self::OwnedByPredecessor => {
+                "it belongs to an EdgeCredential of this name that is gone: Kubernetes' garbage collector deletes it, and \
+                 then it is made anew"
             }
             // kubernetes/kubernetes#131589: a kubelet does not look at an immutable Secret again, not even once it is gone.
             Self::Immutable => {
@@ -220,7 +226,7 @@ pub fn check_ownership(
         {
             return Err(TargetProblem::OwnedByAnother);
         }
-        Some(_) => TargetProblem::OwnedByAnother,
+        Some(_) => TargetProblem::OwnedByPredecessor,
         None => TargetProblem::NotOwned,
     };
     if secret.immutable == Some(true) {

@@ -217,7 +217,7 @@ fn only_a_secret_made_for_this_very_edge_credential_may_be_written() {
         (
             "an earlier one of the same name",
             |secret| owner(secret).uid = "uid-2".into(),
-            Ok(Ownership::Adoptable(TargetProblem::OwnedByAnother)),
+            Ok(Ownership::Adoptable(TargetProblem::OwnedByPredecessor)),
         ),
         (
             "one of another name",
@@ -233,7 +233,7 @@ fn only_a_secret_made_for_this_very_edge_credential_may_be_written() {
                 owner(secret).uid = "uid-2".into();
                 secret.immutable = Some(true);
             },
-            Err(TargetProblem::OwnedByAnother),
+            Err(TargetProblem::OwnedByPredecessor),
         ),
         (
             "no owner, and immutable",

@@ -113,16 +113,16 @@ reasons! {
         "The token endpoint answered with a redirect, which is never followed: it could send the client secret elsewhere.",
         "Put the final URL into `spec.tokenRequest.url`.";
     InvalidResponse:
-        "The token endpoint's answer is not what OAuth 2.0 says: not JSON, a missing member, or an error with status 200.",
+        "The token endpoint's answer is not what OAuth 2.0 says: not JSON, cut off, a doubled member, or an error with status 200.",
         "Check `spec.tokenRequest.url`: it may be the address of a web page.";
     ResponseTooLarge:
         "The token endpoint's answer is larger than 64 KiB.",
         "Check `spec.tokenRequest.url`: it may be the address of a web page.";
     UnsupportedTokenType:
-        "The token's type is not `Bearer`.",
+        "The answer has no token type, or another than `Bearer`.",
         "Check that `spec.tokenRequest.url` issues bearer tokens for this client.";
     InvalidTokenBytes:
-        "The token has characters that cannot stand in an `Authorization` header (RFC 6750 section 2.1).",
+        "The answer has no token, or one with characters that cannot stand in an `Authorization` header (RFC 6750 section 2.1).",
         "Report it to the owner of the token endpoint.";
     NotAJWT:
         "The token is not a JSON Web Token.",

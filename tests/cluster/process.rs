@@ -57,9 +57,8 @@ async fn events_tell_of_changes_and_not_of_each_retry() {
         .sitecore
         .set_scenario(CLIENT, Scenario::server_error());
     let object = shop.create_object(&shop.edge_credential("edge")).await;
-    shop.object_that("edge", "has failed three times", |object| {
-        let failures = object.status.as_ref().unwrap().failures.as_ref();
-        failures.is_some_and(|failures| failures.count >= 3)
+    shop.until(PATIENCE, "three requests have failed", async || {
+        (scene.sitecore.requests(CLIENT) >= 3).then_some(())
     })
     .await;
     scene.sitecore.back_to_normal();

@@ -149,7 +149,7 @@ async fn an_endpoint_that_is_down_is_tried_again_until_it_is_back() {
     shop.create_credentials().await;
     scene.sitecore.go_down();
     shop.create_object(&shop.edge_credential("edge")).await;
-    let words = ["Attempt", "failed", "next one is at"];
+    let words = ["refused", "tried again every few seconds"];
     is_told(shop, Reconciling, Reason::TokenEndpointUnavailable, &words).await;
     assert_eq!(scene.sitecore.requests(CLIENT), 0);
 

@@ -4,6 +4,9 @@ use std::fmt;
 
 use kit::proxy::{Call, Fault};
 
+use crate::run::TOKEN_REQUEST;
+use crate::scenario::Scenario;
+
 /// Something that happens to a call.
 #[derive(Clone, Debug)]
 pub struct Injection {
@@ -16,6 +19,29 @@ pub struct Injection {
 impl fmt::Display for Injection {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}, {:?}", self.call, self.fate)
+    }
+}
+
+impl Injection {
+    /// A fault of the token endpoint at the first request for a token.
+    pub fn at_first_request(fate: Fate) -> Self {
+        let what = TOKEN_REQUEST.to_owned();
+        let call = Call { what, ordinal: 1 };
+        Self { call, fate }
+    }
+
+    /// Whether a token is lost by it, or the answer that has one: that costs another request. Other tokens are in the target,
+    /// or in the memory of an operator that isn't killed.
+    pub fn loses_token(&self, scenario: Scenario) -> bool {
+        let is_write = ["POST secrets", "PUT secrets/edge"].contains(&&*self.call.what);
+        let is_lost = match scenario {
+            // It's in the memory alone.
+            Scenario::DeleteTarget => self.fate.crashes(),
+            // A list that still shows the object shows one that never had a token.
+            Scenario::Delete => self.fate == Fate::StaleList,
+            _ => false,
+        };
+        is_lost || self.call.what == TOKEN_REQUEST || (is_write && self.fate == Fate::CrashBefore)
     }
 }
 
@@ -38,10 +64,17 @@ pub enum Fate {
     Reset,
     /// The connection is reset before the answer reaches the operator.
     LostAnswer,
+    /// 401.
+    Unauthorized,
+    /// 429, with a time to wait.
+    Limited,
+    /// The connection is closed in the middle of the answer.
+    CutOff,
 }
 
 impl Fate {
-    pub const ALL: [Self; 8] = [
+    /// What can happen to any call.
+    pub const OF_ANY: [Self; 8] = [
         Self::CrashBefore,
         Self::CrashAfter,
         Self::StaleList,
@@ -50,6 +83,15 @@ impl Fate {
         Self::TimeOut,
         Self::Reset,
         Self::LostAnswer,
+    ];
+
+    /// The ways in which a token endpoint fails.
+    pub const OF_ENDPOINT: [Self; 5] = [
+        Self::ServerError,
+        Self::TimeOut,
+        Self::Unauthorized,
+        Self::Limited,
+        Self::CutOff,
     ];
 
     /// What the proxy does to the call.
@@ -61,6 +103,10 @@ impl Fate {
             Self::ServerError => Fault::Answer(500),
             Self::Reset => Fault::Reset,
             Self::LostAnswer => Fault::ResetAfter,
+            Self::Unauthorized => Fault::Answer(401),
+            // Longer than other failures are waited for.
+            Self::Limited => Fault::AskToWait(4),
+            Self::CutOff => Fault::CutOff,
         }
     }
 

@@ -3,7 +3,7 @@
 //! - It converges: the EdgeCredential is ready for its present generation, the target holds a token that the stand-in
 //!   accepts, and the change is visible. An EdgeCredential that was deleted is gone with its target, and nothing is
 //!   written afterwards.
-//! - It costs at most one token request more than the undisturbed run.
+//! - It costs at most as many token requests as its [`Case`] says.
 //! - Once converged it's at rest: another visit writes and requests nothing.
 //! - No foreign Secret is touched: neither one that belongs to nobody, nor another EdgeCredential's healthy target.
 //! - Nothing leaks: marked credentials, tokens and server texts are in no log, status or Event.
@@ -20,13 +20,14 @@ use k8s_openapi::api::events::v1::Event;
 use kit::canary::assert_absent;
 use kit::control_plane::ControlPlane;
 use kit::operator::Operator;
-use kit::proxy::{ApiServer, Call, Proxy};
+use kit::proxy::{ApiServer, Call, Injected, Proxy};
 use kit::sitecore::Sitecore;
 use kube::api::{ListParams, Patch, PatchParams};
 use kube::{Api, Client};
 use serde_json::json;
 use tokio::time::{sleep, timeout};
 
+use crate::batch::Case;
 use crate::injection::{Fate, Injection};
 use crate::scenario::{Before, NAME, ROTATED, Scenario};
 use kit::harness::{
@@ -43,6 +44,9 @@ const QUIET: Duration = Duration::from_millis(200);
 /// How long to wait for a call that the undisturbed run has shown before another visit is brought about.
 const OVERDUE: Duration = Duration::from_secs(4);
 
+/// The same after an earlier fault, whose back-off is to be over by then.
+const OVERDUE_AFTER_FAULT: Duration = Duration::from_secs(15);
+
 /// How long a visit that failed may be away: the operator comes back after 5 s.
 const RETRY: Duration = Duration::from_secs(6);
 
@@ -56,7 +60,7 @@ const NEIGHBOUR_CLIENT: &str = "neighbour-client-id";
 /// Text of the servers that no one may ever see.
 const SERVER_TEXT: &str = "faults-server-text";
 
-const TOKEN_REQUEST: &str = "POST /oauth/token";
+pub const TOKEN_REQUEST: &str = "POST /oauth/token";
 
 /// What all runs share.
 pub struct Lab {
@@ -67,11 +71,13 @@ pub struct Lab {
     kubeconfig: PathBuf,
     /// For the operator's probes.
     http: reqwest::Client,
+    /// What its namespaces are named after.
+    name: &'static str,
     runs: AtomicUsize,
 }
 
-/// What an undisturbed run has shown.
-pub struct Undisturbed {
+/// What a run has shown.
+pub struct Record {
     /// Its calls, but lists.
     pub calls: Vec<Call>,
     /// How many of them were token requests.
@@ -80,13 +86,13 @@ pub struct Undisturbed {
 
 impl Lab {
     /// Installs the chart, once for all runs. It lives as long as this process.
-    pub async fn new() -> &'static Self {
+    pub async fn new(name: &'static str) -> &'static Self {
         let setup = Setup {
             cluster_wide: true,
             start: false,
             ..Setup::default()
         };
-        let scene: &'static Scene = Box::leak(Box::new(setup.scene("faults").await));
+        let scene: &'static Scene = Box::leak(Box::new(setup.scene(name).await));
         let account: Vec<_> = scene.operator.user.rsplit(':').take(2).collect();
         let kubeconfig = scene
             .control_plane
@@ -99,32 +105,40 @@ impl Lab {
             api_server: ApiServer::of(&scene.control_plane).unwrap(),
             kubeconfig,
             http: reqwest::Client::builder().no_proxy().build().unwrap(),
+            name,
             runs: AtomicUsize::new(0),
         };
         Box::leak(Box::new(lab))
     }
 
-    /// Runs a scenario on fresh objects and holds it against the oracle, with at most so many token requests.
-    pub async fn run(
-        &'static self,
-        scenario: Scenario,
-        injection: Option<Injection>,
-        most_requests: usize,
-    ) -> Undisturbed {
+    /// Makes a run on fresh objects and holds it against the oracle.
+    pub async fn run(&'static self, case: &Case) -> Record {
+        let Case {
+            scenario,
+            injections,
+            most_requests,
+        } = case;
+        let scenario = *scenario;
         let mut run = self.set(scenario).await;
         let before = run.before().await;
         let bystanders = run.bystanders().await;
         let version = run.version().await;
 
         run.proxy.record_anew();
-        if let Some(injection) = &injection {
-            run.proxy
+        let inject = |injection: &Injection| {
+            let injected = run
+                .proxy
                 .inject(injection.call.clone(), injection.fate.fault());
-        }
+            (injection.clone(), injected)
+        };
+        let injected: Vec<_> = injections.iter().map(inject).collect();
         scenario.begin(&run.namespace, &run.sitecore).await;
-        if let Some(injection) = &injection {
-            run.suffer(injection, version).await;
-        } else if scenario == Scenario::Delete {
+        let mut overdue = OVERDUE;
+        for (injection, injected) in injected {
+            run.suffer(&injection, &injected, &version, overdue).await;
+            overdue = OVERDUE_AFTER_FAULT;
+        }
+        if injections.is_empty() && scenario == Scenario::Delete {
             run.converge(&before).await;
             run.namespace.delete_object(NAME).await;
         }
@@ -143,14 +157,14 @@ impl Lab {
         }
         let token_requests = run.proxy.count(TOKEN_REQUEST);
         assert!(
-            token_requests <= most_requests,
+            token_requests <= *most_requests,
             "{token_requests} token requests: {:?}\n{}",
             run.proxy.calls(),
             run.namespace.name
         );
         assert_eq!(run.bystanders().await, bystanders, "{}", run.namespace.name);
         run.assert_nothing_leaked(&before).await;
-        Undisturbed {
+        Record {
             calls,
             token_requests,
         }
@@ -159,7 +173,7 @@ impl Lab {
     /// Makes a namespace with its objects, and waits until the operator has done all it has to.
     async fn set(&'static self, scenario: Scenario) -> Run {
         let number = self.runs.fetch_add(1, Ordering::Relaxed);
-        let name = format!("faults-run-{number}");
+        let name = format!("{}-run-{number}", self.name);
         let log = self.control_plane.folder().join(format!("{name}.log"));
 
         let sitecore = Sitecore::start().unwrap();
@@ -276,10 +290,17 @@ impl Run {
     }
 
     /// Waits until the fault has happened to its call, does what belongs to it, and waits until the call has ended.
-    async fn suffer(&mut self, injection: &Injection, version: String) {
+    /// `version` is one from before the change.
+    async fn suffer(
+        &mut self,
+        injection: &Injection,
+        injected: &Injected,
+        version: &str,
+        overdue: Duration,
+    ) {
         let start = Instant::now();
         // What changes at one time is sometimes seen in one visit, sometimes in two.
-        while timeout(OVERDUE, self.proxy.struck()).await.is_err() {
+        while timeout(overdue, injected.struck()).await.is_err() {
             assert!(
                 start.elapsed() < LIMIT,
                 "{} never came: {:?}\n{}",
@@ -292,7 +313,7 @@ impl Run {
         if injection.fate.crashes() {
             self.operator.kill().unwrap();
         }
-        let mut version = version;
+        let mut version = version.to_owned();
         if self.scenario == Scenario::Delete {
             version = self.version().await;
             self.namespace.delete_object(NAME).await;
@@ -303,7 +324,7 @@ impl Run {
         if injection.fate.crashes() {
             self.operator.start().await.unwrap();
         }
-        let over = timeout(LIMIT, self.proxy.over()).await;
+        let over = timeout(LIMIT, injected.over()).await;
         assert!(over.is_ok(), "{} has no end", injection.call);
         if injection.fate == Fate::StaleList {
             self.until("the stale list was asked for", async || {

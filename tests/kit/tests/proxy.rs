@@ -6,7 +6,7 @@ use futures::StreamExt;
 use k8s_openapi::api::core::v1::ConfigMap;
 use kit::{
     control_plane::{ControlPlane, shared},
-    proxy::{ApiServer, Call, Fault, Proxy},
+    proxy::{ApiServer, Call, Fault, Injected, Proxy},
     sitecore::Sitecore,
 };
 use kube::{
@@ -45,6 +45,12 @@ impl Fixture {
 
     /// Asks for a token: the status and the answer, or nothing.
     async fn ask(&self) -> Option<(u16, Value)> {
+        let answer = self.send().await.ok()?;
+        Some((answer.status().as_u16(), answer.json().await.ok()?))
+    }
+
+    /// Asks for a token.
+    async fn send(&self) -> reqwest::Result<reqwest::Response> {
         let form = [
             ("grant_type", "client_credentials"),
             ("client_id", ID),
@@ -53,13 +59,12 @@ impl Fixture {
         ];
         let client = reqwest::Client::builder().no_proxy().build().unwrap();
         let request = client.post(self.proxy.token_url()).form(&form);
-        let answer = request.send().await.ok()?;
-        Some((answer.status().as_u16(), answer.json().await.ok()?))
+        request.send().await
     }
 
-    fn inject(&self, ordinal: usize, fault: Fault) {
+    fn inject(&self, ordinal: usize, fault: Fault) -> Injected {
         let what = TOKEN_REQUEST.to_owned();
-        self.proxy.inject(Call { what, ordinal }, fault);
+        self.proxy.inject(Call { what, ordinal }, fault)
     }
 
     /// What is in the namespace `default`, through the proxy, with the rights of the namespace's garbage collector: any
@@ -94,19 +99,21 @@ async fn a_fault_happens_to_its_call_and_to_no_other() {
     for (fault, status, arrived) in [
         (Fault::Answer(500), Some(500), 2),
         (Fault::Answer(409), Some(409), 2),
+        (Fault::AskToWait(7), Some(429), 2),
+        (Fault::CutOff, None, 3),
         (Fault::Reset, None, 2),
         (Fault::ResetAfter, None, 3),
     ] {
         let before = fixture.sitecore.requests(ID);
         fixture.proxy.record_anew();
-        fixture.inject(2, fault);
+        let injected = fixture.inject(2, fault);
         assert_eq!(fixture.ask().await.map(|answer| answer.0), Some(200));
         let struck = fixture.ask().await;
         assert_eq!(struck.as_ref().map(|answer| answer.0), status, "{fault:?}");
         if let Some((_, body)) = struck {
             assert_eq!(body["error_description"], "error text");
         }
-        timeout(PATIENCE, fixture.proxy.over()).await.unwrap();
+        timeout(PATIENCE, injected.over()).await.unwrap();
         assert_eq!(fixture.ask().await.map(|answer| answer.0), Some(200));
         assert_eq!(fixture.sitecore.requests(ID) - before, arrived, "{fault:?}");
         assert_eq!(fixture.proxy.count(TOKEN_REQUEST), 3);
@@ -115,21 +122,41 @@ async fn a_fault_happens_to_its_call_and_to_no_other() {
     for (fault, arrived) in [(Fault::Silence, 0), (Fault::SilenceAfter, 1)] {
         let before = fixture.sitecore.requests(ID);
         fixture.proxy.record_anew();
-        fixture.inject(1, fault);
+        let injected = fixture.inject(1, fault);
         {
             let asking = fixture.ask();
             tokio::pin!(asking);
             tokio::select! {
                 answer = &mut asking => panic!("{answer:?}"),
-                () = fixture.proxy.struck() => {}
+                () = injected.struck() => {}
             }
             let answer = timeout(Duration::from_millis(200), asking).await;
             assert!(answer.is_err(), "{answer:?}");
         }
         // The client has given up.
-        timeout(PATIENCE, fixture.proxy.over()).await.unwrap();
+        timeout(PATIENCE, injected.over()).await.unwrap();
         assert_eq!(fixture.sitecore.requests(ID) - before, arrived, "{fault:?}");
     }
+}
+
+#[tokio::test]
+async fn several_faults_wait_for_their_calls_side_by_side() {
+    let fixture = Fixture::new().await;
+    let cut = fixture.inject(2, Fault::CutOff);
+    let limited = fixture.inject(1, Fault::AskToWait(7));
+
+    let answer = fixture.send().await.unwrap();
+    assert_eq!(answer.status().as_u16(), 429);
+    assert_eq!(answer.headers()["retry-after"], "7");
+    timeout(PATIENCE, limited.over()).await.unwrap();
+    let waits = timeout(Duration::from_millis(200), cut.struck()).await;
+    assert!(waits.is_err(), "it did not happen yet");
+
+    let answer = fixture.send().await.unwrap();
+    assert_eq!(answer.status().as_u16(), 200);
+    assert!(answer.bytes().await.is_err(), "half of it is missing");
+    timeout(PATIENCE, cut.over()).await.unwrap();
+    assert_eq!(fixture.ask().await.map(|answer| answer.0), Some(200));
 }
 
 #[tokio::test]

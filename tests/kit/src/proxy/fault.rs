@@ -9,6 +9,10 @@ pub enum Fault {
     SilenceAfter,
     /// It's not passed on, and answered with this status.
     Answer(u16),
+    /// It's not passed on, and answered with 429, and so many seconds in `Retry-After`.
+    AskToWait(u16),
+    /// It's passed on, and the connection is closed in the middle of the answer's body.
+    CutOff,
     /// It's not passed on, and the connection is reset.
     Reset,
     /// It's passed on, and the connection is reset instead of the answer.

@@ -1,4 +1,4 @@
-//! A proxy before the API server and the token endpoint, which records the operator's calls and makes one of them fail.
+//! A proxy before the API server and the token endpoint, which records the operator's calls and makes some of them fail.
 //!
 //! It is what fault injection after Sieve (Sun et al., OSDI 2022) needs: record an undisturbed run, then run the same
 //! again for each of its calls, with a [`Fault`] at that call. A [`Proxy`] serves one process that is under test:
@@ -15,7 +15,7 @@
 //! |---|---|
 //! | what identifies a call | `call.rs` |
 //! | what can happen to it | `fault.rs` |
-//! | the record, and the fault that waits for its call | `record.rs` |
+//! | the record, and the faults that wait for their calls | `record.rs` |
 //! | the servers, and passing calls on | `server.rs` |
 
 mod call;
@@ -27,9 +27,9 @@ use std::{io, net::Ipv4Addr, sync::Arc, time::Duration};
 
 use tokio::{net::TcpListener, task::JoinSet};
 
-pub use self::{call::Call, fault::Fault};
+pub use self::{call::Call, fault::Fault, record::Injected};
 use self::{
-    record::{Progress, Record},
+    record::Record,
     server::{Gate, Side},
 };
 use crate::control_plane::ControlPlane;
@@ -125,8 +125,8 @@ impl Proxy {
     }
 
     /// Makes this call fail once, counted from the last [`record_anew`](Self::record_anew).
-    pub fn inject(&self, call: Call, fault: Fault) {
-        self.record.inject(call, fault);
+    pub fn inject(&self, call: Call, fault: Fault) -> Injected {
+        self.record.inject(call, fault)
     }
 
     /// Answers the next list of this resource, such as `edgecredentials`, with the state of an earlier resource version,
@@ -149,17 +149,6 @@ impl Proxy {
     pub fn count(&self, what: &str) -> usize {
         let calls = self.record.calls();
         calls.iter().filter(|call| call.what == what).count()
-    }
-
-    /// Waits until the fault has happened to its call. Where the answer is withheld: until the call has arrived, or the
-    /// answer that is withheld.
-    pub async fn struck(&self) {
-        self.record.reached(Progress::Struck).await;
-    }
-
-    /// Waits until the call that the fault happened to has ended on both sides.
-    pub async fn over(&self) {
-        self.record.reached(Progress::Over).await;
     }
 
     /// Waits until all calls have been answered and no other has come for so long.

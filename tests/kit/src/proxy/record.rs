@@ -1,4 +1,4 @@
-//! The record of calls, and the fault that waits for its call.
+//! The record of calls, and the faults that wait for their calls.
 
 use std::{
     sync::{Mutex, MutexGuard, PoisonError},
@@ -13,12 +13,11 @@ use super::{Call, Fault};
 #[derive(Debug)]
 pub(super) struct Record {
     state: Mutex<State>,
-    progress: watch::Sender<Progress>,
 }
 
 /// How far an injection has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Progress {
+enum Progress {
     /// The call has not come.
     Waiting,
     /// The fault has happened to it.
@@ -27,10 +26,53 @@ pub(super) enum Progress {
     Over,
 }
 
+/// A fault that was injected, to wait for.
+#[derive(Debug)]
+pub struct Injected(watch::Receiver<Progress>);
+
+impl Injected {
+    /// Waits until the fault has happened to its call. Where the answer is withheld: until the call has arrived, or the
+    /// answer that is withheld.
+    pub async fn struck(&self) {
+        self.reached(Progress::Struck).await;
+    }
+
+    /// Waits until the call that the fault happened to has ended on both sides.
+    pub async fn over(&self) {
+        self.reached(Progress::Over).await;
+    }
+
+    async fn reached(&self, progress: Progress) {
+        let mut reached = self.0.clone();
+        // Fails only where the proxy is gone.
+        let _ = reached.wait_for(|now| *now >= progress).await;
+    }
+}
+
+/// A fault, and whoever waits for it.
+#[derive(Debug)]
+pub(super) struct Strike {
+    pub fault: Fault,
+    progress: watch::Sender<Progress>,
+}
+
+impl Strike {
+    /// Says that the fault happens now. The call is over when the value is dropped.
+    pub fn begin(&self) {
+        self.progress.send_replace(Progress::Struck);
+    }
+}
+
+impl Drop for Strike {
+    fn drop(&mut self) {
+        self.progress.send_replace(Progress::Over);
+    }
+}
+
 #[derive(Debug)]
 struct State {
     calls: Vec<Call>,
-    fault: Option<(Call, Fault)>,
+    awaited: Vec<(Call, Strike)>,
     /// A resource, and the version whose list of it is served once.
     stale: Option<(String, String)>,
     in_flight: usize,
@@ -42,28 +84,28 @@ impl Default for Record {
         Self {
             state: Mutex::new(State {
                 calls: Vec::new(),
-                fault: None,
+                awaited: Vec::new(),
                 stale: None,
                 in_flight: 0,
                 last: Instant::now(),
             }),
-            progress: watch::Sender::new(Progress::Waiting),
         }
     }
 }
 
 impl Record {
     /// Enters a call, and says what is to happen to it.
-    pub fn enter(&self, what: String) -> Option<Fault> {
+    pub fn enter(&self, what: String) -> Option<Strike> {
         let mut state = self.lock();
         let earlier = state.calls.iter().filter(|call| call.what == what).count();
         let call = Call {
             what,
             ordinal: earlier + 1,
         };
-        state.calls.push(call.clone());
-        let fault = state.fault.take_if(|(awaited, _)| *awaited == call);
-        fault.map(|(_, fault)| fault)
+        let its = state.awaited.iter().position(|(awaits, _)| *awaits == call);
+        let strike = its.map(|its| state.awaited.swap_remove(its).1);
+        state.calls.push(call);
+        strike
     }
 
     /// The resource version as of which this call is to be answered, if it's the list that is to be stale.
@@ -82,19 +124,15 @@ impl Record {
         InFlight(self)
     }
 
-    /// Says that the fault happens now. The call it happens to is over when the value is dropped.
-    pub fn strike(&self) -> Strike<'_> {
-        self.progress.send_replace(Progress::Struck);
-        Strike(self)
-    }
-
     pub fn clear(&self) {
         self.lock().calls.clear();
     }
 
-    pub fn inject(&self, call: Call, fault: Fault) {
-        self.progress.send_replace(Progress::Waiting);
-        self.lock().fault = Some((call, fault));
+    pub fn inject(&self, call: Call, fault: Fault) -> Injected {
+        let (progress, seen) = watch::channel(Progress::Waiting);
+        let strike = Strike { fault, progress };
+        self.lock().awaited.push((call, strike));
+        Injected(seen)
     }
 
     pub fn serve_stale(&self, resource: &str, version: &str) {
@@ -107,12 +145,6 @@ impl Record {
 
     pub fn calls(&self) -> Vec<Call> {
         self.lock().calls.clone()
-    }
-
-    pub async fn reached(&self, progress: Progress) {
-        let mut reached = self.progress.subscribe();
-        // Fails only where the sender is gone, and that is borrowed here.
-        let _ = reached.wait_for(|now| *now >= progress).await;
     }
 
     /// How long ago the last call ended; nothing while one is in flight.
@@ -138,14 +170,5 @@ impl Drop for InFlight<'_> {
         let mut state = self.0.lock();
         state.in_flight -= 1;
         state.last = Instant::now();
-    }
-}
-
-/// See [`Record::strike`].
-pub(super) struct Strike<'a>(&'a Record);
-
-impl Drop for Strike<'_> {
-    fn drop(&mut self) {
-        self.0.progress.send_replace(Progress::Over);
     }
 }

@@ -1,21 +1,27 @@
 //! The servers: what arrives is passed on, or struck by the fault that waits for it.
 
-use std::{future::pending, sync::Arc};
+use std::{future::pending, io, sync::Arc};
 
 use axum::{
     Router,
-    body::Body,
+    body::{Body, Bytes},
     extract::{ConnectInfo, Request, State},
     http::{
-        HeaderMap, HeaderName, StatusCode, Uri,
-        header::{CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HOST, TRANSFER_ENCODING},
+        HeaderMap, HeaderName, HeaderValue, StatusCode, Uri,
+        header::{CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HOST, RETRY_AFTER, TRANSFER_ENCODING},
+        response::Parts,
     },
     response::{IntoResponse, Response},
 };
+use futures::{StreamExt, stream};
 use serde_json::json;
-use tokio::net::TcpListener;
+use tokio::{net::TcpListener, task::yield_now};
 
-use super::{Fault, call::kind, record::Record};
+use super::{
+    Fault,
+    call::kind,
+    record::{Record, Strike},
+};
 use crate::connection::{Accept, Connection};
 
 /// The largest body that is passed on, in bytes. The API server takes no more than 3 MiB.
@@ -62,7 +68,7 @@ async fn handle(
             }
             match gate.record.enter(what) {
                 None => gate.forward(request).await,
-                Some(fault) => gate.strike(fault, request).await,
+                Some(strike) => gate.strike(&strike, request).await,
             }
         }
     };
@@ -76,19 +82,36 @@ async fn handle(
 struct NoAnswer;
 
 impl Gate {
-    async fn strike(&self, fault: Fault, request: Request) -> Result<Response, NoAnswer> {
-        if matches!(fault, Fault::SilenceAfter | Fault::ResetAfter) {
-            // To the end of its body: then the server has done all that it does.
-            let answer = self.forward(request).await?;
-            let read = axum::body::to_bytes(answer.into_body(), MAX_BODY).await;
-            read.map_err(|_| NoAnswer)?;
-        }
-        let _strike = self.record.strike();
-        match fault {
-            Fault::Silence | Fault::SilenceAfter => pending().await,
-            Fault::Reset | Fault::ResetAfter => Err(NoAnswer),
+    async fn strike(&self, strike: &Strike, request: Request) -> Result<Response, NoAnswer> {
+        match strike.fault {
+            Fault::Silence => {
+                strike.begin();
+                pending().await
+            }
+            Fault::SilenceAfter => {
+                self.forward_and_read(request).await?;
+                strike.begin();
+                pending().await
+            }
+            Fault::Reset => Err(NoAnswer),
+            Fault::ResetAfter => {
+                self.forward_and_read(request).await?;
+                Err(NoAnswer)
+            }
+            Fault::CutOff => Ok(half(self.forward_and_read(request).await?)),
             Fault::Answer(status) => Ok(self.refusal(status)),
+            Fault::AskToWait(seconds) => {
+                let retry_after = [(RETRY_AFTER, HeaderValue::from(seconds))];
+                Ok((retry_after, self.refusal(429)).into_response())
+            }
         }
+    }
+
+    /// Passes a call on, and reads the answer to its end: then the server has done all that it does.
+    async fn forward_and_read(&self, request: Request) -> Result<(Parts, Bytes), NoAnswer> {
+        let (parts, body) = self.forward(request).await?.into_parts();
+        let body = axum::body::to_bytes(body, MAX_BODY).await;
+        Ok((parts, body.map_err(|_| NoAnswer)?))
     }
 
     /// Passes a call on, and its answer back. An answer that is not had is none to the client either.
@@ -130,6 +153,17 @@ impl Gate {
         let headers = [(CONTENT_TYPE, "application/json")];
         (status, headers, body.to_string()).into_response()
     }
+}
+
+/// An answer that breaks off in the middle of its body.
+fn half((parts, body): (Parts, Bytes)) -> Response {
+    let half = stream::iter([Ok(body.slice(..body.len() / 2))]);
+    let end = stream::once(async {
+        // Without a pause the server would drop what it has not sent yet.
+        yield_now().await;
+        Err(io::Error::from(io::ErrorKind::ConnectionAborted))
+    });
+    Response::from_parts(parts, Body::from_stream(half.chain(end)))
 }
 
 /// The headers that are not about the connection alone.

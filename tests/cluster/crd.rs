@@ -3,9 +3,12 @@
 use std::time::Duration;
 
 use edge_credential_operator::api::{ConditionType, EdgeCredential, Reason};
+use k8s_openapi::api::core::v1::Secret;
 use k8s_openapi::api::events::v1::Event;
-use kube::api::{ApiResource, DynamicObject, ListParams, Patch, PatchParams, PostParams};
-use kube::{Api, Client};
+use kube::api::{
+    ApiResource, DynamicObject, ListParams, ObjectMeta, Patch, PatchParams, PostParams,
+};
+use kube::{Api, Client, Resource};
 use serde_json::{Value, json};
 
 use kit::harness::*;
@@ -170,6 +173,7 @@ async fn a_definition_that_is_deleted_is_waited_for_and_served_when_it_is_back()
     shop.create_credentials().await;
     shop.create_ready("edge").await;
 
+    collector_knows_the_kind(shop).await;
     delete_crd(&scene).await;
     is_missing(&scene).await;
     // The garbage collector takes what belonged to the deleted objects, and nobody puts it back.
@@ -211,6 +215,30 @@ async fn a_definition_that_is_missing_at_start_is_waited_for() {
     is_served(&scene).await;
     assert_eq!(scene.sitecore.total_requests(), 1);
     assert!(scene.operator.process().is_running());
+}
+
+/// Waits until the garbage collector collects what an EdgeCredential owned that is gone. If the definition went while the
+/// collector still gets to know all kinds, it would never learn that the objects are gone too.
+async fn collector_knows_the_kind(shop: &Namespace) {
+    let mut gone = shop.object("edge").await;
+    gone.metadata.name = Some("gone".to_owned());
+    gone.metadata.uid = Some("gone".to_owned());
+    let orphan = Secret {
+        metadata: ObjectMeta {
+            name: Some("orphan".to_owned()),
+            owner_references: gone.owner_ref(&()).map(|owner| vec![owner]),
+            ..ObjectMeta::default()
+        },
+        ..Secret::default()
+    };
+    shop.secrets
+        .create(&PostParams::default(), &orphan)
+        .await
+        .unwrap();
+    shop.until(PATIENCE, "the garbage collector works", async || {
+        (shop.secrets.get_opt("orphan").await.ok()?.is_none()).then_some(())
+    })
+    .await;
 }
 
 async fn delete_crd(scene: &Scene) {

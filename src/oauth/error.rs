@@ -186,3 +186,67 @@ impl fmt::Display for Left {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refused(status: u16, error: Option<&'static str>) -> TokenError {
+        TokenError::Refused { status, error }
+    }
+
+    #[test]
+    fn an_outage_is_what_says_nothing_of_the_request() {
+        for outage in [
+            TokenError::Unreachable(Unreachable::Timeout),
+            TokenError::Unreachable(Unreachable::Refused),
+            refused(408, None),
+            refused(500, Some("invalid_client")),
+            refused(599, None),
+        ] {
+            assert!(outage.is_outage(), "{outage}");
+            assert_eq!(outage.reason(), Reason::TokenEndpointUnavailable);
+        }
+        for answer in [
+            refused(400, None),
+            refused(401, None),
+            refused(499, None),
+            TokenError::RateLimited { quota: None },
+            TokenError::TooLarge,
+            TokenError::Interrupted,
+            TokenError::Panicked,
+        ] {
+            assert!(!answer.is_outage(), "{answer}");
+        }
+    }
+
+    #[test]
+    fn a_refusal_is_told_by_its_status_or_its_error() {
+        for (status, error, reason) in [
+            (401, None, Reason::CredentialsRejected),
+            (400, Some("invalid_client"), Reason::CredentialsRejected),
+            (403, None, Reason::ClientNotAllowed),
+            (400, Some("unauthorized_client"), Reason::ClientNotAllowed),
+            (400, Some("access_denied"), Reason::ClientNotAllowed),
+            (400, Some("invalid_scope"), Reason::RequestRefused),
+            (404, None, Reason::RequestRefused),
+        ] {
+            assert_eq!(
+                refused(status, error).reason(),
+                reason,
+                "{status} {error:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn what_is_left_of_a_quota_is_told_where_it_is_known() {
+        let text = |quota| TokenError::RateLimited { quota }.to_string();
+        let quota = Quota {
+            limit: 10,
+            remaining: 3,
+        };
+        assert!(text(Some(quota)).ends_with("(HTTP 429): 3 of 10 requests are left"));
+        assert!(text(None).ends_with("(HTTP 429)"));
+    }
+}

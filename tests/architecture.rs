@@ -53,6 +53,7 @@ const PURE_FILES: &[&str] = &[
     "traffic/endpoint.rs",
     "traffic/floor.rs",
     "traffic/holds.rs",
+    "traffic/line.rs",
     "traffic/pace.rs",
     "traffic/queue.rs",
     "traffic/tenant.rs",

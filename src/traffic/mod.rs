@@ -6,8 +6,8 @@
 //!            └── waits, and is woken ◀── tokens, failures ◀┘
 //! ```
 //!
-//! [`requests`] puts it together, under one lock. The rest is pure: [`queue`] with a [`tenant`] for each namespace of an
-//! endpoint and a [`pace`] after an outage, [`holds`] of credentials, [`floor`] for each object, the [`tokens`] that are
+//! [`requests`] puts it together, under one lock. The rest is pure: [`queue`] with a [`line`] for each endpoint, a
+//! [`tenant`] for each of its namespaces and a [`pace`] after an outage, [`holds`] of credentials, [`floor`] for each object, the [`tokens`] that are
 //! there. Around the source that sends the requests, [`leaders`] refuses those of a process that does not lead, and
 //! [`measured`] counts and times them.
 
@@ -17,6 +17,7 @@ pub mod floor;
 pub mod holds;
 pub mod keys;
 pub mod leaders;
+pub mod line;
 pub mod measured;
 pub mod pace;
 pub mod queue;

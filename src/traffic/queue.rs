@@ -4,7 +4,7 @@
 //! - Whose turn it is gets a place and is told so, see [`Queue::take_woken`]. It has [`TURN`] to send.
 //! - Objects whose requests failed wait for the next probe of their namespace ([`Tenant`]); objects of namespaces where
 //!   several clients failed do so too. There is no other circuit: an outage is just that this is so for all.
-//! - Where all failed until one succeeded, the others follow at a [`Pace`].
+//! - Where all failed until one succeeded, the others follow at a [`Pace`](super::pace::Pace).
 //!
 //! Whoever is told to wait is in exactly one [`State`] here until it leaves.
 
@@ -17,7 +17,7 @@ use super::{
     caller::Caller,
     endpoint::Endpoint,
     keys::{ClientHash, SinceStart},
-    pace::Pace,
+    line::Line,
     tenant::{Candidate, Rank, Tenant},
 };
 use crate::{cluster::object_key::ObjectKey, oauth::origin::Origin};
@@ -30,12 +30,6 @@ const PER_NAMESPACE: usize = 8;
 
 /// How many may be in all.
 pub const IN_ALL: u16 = 64;
-
-/// How many may be in flight to an endpoint that has just come back, at most. Answers may take long then.
-const WHILE_RECOVERING: usize = 16;
-
-/// How many of those in flight to one endpoint may be probes: one that hangs must not keep the next one from being sent.
-const PROBES: usize = 2;
 
 /// The least time between two probes of one origin, whatever the number of namespaces and of endpoints.
 const BETWEEN_PROBES: Duration = Duration::from_secs(1);
@@ -61,18 +55,6 @@ pub struct Queue {
     count: u64,
     /// Who is to be woken: for a turn, or to tell that requests have begun to fail.
     woken: Vec<ObjectKey>,
-}
-
-/// The objects of one endpoint that wait, and what is known of it.
-#[derive(Debug, Default)]
-struct Line {
-    tenants: BTreeMap<String, Tenant>,
-    places: usize,
-    probes: usize,
-    /// The namespaces that began to fail since the last success.
-    failing: BTreeSet<String>,
-    pace: Option<Pace>,
-    parked: BTreeSet<ObjectKey>,
 }
 
 /// What an origin or a namespace takes.
@@ -412,7 +394,7 @@ impl Queue {
                 continue;
             }
             let may_probe =
-                line.probes < PROBES && origin.is_none_or(|origin| now >= origin.next_probe_at);
+                line.may_probe() && origin.is_none_or(|origin| now >= origin.next_probe_at);
             let demoted = origin.is_some_and(|origin| origin.demoted > 0);
             for (namespace, tenant) in &line.tenants {
                 let usage = self.namespaces.get(namespace);
@@ -596,102 +578,6 @@ impl Queue {
     fn next(&mut self) -> u64 {
         self.count += 1;
         self.count
-    }
-}
-
-impl Line {
-    fn capacity(&self, per_endpoint: usize) -> usize {
-        match self.pace {
-            Some(_) => per_endpoint
-                .saturating_mul(4)
-                .min(WHILE_RECOVERING)
-                .max(per_endpoint),
-            None => per_endpoint,
-        }
-    }
-
-    fn succeeded(&mut self, namespaces: &BTreeSet<String>, is_refusal: bool, now: SinceStart) {
-        let was_down = self.is_down();
-        for namespace in namespaces {
-            let tenant = self.tenants.entry(namespace.clone()).or_default();
-            tenant.is_demoted = is_refusal;
-            tenant.succeeded(now);
-            self.failing.remove(namespace);
-        }
-        let failing = std::mem::take(&mut self.failing);
-        if was_down {
-            self.pace.get_or_insert_with(|| Pace::slow_start(now));
-            for namespace in failing {
-                if let Some(tenant) = self.tenants.get_mut(&namespace) {
-                    tenant.forgive();
-                }
-            }
-        }
-        if let Some(pace) = &mut self.pace {
-            pace.succeeded(now);
-        }
-        if !self.is_waiting() || self.pace.as_ref().is_some_and(Pace::is_over) {
-            self.pace = None;
-        }
-    }
-
-    fn failed(
-        &mut self,
-        namespaces: &BTreeSet<String>,
-        client: &ClientHash,
-        sent_at: SinceStart,
-        now: SinceStart,
-    ) {
-        if let Some(pace) = &mut self.pace {
-            pace.failed(now);
-        }
-        for namespace in namespaces {
-            let tenant = self.tenants.entry(namespace.clone()).or_default();
-            tenant.is_demoted = true;
-            tenant.failed(client, sent_at, now);
-        }
-    }
-
-    fn count_failure(&mut self, object: &ObjectKey) {
-        if let Some(tenant) = self.tenants.get_mut(&object.namespace) {
-            tenant.count_failure(object);
-        }
-    }
-
-    /// Notes which namespaces fail altogether by now, and returns who waits there and was not told so yet.
-    fn note_failing(&mut self, namespaces: &BTreeSet<String>) -> Vec<ObjectKey> {
-        let mut unaware = Vec::new();
-        for namespace in namespaces {
-            if let Some(tenant) = self.tenants.get(namespace)
-                && tenant.is_failing()
-                && self.failing.insert(namespace.clone())
-            {
-                unaware.extend(tenant.untried());
-            }
-        }
-        unaware
-    }
-
-    /// Whether the endpoint fails for two namespaces, or for all that are known, and has succeeded for none since.
-    fn is_down(&self) -> bool {
-        let is_failing = |namespace: &String| self.failing.contains(namespace);
-        self.failing.len() > 1 || (!self.failing.is_empty() && self.tenants.keys().all(is_failing))
-    }
-
-    /// The times from which on somebody may send who waits.
-    fn due_times(&self, next_probe_at: SinceStart) -> impl Iterator<Item = SinceStart> + '_ {
-        let pace = self.pace.as_ref();
-        let probes = self.tenants.values().filter_map(Tenant::probe_at);
-        let probes = probes.map(move |probe_at| probe_at.max(next_probe_at));
-        pace.map(Pace::next_at).into_iter().chain(probes)
-    }
-
-    fn is_waiting(&self) -> bool {
-        self.tenants.values().any(Tenant::is_waiting)
-    }
-
-    fn is_idle(&self) -> bool {
-        self.places == 0 && self.parked.is_empty() && self.tenants.values().all(Tenant::is_idle)
     }
 }
 

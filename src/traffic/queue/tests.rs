@@ -4,7 +4,7 @@ use k8s_openapi::jiff::Timestamp;
 use proptest::{prelude::*, sample::Index};
 
 use super::*;
-use crate::traffic::caller::Urgency;
+use crate::traffic::{caller::Urgency, line::WHILE_RECOVERING};
 
 const PLACES: usize = 4;
 

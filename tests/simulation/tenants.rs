@@ -454,3 +454,27 @@ async fn an_outage_of_two_minutes_costs_24_requests_and_all_have_their_tokens_12
     assert!(requests[19] <= 24, "{requests:?}");
     assert!(times[19] <= seconds(12), "{times:?}");
 }
+
+/// How many requests an outage of two minutes costs, with so many namespaces of two new objects each.
+async fn requests_in_an_outage(namespaces: usize) -> usize {
+    let mut world = World::new();
+    world.endpoint.behave(|_, _| Some(Behaviour::fail(BROKEN)));
+    for number in 0..namespaces {
+        add_all(&world, &objects(&format!("shop-{number}"), "edge", 2));
+    }
+    world.start_operator();
+    pass(seconds(120)).await;
+    world.endpoint.total_requests()
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_outage_costs_a_try_a_second_at_most_after_the_first_of_each_object() {
+    let mut measured = Vec::new();
+    for namespaces in [1, 10, 100] {
+        let requests = requests_in_an_outage(namespaces).await;
+        assert!(requests <= 2 * namespaces + 121, "{requests}");
+        measured.push(requests);
+    }
+    println!("requests with 1, 10 and 100 namespaces: {measured:?}");
+    assert!(measured[0] <= 24, "{measured:?}");
+}

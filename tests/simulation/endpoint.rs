@@ -224,7 +224,7 @@ async fn times_to_a_token(hanging: usize) -> Vec<SignedDuration> {
     }
     world.start_operator();
     let mut times = Vec::new();
-    // Before the circuit opens, while it does, and after.
+    // Before it is known that it hangs, while it becomes known, and after.
     for number in 0..40 {
         let created = world.clock.now();
         world.add(&name(number), json!({}));

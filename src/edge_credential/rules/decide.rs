@@ -236,8 +236,8 @@ impl Sound<'_> {
 
     /// From where the token comes.
     fn source(&self, why: Why, now: Timestamp) -> Source<'_> {
-        let cached = self.observed.memory.token.as_ref();
-        match cached.filter(|token| self.is_better(token, why, now)) {
+        let known = self.observed.memory.token.as_ref();
+        match known.filter(|token| self.is_better(token, why, now)) {
             Some(token) => Source::Memory(token),
             // It may have been a repair that could not be written: that needs no other token.
             None if why == Why::RetryWrite && self.needs_repair() => Source::Target,
@@ -246,8 +246,8 @@ impl Sound<'_> {
     }
 
     /// Whether a token in memory serves better than the one in the target. One that is due itself serves nobody.
-    fn is_better(&self, cached: &Token, why: Why, now: Timestamp) -> bool {
-        let is_another = |stored: &ProvenToken| !stored.is(cached);
+    fn is_better(&self, known: &Token, why: Why, now: Timestamp) -> bool {
+        let is_another = |stored: &ProvenToken| !stored.is(known);
         let is_wanted = match why {
             Why::Asked => false,
             Why::NoToken | Why::OtherCredentials | Why::Due => true,
@@ -255,7 +255,7 @@ impl Sound<'_> {
                 self.stored.is_none_or(is_another)
             }
         };
-        is_wanted && self.plan.is_fresh(self.observed.object, cached, now)
+        is_wanted && self.plan.is_fresh(self.observed.object, known, now)
     }
 
     fn failed_to_write(&self) -> bool {
@@ -317,11 +317,11 @@ impl Sound<'_> {
     /// Waits for the next attempt, with the token in the target or else with one in memory: a token that is due but valid
     /// is still worth having.
     fn wait_with_what_is_there(&self, failures: &Failures) -> Decision {
-        let cached = self.observed.memory.token.as_ref();
+        let known = self.observed.memory.token.as_ref();
         let proven = self
             .stored
             .cloned()
-            .or(cached.map(|token| self.prove(token)));
+            .or(known.map(|token| self.prove(token)));
         self.keep(proven, Problem::BackingOff(failures.clone()))
     }
 }

@@ -47,6 +47,8 @@ pub const PROOF: &str = "edgecredentials.io/token";
 /// operator).
 pub const SECRET_TYPE: &str = "Opaque";
 
+/// The version of the proof. A field that is new does not change it: who does not know the field passes it over, so that a
+/// rollback costs no request. It is raised only once the version before reads both.
 const PROOF_VERSION: u32 = 1;
 
 /// Marks the Secret as made by this operator, for people and for selectors.

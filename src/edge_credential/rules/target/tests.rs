@@ -778,3 +778,15 @@ proptest! {
         prop_assert!(find(&secret, &object).is_none());
     }
 }
+
+#[test]
+fn a_proof_of_a_later_version_of_this_program_is_read_with_what_is_known_of_it() {
+    let object = object();
+    let mut secret = target_with(&object, token(0, 3600));
+    let annotations = secret.metadata.annotations.as_mut().unwrap();
+    for proof in annotations.values_mut() {
+        *proof = proof.replacen('{', r#"{"fieldOfTomorrow":{"a":[1]},"#, 1);
+        assert!(proof.contains("fieldOfTomorrow"));
+    }
+    assert!(find_token(&secret, &object).is_some());
+}

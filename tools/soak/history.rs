@@ -38,6 +38,12 @@ impl Span {
     }
 }
 
+/// How long after the API server is back a token may still be expired that expired while it was away.
+const RECOVERY: Duration = Duration::from_secs(15);
+
+/// The same for the token endpoint: a try that hangs may have begun just before it was back.
+pub const ENDPOINT_RECOVERY: Duration = Duration::from_secs(20);
+
 /// A token.
 #[derive(Clone, Debug)]
 pub struct Token {
@@ -64,11 +70,11 @@ pub struct ObjectHistory {
     pub stored: HashSet<String>,
     /// Seconds in which its token had expired, and an operator should have replaced it.
     pub expired: u64,
-    /// Seconds in which its token had expired, but the API server was away or had just come back.
+    /// Seconds in which its token had expired, but the API server or the token endpoint was away or had just come back.
     pub excused: u64,
     /// Seconds in which its target held no token, although it had not been damaged a short while before.
     pub missing: u64,
-    /// The longest time from a look at a damaged target to one at a sound one.
+    /// The longest time from a look at a damaged target to one at a sound one, outside outages of the token endpoint.
     pub longest_repair: Duration,
 }
 
@@ -77,6 +83,12 @@ pub struct ObjectHistory {
 pub struct History {
     /// Each time that the API server was away.
     pub outages: Vec<Span>,
+    /// Each time that the token endpoint gave no tokens.
+    pub endpoint_outages: Vec<Span>,
+    /// Each time that tenants misbehaved.
+    pub misbehaviours: Vec<Span>,
+    /// The longest time after the token endpoint was back in which a token was expired.
+    pub longest_recovery: Duration,
     /// Each time that the one operator was killed: until it was ready again.
     pub kills: Vec<Span>,
     /// Looks at all targets of all namespaces.
@@ -87,6 +99,32 @@ pub struct History {
     pub objects: Vec<ObjectHistory>,
     /// Of the operator that is never killed, every few seconds.
     pub vitals: Vec<Vitals>,
+}
+
+impl History {
+    /// The last outage of the API server or the token endpoint, with the time to recover from it. One that begins before
+    /// the recovery from another one is over prolongs that.
+    pub fn last_outage(&self) -> Option<Span> {
+        let with = |recovery| {
+            move |outage: &Span| Span {
+                end: outage.end.saturating_add(recovery),
+                ..*outage
+            }
+        };
+        let api_server = self.outages.iter().map(with(RECOVERY));
+        let endpoint = self.endpoint_outages.iter().map(with(ENDPOINT_RECOVERY));
+        let mut outages: Vec<_> = api_server.chain(endpoint).collect();
+        outages.sort_by_key(|outage| outage.start);
+        outages.into_iter().reduce(|last, next| {
+            if last.end < next.start {
+                return next;
+            }
+            Span {
+                end: last.end.max(next.end),
+                ..last
+            }
+        })
+    }
 }
 
 /// What the process of an operator takes at a moment.
@@ -116,5 +154,37 @@ impl SharedHistory {
     /// For reading and writing.
     pub fn lock(&self) -> MutexGuard<'_, History> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn span(start: u64, end: u64) -> Span {
+        Span {
+            start: Duration::from_secs(start),
+            end: Duration::from_secs(end),
+        }
+    }
+
+    fn last(outages: &[Span], endpoint_outages: &[Span]) -> Option<(u64, u64)> {
+        let history = History {
+            outages: outages.into(),
+            endpoint_outages: endpoint_outages.into(),
+            ..History::default()
+        };
+        let last = history.last_outage()?;
+        Some((last.start.as_secs(), last.end.as_secs()))
+    }
+
+    #[test]
+    fn outages_of_which_one_begins_in_the_recovery_from_the_other_are_one() {
+        assert_eq!(last(&[], &[]), None);
+        assert_eq!(last(&[span(100, 110)], &[]), Some((100, 125)));
+        assert_eq!(last(&[], &[span(100, 110)]), Some((100, 130)));
+        assert_eq!(last(&[span(125, 126)], &[span(100, 110)]), Some((100, 141)));
+        assert_eq!(last(&[span(131, 132)], &[span(100, 110)]), Some((131, 147)));
+        assert_eq!(last(&[span(105, 106)], &[span(100, 200)]), Some((100, 220)));
     }
 }

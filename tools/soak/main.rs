@@ -1,6 +1,7 @@
 //! Runs the operator for a long time while all goes wrong that can: it is killed, its API server is restarted, client
-//! secrets are rotated and target Secrets damaged, at random moments. All the time a reader checks that every target holds
-//! a valid token. At the end every token request has to have its cause, and neither memory nor descriptors may have grown.
+//! secrets are rotated and target Secrets damaged, at random moments. The token endpoint goes away for minutes, and other
+//! tenants misbehave for half of the time. All the time a reader checks that every target of the others holds a valid token.
+//! At the end every token request for them has to have its cause, and neither memory nor descriptors may have grown.
 //!
 //! Two operators share the objects: one is killed again and again, the other one never, so that its memory tells of leaks.
 //!
@@ -94,6 +95,8 @@ async fn soak(
     let interrupted = tokio::select! {
         result = disturbances::of_processes(scene, settings.seed, end - SETTLE) => match result? {},
         result = disturbances::of_objects(scene, settings.seed, end - SETTLE) => match result? {},
+        result = disturbances::of_endpoint(scene, settings.seed, end - SETTLE) => match result? {},
+        result = disturbances::of_tenants(scene, settings.seed, end - SETTLE) => match result? {},
         result = reader::read(scene) => match result? {},
         result = vitals::watch(scene) => match result? {},
         () = progress => false,

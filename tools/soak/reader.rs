@@ -1,10 +1,6 @@
 //! Reads every target every second, as a workload would, and asks the stand-in whether it takes the token.
 
-use std::{
-    collections::BTreeMap,
-    convert::Infallible,
-    time::{Duration, Instant},
-};
+use std::{collections::BTreeMap, convert::Infallible, time::Duration};
 
 use futures::future::join_all;
 use jsonwebtoken::errors::ErrorKind;
@@ -15,7 +11,7 @@ use tokio::time::{MissedTickBehavior, interval, timeout};
 
 use crate::{
     Result,
-    history::{History, Moment, Token, moment, now},
+    history::{ENDPOINT_RECOVERY, History, Moment, Span, Token, moment, now},
     scene::{Scene, namespaces},
 };
 
@@ -27,9 +23,6 @@ const CALL: Duration = Duration::from_secs(5);
 
 /// How long an operator may take to set a damaged target right, the start of the operator or of the API server included.
 const REPAIR: Duration = Duration::from_secs(60);
-
-/// How long after the API server is back a token may still be expired that expired while it was away.
-const RECOVERY: Duration = Duration::from_secs(15);
 
 /// What was found in a target.
 enum Found {
@@ -62,7 +55,7 @@ pub async fn read(scene: &Scene) -> Result<Infallible> {
     }
 }
 
-async fn look(scene: &Scene, broken_since: &mut [Option<Instant>]) {
+async fn look(scene: &Scene, broken_since: &mut [Option<Moment>]) {
     let lists = join_all(namespaces().map(async |namespace| {
         let secrets = scene.secrets(namespace);
         let list = timeout(CALL, secrets.list(&ListParams::default())).await;
@@ -72,6 +65,7 @@ async fn look(scene: &Scene, broken_since: &mut [Option<Instant>]) {
     let lists: BTreeMap<_, _> = lists.into_iter().collect();
     let at = now();
     let mut history = scene.history.lock();
+    let last_outage = history.last_outage();
     history.looks += 1;
     history.unanswered += lists.values().filter(|list| list.is_none()).count() as u64;
     for (index, object) in scene.objects.iter().enumerate() {
@@ -83,7 +77,8 @@ async fn look(scene: &Scene, broken_since: &mut [Option<Instant>]) {
             .iter()
             .find(|secret| secret.metadata.name.as_deref() == Some(&object.name));
         let found = target.map_or(Found::Nothing, |target| find(scene, target));
-        judge(&mut history, index, found, at, &mut broken_since[index]);
+        let broken_since = &mut broken_since[index];
+        judge(&mut history, index, found, at, last_outage, broken_since);
     }
 }
 
@@ -112,34 +107,45 @@ fn judge(
     index: usize,
     found: Found,
     at: Moment,
-    broken_since: &mut Option<Instant>,
+    last_outage: Option<Span>,
+    broken_since: &mut Option<Moment>,
 ) {
-    let last_outage = history.outages.last().copied();
+    let endpoint_away = history.endpoint_outages.last().copied();
+    let endpoint_was_away = |since: Moment| {
+        endpoint_away.is_some_and(|away| since <= away.end.saturating_add(ENDPOINT_RECOVERY))
+    };
     let object = &mut history.objects[index];
     match found {
         Found::Valid(claims) => {
             object.stored.insert(claims.jti);
-            if let Some(since) = broken_since.take() {
-                object.longest_repair = object.longest_repair.max(since.elapsed());
+            if let Some(since) = broken_since.take()
+                && !endpoint_was_away(since)
+            {
+                object.longest_repair = object.longest_repair.max(at.saturating_sub(since));
             }
         }
         Found::Expired(expiry) => {
             let excused = last_outage.is_some_and(|outage| {
-                let over = outage.end.saturating_add(RECOVERY);
-                outage.start <= expiry && expiry <= over && at <= over
+                outage.start <= expiry && expiry <= outage.end && at <= outage.end
             });
             if excused {
                 object.excused += 1;
+                let away = endpoint_away.filter(|away| expiry <= away.end && away.end <= at);
+                let recovery = away.map_or(Duration::ZERO, |away| at - away.end);
+                history.longest_recovery = history.longest_recovery.max(recovery);
             } else {
                 object.expired += 1;
             }
         }
         Found::Nothing => {
-            broken_since.get_or_insert_with(Instant::now);
-            let damaged = object
-                .damages
-                .last()
-                .is_some_and(|damage| at <= *damage + REPAIR);
+            broken_since.get_or_insert(at);
+            let damaged = object.damages.last().is_some_and(|&damage| {
+                // Where the operator that had the token was killed as well, it takes a new one to repair it.
+                let excused = last_outage.is_some_and(|outage| {
+                    outage.start <= damage + REPAIR && at <= outage.end && endpoint_was_away(damage)
+                });
+                at <= damage + REPAIR || excused
+            });
             if !damaged {
                 object.missing += 1;
             }

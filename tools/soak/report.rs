@@ -2,9 +2,11 @@
 
 use std::{fmt, time::Duration};
 
+use kit::sitecore::Sitecore;
+
 use crate::{
     causes::{Causes, causes},
-    history::{History, Moment, ObjectHistory, Span, Vitals},
+    history::{History, Moment, ObjectHistory, Span, Vitals, now},
     scene::{Object, Scene, ServedBy},
     settings::Settings,
     trend::Slope,
@@ -29,12 +31,13 @@ pub fn progress(scene: &Scene, elapsed: Duration) -> String {
     let sum = |value: fn(&ObjectHistory) -> u64| history.objects.iter().map(value).sum::<u64>();
     let vitals = history.vitals.last();
     format!(
-        "{:5} s: {} tokens, {} kills, {} API server restarts, {} rotations, {} damages; {} seconds expired; \
-         {:.1} MiB, {} descriptors",
+        "{:5} s: {} tokens, {} kills, {} API server restarts, {} endpoint outages, {} rotations, {} damages; \
+         {} seconds expired; {:.1} MiB, {} descriptors",
         elapsed.as_secs(),
         sum(|object| object.tokens.len() as u64),
         history.kills.len(),
         history.outages.len(),
+        history.endpoint_outages.len(),
         sum(|object| object.rotations.len() as u64),
         sum(|object| object.damages.len() as u64),
         sum(|object| object.expired),
@@ -115,6 +118,7 @@ pub fn report(scene: &Scene, settings: &Settings, elapsed: Duration) -> Report {
         broken: Vec::new(),
     };
     disturbances(&mut report, &history);
+    endpoint(&mut report, scene, &history);
     validity(&mut report, &history);
     tokens(&mut report, scene, &history);
     vitals(&mut report, &history.vitals);
@@ -137,6 +141,39 @@ fn disturbances(report: &mut Report, history: &History) {
     ));
 }
 
+fn endpoint(report: &mut Report, scene: &Scene, history: &History) {
+    let outages = &history.endpoint_outages;
+    report.line(format!(
+        "outages of the token endpoint: {}, {} s in all; no token expired any more {:.0} s after the end of each",
+        outages.len(),
+        seconds(outages),
+        history.longest_recovery.as_secs_f64(),
+    ));
+    let sum = |value: fn(&Sitecore, &str) -> u64| -> u64 {
+        let unruly = scene.unruly.iter();
+        unruly
+            .map(|object| value(&scene.sitecore, &object.name))
+            .sum()
+    };
+    report.line(format!(
+        "tenants that misbehave, with {} objects: for {} s in {} spells, {} requests, {} tokens",
+        scene.unruly.len(),
+        seconds(&history.misbehaviours),
+        history.misbehaviours.len(),
+        sum(Sitecore::requests),
+        sum(Sitecore::issued),
+    ));
+}
+
+/// How long these took, of which the last may still go on.
+fn seconds(spans: &[Span]) -> u64 {
+    let now = now();
+    let lengths = spans
+        .iter()
+        .map(|span| span.end.min(now).saturating_sub(span.start));
+    lengths.sum::<Duration>().as_secs()
+}
+
 fn validity(report: &mut Report, history: &History) {
     let sum = |value: fn(&ObjectHistory) -> u64| history.objects.iter().map(value).sum::<u64>();
     let expired = sum(|object| object.expired);
@@ -145,7 +182,8 @@ fn validity(report: &mut Report, history: &History) {
     let longest = objects.map(|object| object.longest_repair).max();
     report.line(format!(
         "{} looks at {} targets ({} lists not answered): {expired} seconds expired, {} excused because the API server \
-         was away, {missing} without a token; longest repair {:.0} s",
+         or the token endpoint was away, {missing} without a token; longest repair while the \
+         endpoint was there {:.0} s",
         history.looks,
         history.objects.len(),
         history.unanswered,

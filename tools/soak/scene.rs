@@ -36,6 +36,12 @@ const NAMESPACES: [[&str; 3]; 2] = [
     ["steady-1", "steady-2", "steady-3"],
 ];
 
+/// The namespaces of tenants that misbehave, one beside the others of each operator.
+const UNRULY: [&str; 2] = ["killed-unruly", "steady-unruly"];
+
+/// How many EdgeCredentials each of them has, most of the time.
+const UNRULY_OBJECTS: usize = 10;
+
 /// How long tokens live: a different time for each client.
 const LIFETIMES: std::ops::RangeInclusive<u64> = 60..=300;
 
@@ -84,6 +90,8 @@ pub struct Scene {
     pub sitecore: Sitecore,
     /// The EdgeCredentials.
     pub objects: Vec<Object>,
+    /// Those of the tenants that misbehave. Nobody looks at their targets.
+    pub unruly: Vec<Object>,
     /// What happened so far.
     pub history: SharedHistory,
     /// A client that may do anything.
@@ -103,14 +111,14 @@ impl Scene {
         let client = control_plane.admin_client().await?;
         let sitecore = Sitecore::start()?;
         control_plane.install(Path::new(CHART), RELEASE).await?;
-        for namespace in namespaces() {
+        for namespace in namespaces().chain(UNRULY) {
             let create = ["create", "namespace", namespace];
             control_plane.kubectl(&create).await?;
         }
         let kubeconfig = control_plane
             .service_account_kubeconfig(RELEASE, RELEASE)
             .await?;
-        let operator = |name: &str, namespaces: &[&str]| -> Result<Operator> {
+        let operator = |name: &str, namespaces: &[&str], unruly: &str| -> Result<Operator> {
             let http = reqwest::Client::builder()
                 .no_proxy()
                 .timeout(Duration::from_secs(5))
@@ -123,12 +131,15 @@ impl Scene {
                 log,
                 http,
             );
-            Ok(operator.arg(format!("--namespace={}", namespaces.join(","))))
+            let namespaces = namespaces.join(",");
+            Ok(operator.arg(format!("--namespace={namespaces},{unruly}")))
         };
-        let mut killed = operator("killed", &NAMESPACES[0])?;
-        let mut steady = operator("steady", &NAMESPACES[1])?;
+        let mut killed = operator("killed", &NAMESPACES[0], UNRULY[0])?;
+        let mut steady = operator("steady", &NAMESPACES[1], UNRULY[1])?;
         let objects = objects(settings);
+        let unruly = unruly(settings);
         create(&objects, &client, &sitecore).await?;
+        create(&unruly, &client, &sitecore).await?;
         killed.start().await?;
         steady.start().await?;
         let scene = Scene {
@@ -137,6 +148,7 @@ impl Scene {
             sitecore,
             history: SharedHistory::of(objects.len()),
             objects,
+            unruly,
             client,
             control_plane,
         };
@@ -175,7 +187,7 @@ impl Scene {
     }
 }
 
-/// All namespaces with EdgeCredentials in them.
+/// All namespaces whose targets are looked at.
 pub fn namespaces() -> impl Iterator<Item = &'static str> {
     NAMESPACES.into_iter().flatten()
 }
@@ -209,8 +221,19 @@ fn objects(settings: &Settings) -> Vec<Object> {
         .collect()
 }
 
+fn unruly(settings: &Settings) -> Vec<Object> {
+    let mut random = Rng::with_seed(settings.seed.wrapping_add(3));
+    (0..UNRULY_OBJECTS * 2)
+        .map(|number| Object {
+            namespace: UNRULY[number % 2],
+            name: format!("unruly-{number}"),
+            lifetime: Duration::from_secs(random.u64(LIFETIMES)),
+            served_by: [ServedBy::Killed, ServedBy::Steady][number % 2],
+        })
+        .collect()
+}
+
 async fn create(objects: &[Object], client: &Client, sitecore: &Sitecore) -> Result<()> {
-    let resource = &resource();
     stream::iter(objects)
         .map(async |object| {
             sitecore.add_client(&object.name, FIRST_SECRET);
@@ -226,20 +249,24 @@ async fn create(objects: &[Object], client: &Client, sitecore: &Sitecore) -> Res
             Api::namespaced(client.clone(), object.namespace)
                 .create(&PostParams::default(), &secret)
                 .await?;
-            let edge_credential = DynamicObject::new(&object.name, resource).data(json!({
-                "spec": {
-                    "credentialsSecretRef": {"name": object.credentials()},
-                    "tokenRequest": {"url": sitecore.token_url()},
-                },
-            }));
-            Api::namespaced_with(client.clone(), object.namespace, resource)
-                .create(&PostParams::default(), &edge_credential)
+            Api::namespaced_with(client.clone(), object.namespace, &resource())
+                .create(&PostParams::default(), &edge_credential(object, sitecore))
                 .await?;
             Ok(())
         })
         .buffer_unordered(AT_A_TIME)
         .try_collect()
         .await
+}
+
+/// An EdgeCredential as it is created.
+pub fn edge_credential(object: &Object, sitecore: &Sitecore) -> DynamicObject {
+    DynamicObject::new(&object.name, &resource()).data(json!({
+        "spec": {
+            "credentialsSecretRef": {"name": object.credentials()},
+            "tokenRequest": {"url": sitecore.token_url()},
+        },
+    }))
 }
 
 const FIRST_SECRET: &str = "secret-0";

@@ -183,6 +183,11 @@ impl Sitecore {
         self.shared.lock().clients.entry(id).scenario = Some(scenario);
     }
 
+    /// Answers this client as all others again. What is queued for its [`next`](Self::next) requests stays.
+    pub fn forget_scenario(&self, id: &str) {
+        self.shared.lock().clients.entry(id).scenario = None;
+    }
+
     /// Answers the next `requests` of this client so, after those that were queued before, and then as otherwise set.
     pub fn next(&self, id: &str, requests: u64, scenario: Scenario) {
         let mut state = self.shared.lock();

@@ -790,3 +790,45 @@ fn a_proof_of_a_later_version_of_this_program_is_read_with_what_is_known_of_it()
     }
     assert!(find_token(&secret, &object).is_some());
 }
+
+#[test]
+fn of_the_owners_only_this_object_and_one_that_it_follows_are_replaced() {
+    let object = object();
+    let ours = owners(&object, None).remove(0);
+    assert_eq!(
+        (
+            ours.uid.as_str(),
+            ours.controller,
+            ours.block_owner_deletion
+        ),
+        ("uid-1", Some(true), Some(false))
+    );
+    let owner = |uid: &str, kind: &str, controller| OwnerReference {
+        uid: uid.into(),
+        kind: kind.into(),
+        controller,
+        ..ours.clone()
+    };
+    let predecessor = owner("uid-2", "EdgeCredential", Some(true));
+    let bystander = owner("uid-3", "EdgeCredential", None);
+    let deployment = owner("uid-4", "Deployment", Some(true));
+    let unmarked = owner("uid-1", "EdgeCredential", None);
+    for (existing, expected) in [
+        (vec![ours.clone()], vec![ours.clone()]),
+        (vec![unmarked], vec![ours.clone()]),
+        (
+            vec![bystander.clone(), predecessor.clone()],
+            vec![bystander.clone(), ours.clone()],
+        ),
+        (
+            vec![deployment.clone(), ours.clone()],
+            vec![deployment.clone(), ours.clone()],
+        ),
+        (
+            vec![bystander.clone(), deployment.clone()],
+            vec![bystander, deployment, ours.clone()],
+        ),
+    ] {
+        assert_eq!(owners(&object, Some(&existing)), expected, "{existing:?}");
+    }
+}

@@ -518,8 +518,16 @@ impl Model {
     }
 }
 
+/// How many schedules are tried: very many, unless something else is asked for.
+fn cases() -> u32 {
+    match std::env::var_os("PROPTEST_CASES") {
+        Some(_) => ProptestConfig::default().cases,
+        None => 10_000,
+    }
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(10_000))]
+    #![proptest_config(ProptestConfig::with_cases(cases()))]
 
     /// Whatever happened, with wake-ups lost and requests crashed: once the endpoints work, everybody who wants a token has
     /// one soon, if it looks again when its own time has come.

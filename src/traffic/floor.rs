@@ -66,6 +66,26 @@ mod tests {
     }
 
     #[test]
+    fn nobody_is_forgotten_before_that() {
+        let mut floors = Floors::default();
+        let second = Duration::from_secs;
+        let object = ObjectKey::new("shop", "edge");
+        for _ in 0..5 {
+            floors.take(&object, second(0)).unwrap();
+        }
+        for number in 0..2 * SWEEP_AT {
+            let other = ObjectKey::new("shop", number.to_string());
+            floors.take(&other, second(1)).unwrap();
+        }
+        assert!(floors.take(&object, second(2)).is_err());
+        // Those that are full again make room: of the first, one request ago, nothing is left.
+        floors
+            .take(&ObjectKey::new("shop", "late"), second(61))
+            .unwrap();
+        assert_eq!(floors.full_at.len(), 2);
+    }
+
+    #[test]
     fn who_was_quiet_for_five_minutes_is_forgotten() {
         let mut floors = Floors::default();
         let second = Duration::from_secs;

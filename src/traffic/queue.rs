@@ -247,16 +247,12 @@ impl Queue {
 
     /// Takes an object out that is gone.
     pub fn forget(&mut self, object: &ObjectKey, now: SinceStart) {
-        if let Some(entry) = self.entries.get(object) {
-            let line = self.lines.get_mut(&entry.endpoint);
-            let tenant = line.and_then(|line| line.tenants.get_mut(&object.namespace));
-            let rank = entry.rank;
-            if let Some(tenant) = tenant {
-                tenant.remove(object, rank);
-                tenant.forget(object);
-            }
-        }
+        let endpoint = self.entries.get(object).map(|entry| entry.endpoint.clone());
         self.leave(object, now);
+        let line = endpoint.and_then(|endpoint| self.lines.get_mut(&endpoint));
+        if let Some(tenant) = line.and_then(|line| line.tenants.get_mut(&object.namespace)) {
+            tenant.forget(object);
+        }
     }
 
     /// Takes into account how a request ended that was sent for `objects`, and gives its place back. Those whose request

@@ -213,11 +213,12 @@ impl TokenRequests {
     /// where an equal request brought a token.
     pub fn keep_for(&self, request: &TokenRequest, owner: &str, token: &Token) {
         let now = self.0.clock.now();
-        if self.known(request, None, now).is_some() {
-            return;
-        }
+        let of_all = self.0.inputs(request);
         let inputs = self.0.inputs_of(request, Some(owner));
         let mut state = self.0.state.lock();
+        if state.tokens.valid(&of_all, now).is_some() {
+            return;
+        }
         let known = state.tokens.valid(&inputs, now);
         if known.is_none_or(|known| known.expires_at != token.expires_at) {
             state.tokens.keep(inputs, token, Vec::new(), now);

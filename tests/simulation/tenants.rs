@@ -88,18 +88,27 @@ fn add_all(world: &World, objects: &[(String, String)]) {
     }
 }
 
+/// Starts the operator beside an endpoint that hangs at first, and expects all tokens 20 seconds after its end.
+async fn have_tokens_soon_after_it_hung_for(
+    time: u64,
+    mut world: World,
+    objects: &[(String, String)],
+) {
+    world
+        .endpoint
+        .behave(until(later(&world, time), Behaviour::hang()));
+    world.start_operator();
+    pass(seconds(time)).await;
+    until_all_have_tokens(&world, objects, seconds(20)).await;
+}
+
 #[tokio::test(start_paused = true)]
 async fn two_objects_at_an_endpoint_that_hangs_for_40_seconds_have_their_tokens_20_seconds_after_its_end()
  {
-    let mut world = World::new();
+    let world = World::new();
     let both = objects("shop", "edge", 2);
     add_all(&world, &both);
-    world
-        .endpoint
-        .behave(until(later(&world, 40), Behaviour::hang()));
-    world.start_operator();
-    pass(seconds(40)).await;
-    until_all_have_tokens(&world, &both, seconds(20)).await;
+    have_tokens_soon_after_it_hung_for(40, world, &both).await;
 }
 
 #[tokio::test(start_paused = true)]
@@ -126,17 +135,12 @@ async fn an_endpoint_that_hangs_for_40_seconds_at_a_renewal_lets_no_token_expire
 
 #[tokio::test(start_paused = true)]
 async fn three_objects_with_equal_inputs_have_their_tokens_20_seconds_after_the_end_of_an_outage() {
-    let mut world = World::new();
+    let world = World::new();
     let all = objects("shop", "edge", 3);
     for (namespace, name) in &all {
         world.add_tenants(namespace, name, "client", json!({}));
     }
-    world
-        .endpoint
-        .behave(until(later(&world, 75), Behaviour::hang()));
-    world.start_operator();
-    pass(seconds(75)).await;
-    until_all_have_tokens(&world, &all, seconds(20)).await;
+    have_tokens_soon_after_it_hung_for(75, world, &all).await;
 }
 
 #[tokio::test(start_paused = true)]
@@ -317,13 +321,9 @@ async fn a_hold_of_other_credentials_with_the_same_client_id_holds_nobody() {
     });
     world.start_operator();
     pass(seconds(5)).await;
-    world.add_tenants("shop", "edge", "client", json!({}));
-    until_all_have_tokens(&world, &objects_named("shop", &["edge"]), seconds(2)).await;
-}
-
-fn objects_named(namespace: &str, names: &[&str]) -> Vec<(String, String)> {
-    let named = |name: &&str| (namespace.to_owned(), (*name).to_owned());
-    names.iter().map(named).collect()
+    let right = objects("shop", "edge", 1);
+    world.add_tenants("shop", &right[0].1, "client", json!({}));
+    until_all_have_tokens(&world, &right, seconds(2)).await;
 }
 
 #[tokio::test(start_paused = true)]

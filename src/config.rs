@@ -182,12 +182,12 @@ pub struct Settings {
     )]
     pub retry_period: Duration,
 
-    /// Serve /livez, /readyz and /metrics here.
+    /// Serve /livez, /readyz and /metrics here; without IPv6, [::] is 0.0.0.0.
     #[arg(
         long,
         value_name = "ADDRESS",
         env = "EDGE_CREDENTIAL_LISTEN",
-        default_value = "0.0.0.0:8080",
+        default_value = "[::]:8080",
         help_heading = "Process"
     )]
     pub listen: SocketAddr,

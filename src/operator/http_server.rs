@@ -1,7 +1,12 @@
 //! Serves probes and metrics to whoever can reach the port, and is kept busy by none of them: connections are few and short,
 //! and a new one takes the place of the oldest.
 
-use std::{collections::VecDeque, time::Duration};
+use std::{
+    collections::VecDeque,
+    io,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    time::Duration,
+};
 
 use axum::Router;
 use hyper::server::conn::http1;
@@ -40,6 +45,27 @@ impl Default for ConnectionLimits {
     }
 }
 
+/// Listens at `address`. `[::]` serves IPv4 too, and is `0.0.0.0` where the machine has no IPv6.
+pub async fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+    bind_any(address, TcpListener::bind).await
+}
+
+async fn bind_any<T, F>(address: SocketAddr, bind: impl Fn(SocketAddr) -> F) -> io::Result<T>
+where
+    F: Future<Output = io::Result<T>>,
+{
+    match bind(address).await {
+        // Without IPv6 in the kernel the family is not supported, and switched off the address is not available.
+        Err(error)
+            if address.ip() == IpAddr::V6(Ipv6Addr::UNSPECIFIED)
+                && error.kind() != io::ErrorKind::AddrInUse =>
+        {
+            bind((Ipv4Addr::UNSPECIFIED, address.port()).into()).await
+        }
+        bound => bound,
+    }
+}
+
 /// Serves one request for each connection. Ends only with its future, and all connections with it.
 pub async fn serve(listener: TcpListener, routes: Router, limits: ConnectionLimits) {
     let mut server = http1::Builder::new();
@@ -72,8 +98,6 @@ pub async fn serve(listener: TcpListener, routes: Router, limits: ConnectionLimi
 
 #[cfg(test)]
 mod tests {
-    use std::net::SocketAddr;
-
     use axum::routing::get;
     use tokio::{
         io::{AsyncReadExt, AsyncWriteExt},
@@ -102,6 +126,41 @@ mod tests {
             headers: Duration::from_secs(60),
             whole: Duration::from_secs(60),
         }
+    }
+
+    /// Where `bind_any` listens that should at `address`, where binding to IPv6 fails so.
+    async fn bound(address: &str, failure: io::ErrorKind) -> io::Result<SocketAddr> {
+        let bind = async |address: SocketAddr| match address {
+            SocketAddr::V4(_) => Ok(address),
+            SocketAddr::V6(_) => Err(failure.into()),
+        };
+        bind_any(address.parse().unwrap(), bind).await
+    }
+
+    #[tokio::test]
+    async fn without_ipv6_all_addresses_are_those_of_ipv4() {
+        for failure in [io::ErrorKind::AddrNotAvailable, io::ErrorKind::Unsupported] {
+            let address = bound("[::]:8080", failure).await.unwrap();
+            assert_eq!(address, "0.0.0.0:8080".parse().unwrap());
+        }
+    }
+
+    #[tokio::test]
+    async fn an_address_that_was_asked_for_by_name_has_no_other_in_its_place() {
+        let failure = io::ErrorKind::AddrNotAvailable;
+        bound("[::1]:8080", failure).await.unwrap_err();
+        bound("[::]:8080", io::ErrorKind::AddrInUse)
+            .await
+            .unwrap_err();
+    }
+
+    #[tokio::test]
+    async fn all_addresses_are_those_of_both_families() {
+        let listener = listen("[::]:0".parse().unwrap()).await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        TcpStream::connect((Ipv4Addr::LOCALHOST, port))
+            .await
+            .unwrap();
     }
 
     /// What comes until the connection ends, which it does within some seconds.

@@ -133,13 +133,15 @@ pub async fn run(
         },
         None => RunError::Client(source),
     })?;
-    let listener = TcpListener::bind(settings.listen)
+    let unusable = |source| RunError::Listen {
+        address: settings.listen,
+        source,
+    };
+    let listener = http_server::listen(settings.listen)
         .await
-        .map_err(|source| RunError::Listen {
-            address: settings.listen,
-            source,
-        })?;
-    tracing::info!(version = env!("CARGO_PKG_VERSION"), listen = %settings.listen, "the operator starts");
+        .map_err(unusable)?;
+    let address = listener.local_addr().map_err(unusable)?;
+    tracing::info!(version = env!("CARGO_PKG_VERSION"), listen = %address, "the operator starts");
     serve(client, settings, source, clock, listener, shutdown).await
 }
 

@@ -116,7 +116,7 @@ pub fn start_controller<R: Reconciler>(
     let mut secrets = None;
     if scope.watch_secrets {
         // No Secret's content is ever in a cache. Helm's release Secrets can be large and many.
-        let selection = Selection::of::<Secret>(client.clone(), namespace).metadata();
+        let selection = Selection::metadata_of::<Secret>(client.clone(), namespace);
         let selection = selection.with_fields("type!=helm.sh/release.v1");
         let of_secrets = Watch::of::<Secret>(namespace, None, context.metrics.clone());
         let reliable = of_secrets.clone();

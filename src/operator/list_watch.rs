@@ -47,7 +47,7 @@ impl Versioned for SeenSecret {
 /// What is listed and watched.
 #[derive(Clone)]
 pub struct Selection {
-    pub client: Client,
+    client: Client,
     request: Request,
     labels: Option<String>,
     fields: Option<String>,
@@ -66,6 +66,17 @@ impl Selection {
         }
     }
 
+    /// The metadata alone of such objects.
+    pub fn metadata_of<K: Resource<DynamicType = ()>>(
+        client: Client,
+        namespace: Option<&str>,
+    ) -> Self {
+        Self {
+            is_metadata: true,
+            ..Self::of::<K>(client, namespace)
+        }
+    }
+
     /// Only those with such labels.
     pub fn with_labels(mut self, selector: Option<String>) -> Self {
         self.labels = selector;
@@ -75,12 +86,6 @@ impl Selection {
     /// Only those with such fields.
     pub fn with_fields(mut self, selector: &str) -> Self {
         self.fields = Some(selector.into());
-        self
-    }
-
-    /// Their metadata alone.
-    pub fn metadata(mut self) -> Self {
-        self.is_metadata = true;
         self
     }
 

@@ -23,6 +23,16 @@ fn the_crd_in_the_chart_is_the_checked_in_one() {
 }
 
 #[test]
+fn the_schema_of_the_charts_values_is_what_their_comments_say() {
+    let chart = path("charts/edge-credential-operator");
+    let values = fs::read_to_string(chart.join("values.yaml")).unwrap();
+    let title = "Values of the edge-credential-operator chart";
+    let schema = kit::values_schema::values_schema(title, &values).unwrap();
+    let schema = serde_json::to_string_pretty(&schema).unwrap();
+    kit::generated::compare(&chart.join("values.schema.json"), &format!("{schema}\n"));
+}
+
+#[test]
 fn the_reasons_in_the_readme_are_those_of_the_code() {
     let rows = Reason::ALL.iter().map(|reason| {
         format!(

@@ -3,6 +3,7 @@
 
 mod manifests;
 mod monitoring;
+mod notes;
 mod rights;
 mod values;
 

@@ -17,12 +17,17 @@
 {{- end }}
 {{- end }}
 
+{{/* The namespace of the operator's own objects. */}}
+{{- define "edge-credential-operator.namespace" -}}
+{{- default .Release.Namespace .Values.namespaceOverride }}
+{{- end }}
+
 {{/*
 The name of roles and bindings. They live outside of the release's namespace, so it is part of their name: two releases of
 the same name in different namespaces don't meet.
 */}}
 {{- define "edge-credential-operator.roleName" -}}
-{{- printf "%s:%s" (include "edge-credential-operator.fullname" .) .Release.Namespace }}
+{{- printf "%s:%s" (include "edge-credential-operator.fullname" .) (include "edge-credential-operator.namespace" .) }}
 {{- end }}
 
 {{- define "edge-credential-operator.serviceAccountName" -}}
@@ -47,11 +52,40 @@ app.kubernetes.io/instance: {{ .Release.Name }}
 {{- toYaml (merge $own .Values.commonLabels) }}
 {{- end }}
 
+{{/*
+An object's metadata, from `root`, and where they are given `name` (else the full name), `namespace`, `labels` and `annotations`. The
+labels and annotations of the chart and of the object take the place of those that the user gives to all objects.
+*/}}
+{{- define "edge-credential-operator.metadata" -}}
+name: {{ default (include "edge-credential-operator.fullname" .root) .name }}
+{{- with .namespace }}
+namespace: {{ . }}
+{{- end }}
+labels:
+  {{- merge (include "edge-credential-operator.labels" .root | fromYaml) (default dict .labels) | toYaml | nindent 2 }}
+{{- with merge dict (default dict .annotations) .root.Values.commonAnnotations }}
+annotations:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- end }}
+
 {{- define "edge-credential-operator.image" -}}
+{{- $repository := .Values.image.repository }}
+{{- with .Values.global.imageRegistry }}
+{{- /* A first part with a dot or a colon is a registry, as for Docker. */}}
+{{- $repository = printf "%s/%s" (trimSuffix "/" .) (regexReplaceAll "^([^/]*[.:][^/]*|localhost)/" $repository "") }}
+{{- end }}
 {{- if .Values.image.digest }}
-{{- printf "%s@%s" .Values.image.repository .Values.image.digest }}
+{{- printf "%s@%s" $repository .Values.image.digest }}
 {{- else }}
-{{- printf "%s:%s" .Values.image.repository (default .Chart.AppVersion .Values.image.tag) }}
+{{- printf "%s:%s" $repository (default .Chart.AppVersion .Values.image.tag) }}
+{{- end }}
+{{- end }}
+
+{{- define "edge-credential-operator.imagePullSecrets" -}}
+{{- with concat .Values.global.imagePullSecrets .Values.imagePullSecrets | uniq }}
+imagePullSecrets:
+  {{- toYaml . | nindent 2 }}
 {{- end }}
 {{- end }}
 
@@ -73,8 +107,16 @@ the place of the chart's own; of `HTTPS_PROXY` and its like also in small letter
 {{- /* The pod's name, of which the host name may be only a part. */}}
 {{- $podName := dict "fieldRef" (dict "fieldPath" "metadata.name") }}
 {{- $own := list (dict "name" "HOSTNAME" "valueFrom" $podName) (dict "name" "RUST_LOG" "value" .Values.log.filter) }}
-{{- with .Values.proxy.url }}
-{{- $own = concat $own (list (dict "name" "HTTPS_PROXY" "value" .) (dict "name" "HTTP_PROXY" "value" .)) }}
+{{- $proxy := dict }}
+{{- if and .Values.proxy.url .Values.proxy.secret.name }}
+{{- fail "proxy.url and proxy.secret.name: only one of them" }}
+{{- else if .Values.proxy.url }}
+{{- $proxy = dict "value" .Values.proxy.url }}
+{{- else if .Values.proxy.secret.name }}
+{{- $proxy = dict "valueFrom" (dict "secretKeyRef" .Values.proxy.secret) }}
+{{- end }}
+{{- if $proxy }}
+{{- $own = concat $own (list (merge (dict "name" "HTTPS_PROXY") $proxy) (merge (dict "name" "HTTP_PROXY") $proxy)) }}
 {{- end }}
 {{- with .Values.proxy.noProxy }}
 {{- $own = append $own (dict "name" "NO_PROXY" "value" .) }}
@@ -88,24 +130,9 @@ the place of the chart's own; of `HTTPS_PROXY` and its like also in small letter
 {{- concat $env .Values.extraEnv | toYaml }}
 {{- end }}
 
-{{/* The port of a URL, or nothing where it is in a variable that is not known here. */}}
-{{- define "edge-credential-operator.port" -}}
-{{- $authority := regexReplaceAll "^[A-Za-z]+://" . "" | splitList "/" | first }}
-{{- $port := regexFind ":[0-9]+$" $authority | trimPrefix ":" }}
-{{- if not (and (empty $port) (contains "$(" $authority)) }}
-{{- default (ternary "443" "80" (hasPrefix "https:" (lower .))) $port }}
-{{- end }}
-{{- end }}
-
-{{/* The restricted Pod Security Standard. No value weakens it. */}}
+{{/* The restricted Pod Security Standard. No value weakens it. The user is the image's, or the one that the platform chooses (OpenShift). */}}
 {{- define "edge-credential-operator.podSecurityContext" -}}
 runAsNonRoot: true
-{{- with .Values.runAsUser }}
-runAsUser: {{ int . }}
-{{- end }}
-{{- with .Values.runAsGroup }}
-runAsGroup: {{ int . }}
-{{- end }}
 seccompProfile:
   type: RuntimeDefault
 {{- end }}
@@ -123,19 +150,29 @@ The label `job` of the operator's series, by which the alerts and the dashboard 
 scraped by one Prometheus.
 */}}
 {{- define "edge-credential-operator.job" -}}
-{{- printf "%s/%s" .Release.Namespace (include "edge-credential-operator.fullname" .) }}
+{{- printf "%s/%s" (include "edge-credential-operator.namespace" .) (include "edge-credential-operator.fullname" .) }}
 {{- end }}
 
-{{/* How the operator is scraped, whether through the Service or not. */}}
+{{/* How the operator is scraped, whether through the Service or not: from `root` and the values of the `monitor`. */}}
 {{- define "edge-credential-operator.endpoint" -}}
 port: http
 path: /metrics
-interval: {{ .interval }}
+interval: {{ .monitor.interval }}
+{{- with .monitor.scrapeTimeout }}
+scrapeTimeout: {{ . }}
+{{- end }}
 # The labels namespace and name are those of an EdgeCredential, not of the operator's pod.
 honorLabels: true
 relabelings:
   - targetLabel: job
     replacement: {{ include "edge-credential-operator.job" .root | quote }}
+  {{- with .monitor.relabelings }}
+  {{- toYaml . | nindent 2 }}
+  {{- end }}
+{{- with .monitor.metricRelabelings }}
+metricRelabelings:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
 {{- end }}
 
 {{/* What the operator does, and no more, whether in a ClusterRole or in Roles. */}}
@@ -156,4 +193,15 @@ relabelings:
 - apiGroups: [events.k8s.io]
   resources: [events]
   verbs: [create, patch]
+{{- end }}
+
+{{/* DNS; in OpenShift its pods listen on 5353, which OVN-Kubernetes looks at. */}}
+{{- define "edge-credential-operator.dns" -}}
+ports:
+  {{- range $port := list 53 5353 }}
+  {{- range list "UDP" "TCP" }}
+  - port: {{ $port }}
+    protocol: {{ . }}
+  {{- end }}
+  {{- end }}
 {{- end }}

@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help build unit test test-chart bench soak lint lint-workflows deny advisories fuzz mutants demo image e2e controlplane stand-in generate chart-readme
+.PHONY: help build unit test test-chart bench soak lint lint-workflows deny advisories fuzz mutants demo image e2e controlplane stand-in generate manifests chart-readme
 
 DENY_VERSION := 0.20.2
 DENY := .cache/tools/cargo-deny-$(DENY_VERSION)/bin/cargo-deny
@@ -132,5 +132,10 @@ controlplane: ## Build the programs of the local control plane (once; needs Go 1
 stand-in: ## Run the stand-in for Sitecore's services by itself, and show how to call it
 	cargo run -q -p kit --bin sitecore-stand-in
 
-generate: ## Write what is generated: the CRD, the tables of README.md, and the chart's manifests for its tests
-	UPDATE_GENERATED=1 cargo test -q --test generated --test chart -- --test-threads=1
+generate: ## Write what is generated: the CRD and schemas, the tables of README.md, and the chart's manifests for its tests
+	UPDATE_GENERATED=1 cargo test -q --test generated
+	UPDATE_GENERATED=1 cargo test -q --test chart -- --test-threads=1
+
+manifests: controlplane ## Write what a release is installed from into target/manifests, for an image (DIGEST=sha256:…)
+	@helm=$$(cargo run -q -p kit --bin controlplane -- build | grep '/helm$$') && \
+	PATH="$$(dirname "$$helm"):$$PATH" .ci/release-manifests.sh "$(DIGEST)" target/manifests

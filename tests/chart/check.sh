@@ -24,6 +24,19 @@ done
 say "checkov"
 checkov --config-file .ci/checkov.yaml --directory tests/chart/golden
 
+say "JSON Schema: takes the examples, and refuses a misspelt field"
+python3 - <<'END'
+import json, jsonschema, yaml
+schema = json.load(open("crds/edgecredential_v1alpha1.json"))
+jsonschema.Draft7Validator.check_schema(schema)
+jsonschema.Draft7Validator.check_schema(json.load(open("charts/edge-credential-operator/values.schema.json")))
+example = yaml.safe_load(open("examples/edgecredential.yaml"))
+jsonschema.validate(example, schema)
+example["spec"]["credentialSecretRef"] = example["spec"].pop("credentialsSecretRef")
+assert not jsonschema.Draft7Validator(schema).is_valid(example)
+print("valid")
+END
+
 say "promtool: the alerts and when they fire"
 promtool check rules --lint=all --lint-fatal tests/chart/alerts/rules.json
 promtool test rules tests/chart/alerts/tests.yaml

@@ -4,6 +4,7 @@
 mod manifests;
 mod monitoring;
 mod notes;
+mod release;
 mod rights;
 mod values;
 

@@ -1,6 +1,13 @@
 //! Values that are refused, and that all of them are told of.
 
-use super::accepts;
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+use kit::control_plane::chart::render;
+use kit::programs::Binaries;
+
+use super::{NAMESPACE, RELEASE, accepts, chart, only, parse};
 
 #[test]
 fn a_value_that_does_not_exist_or_has_the_wrong_type_is_refused() {
@@ -73,4 +80,49 @@ fn a_parent_chart_may_switch_it_on_and_have_values_of_its_own() {
         ("x-anchors.a", "b"),
         ("global.of-others", "1"),
     ]));
+}
+
+/// A chart of somebody else, of which this one is a part.
+const PARENT: &str = "
+apiVersion: v2
+name: storefront
+version: 1.0.0
+dependencies:
+  - {name: edge-credential-operator, version: '*', condition: edge-credential-operator.enabled, tags: [sitecore]}
+";
+
+const PARENTS_VALUES: &str = "
+global: {imageRegistry: mirror.example.com, imagePullSecrets: [{name: mirror}], domain: example.com}
+edge-credential-operator:
+  enabled: true
+  x-labels: &labels {team: web}
+  podLabels: *labels
+";
+
+#[test]
+fn a_parent_chart_has_it_as_a_part_with_its_registry_or_leaves_it_out() {
+    let parent = Path::new(env!("CARGO_TARGET_TMPDIR")).join("parent");
+    fs::remove_dir_all(&parent).ok();
+    fs::create_dir_all(parent.join("charts")).unwrap();
+    fs::write(parent.join("Chart.yaml"), PARENT).unwrap();
+    fs::write(parent.join("values.yaml"), PARENTS_VALUES).unwrap();
+    let copied = Command::new("cp")
+        .arg("-r")
+        .args([chart(), parent.join("charts")])
+        .status();
+    assert!(copied.unwrap().success());
+    let binaries = Binaries::locate().unwrap();
+    let rendered = |values| render(&binaries, &parent, RELEASE, NAMESPACE, values).unwrap();
+
+    let objects = parse(&rendered(&[]));
+    let template = &only(&objects, "Deployment")["spec"]["template"];
+    assert_eq!(template["metadata"]["labels"]["team"], "web");
+    let pod = &template["spec"];
+    assert_eq!(pod["imagePullSecrets"][0]["name"], "mirror");
+    let image = pod["containers"][0]["image"].as_str().unwrap();
+    let repository = "mirror.example.com/edge-credential-operator/edge-credential-operator:";
+    assert!(image.starts_with(repository), "{image}");
+
+    let off = [("edge-credential-operator.enabled", "false")];
+    assert_eq!(rendered(&off).trim(), "");
 }

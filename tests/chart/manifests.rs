@@ -101,6 +101,24 @@ fn labels_of_the_user_replace_none_of_the_charts_own() {
 }
 
 #[test]
+fn labels_of_one_object_take_the_place_of_those_of_all() {
+    let objects = objects(&[
+        ("commonLabels.release", "all"),
+        ("metrics.serviceMonitor.enabled", "true"),
+        ("metrics.serviceMonitor.labels.release", "prometheus"),
+        ("podLabels.release", "pod"),
+    ]);
+    let label = |kind, of: fn(&Value) -> &Value| {
+        let labels = &of(only(&objects, kind))["metadata"]["labels"];
+        labels["release"].as_str().unwrap().to_owned()
+    };
+    assert_eq!(label("Service", |object| object), "all");
+    assert_eq!(label("ServiceMonitor", |object| object), "prometheus");
+    let template = label("Deployment", |object| &object["spec"]["template"]);
+    assert_eq!(template, "pod");
+}
+
+#[test]
 fn the_definition_is_kept_when_the_release_goes_and_can_be_left_out() {
     let definition = |objects: &[Value]| {
         let kind = "CustomResourceDefinition";

@@ -43,18 +43,23 @@ app.kubernetes.io/name: {{ include "edge-credential-operator.name" . }}
 app.kubernetes.io/instance: {{ .Release.Name }}
 {{- end }}
 
-{{/* Labels of every object. The chart's own can't be replaced. */}}
+{{/*
+Labels of an object or a pod, from `root` and where it has any of its own `labels`. These can't replace the chart's, and take the place
+of those that the user gives to all.
+*/}}
 {{- define "edge-credential-operator.labels" -}}
-{{- $own := include "edge-credential-operator.selectorLabels" . | fromYaml }}
-{{- $_ := set $own "app.kubernetes.io/version" .Chart.AppVersion }}
-{{- $_ := set $own "app.kubernetes.io/managed-by" .Release.Service }}
-{{- $_ := set $own "helm.sh/chart" (printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | trunc 63 | trimSuffix "-") }}
-{{- toYaml (merge $own .Values.commonLabels) }}
+{{- $chart := include "edge-credential-operator.selectorLabels" .root | fromYaml }}
+{{- with .root.Chart }}
+{{- $_ := set $chart "app.kubernetes.io/version" .AppVersion }}
+{{- $_ := set $chart "helm.sh/chart" (printf "%s-%s" .Name .Version | replace "+" "_" | trunc 63 | trimSuffix "-") }}
+{{- end }}
+{{- $_ := set $chart "app.kubernetes.io/managed-by" .root.Release.Service }}
+{{- merge $chart (default dict .labels) .root.Values.commonLabels | toYaml }}
 {{- end }}
 
 {{/*
-An object's metadata, from `root`, and where they are given `name` (else the full name), `namespace`, `labels` and `annotations`. The
-labels and annotations of the chart and of the object take the place of those that the user gives to all objects.
+An object's metadata, from `root`, and where they are given `name` (else the full name), `namespace`, `labels` and `annotations`, which
+take the place of those that the user gives to all objects.
 */}}
 {{- define "edge-credential-operator.metadata" -}}
 name: {{ default (include "edge-credential-operator.fullname" .root) .name }}
@@ -62,7 +67,7 @@ name: {{ default (include "edge-credential-operator.fullname" .root) .name }}
 namespace: {{ . }}
 {{- end }}
 labels:
-  {{- merge (include "edge-credential-operator.labels" .root | fromYaml) (default dict .labels) | toYaml | nindent 2 }}
+  {{- include "edge-credential-operator.labels" . | nindent 2 }}
 {{- with merge dict (default dict .annotations) .root.Values.commonAnnotations }}
 annotations:
   {{- toYaml . | nindent 2 }}

@@ -184,6 +184,24 @@ fn traffic_goes_out_to_dns_and_by_tcp_or_to_what_is_listed() {
     assert_eq!(egress(&listed), json!([dns, rule]));
 }
 
+/// On IPv6 alone or with both families: the operator listens on all addresses, and the cluster chooses the Service's.
+#[test]
+fn no_object_names_an_address_or_its_family() {
+    let objects = objects(&[]);
+    let service = &only(&objects, "Service")["spec"];
+    for key in ["clusterIP", "ipFamilies", "ipFamilyPolicy"] {
+        assert_eq!(service[key], Value::Null);
+    }
+    let pod = &only(&objects, "Deployment")["spec"]["template"]["spec"];
+    let container = &pod["containers"][0];
+    for probe in ["livenessProbe", "readinessProbe"] {
+        assert_eq!(container[probe]["httpGet"]["host"], Value::Null);
+    }
+    let args = container["args"].as_array().unwrap();
+    let listens = |arg: &&Value| arg.as_str().unwrap().starts_with("--listen");
+    assert_eq!(args.iter().find(listens), None);
+}
+
 #[test]
 fn a_proxy_with_a_password_comes_from_a_secret() {
     let objects = objects(&[("proxy.secret.name", "proxy")]);

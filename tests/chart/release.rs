@@ -72,6 +72,13 @@ fn a_release_names_its_image_by_digest_in_chart_and_manifests() {
     assert_eq!(in_cluster.len(), 1, "only the Namespace: {in_cluster:?}");
 
     let package = out.join(format!("edge-credential-operator-{VERSION}.tgz"));
+    let about = Command::new("tar")
+        .args(["--extract", "--to-stdout", "--file"])
+        .args([&*package, Path::new("edge-credential-operator/Chart.yaml")])
+        .output()
+        .unwrap();
+    let about = String::from_utf8(about.stdout).unwrap();
+    assert!(about.contains(&format!(":{VERSION}@{DIGEST}")), "{about}");
     let package = kit::control_plane::chart::render(
         &Binaries::locate().unwrap(),
         &package,

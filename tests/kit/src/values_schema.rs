@@ -24,11 +24,12 @@ pub fn values_schema(title: &str, values: &str) -> Result<Value, String> {
     let comments = comments(values);
     let values: Map<String, Value> = parse("values", values)?;
     let mut properties = properties("", &values, &comments)?;
-    // A parent chart's switches for this one, which Helm hands down.
-    for (key, schema) in [
-        ("enabled", json!({"type": "boolean"})),
-        ("tags", json!({"type": "object"})),
+    for (key, type_, of) in [
+        ("enabled", "boolean", "condition"),
+        ("tags", "object", "tags"),
     ] {
+        let description = format!("A parent chart's {of} for this one. Not used here.");
+        let schema = json!({"description": description, "type": type_});
         properties.insert(key.to_owned(), schema);
     }
     Ok(json!({

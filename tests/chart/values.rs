@@ -56,6 +56,17 @@ fn a_variable_that_is_given_twice_is_refused() {
 }
 
 #[test]
+fn a_flag_that_the_chart_sets_can_not_be_given_once_more() {
+    assert!(accepts(&[("extraArgs", "{--listen=[::]:8080}")]));
+    assert!(accepts(&[("extraArgs", "{--lease=a}")]));
+    assert!(!accepts(&[("extraArgs", "{--concurrency=2}")]));
+    let origin = "{--allowed-token-origin=http://a}";
+    assert!(accepts(&[("extraArgs", origin)]));
+    let list = ("allowedTokenOrigins", "{http://b}");
+    assert!(!accepts(&[list, ("extraArgs", origin)]));
+}
+
+#[test]
 fn a_proxy_comes_from_one_place() {
     let places = [("proxy.url", "http://a:1"), ("proxy.secret.name", "a")];
     assert!(places.iter().all(|place| accepts(&[*place])));

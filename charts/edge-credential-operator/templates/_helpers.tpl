@@ -94,6 +94,48 @@ imagePullSecrets:
 {{- end }}
 {{- end }}
 
+{{/* The operator's arguments. A flag that is given twice would keep it from starting. */}}
+{{- define "edge-credential-operator.args" -}}
+{{- $own := include "edge-credential-operator.ownArgs" . }}
+{{- $own }}
+{{- range .Values.extraArgs }}
+{{- $flag := splitList "=" . | first }}
+{{- if contains (printf "%s=" $flag) $own }}
+{{- fail (printf "extraArgs: %s is set by the chart, from a value of its own" $flag) }}
+{{- end }}
+- {{ . | quote }}
+{{- end }}
+{{- end }}
+
+{{- define "edge-credential-operator.ownArgs" -}}
+- run
+{{- range .Values.namespaces }}
+- {{ printf "--namespace=%s" . | quote }}
+{{- end }}
+{{- with .Values.selector }}
+- {{ printf "--selector=%s" . | quote }}
+{{- end }}
+{{- range .Values.allowedTokenOrigins }}
+- {{ printf "--allowed-token-origin=%s" . | quote }}
+{{- end }}
+{{- if .Values.tokenCA.configMap }}
+- {{ printf "--token-ca-file=/etc/edge-credential-operator/token-ca/%s" .Values.tokenCA.key | quote }}
+{{- end }}
+- --watch-secrets={{ .Values.watchSecrets }}
+- --concurrency={{ int .Values.concurrency }}
+- --requests-per-endpoint={{ int .Values.requestsPerEndpoint }}
+- --per-object-metrics={{ .Values.metrics.perObject }}
+- --leader-election={{ .Values.leaderElection }}
+{{- if .Values.leaderElection }}
+- {{ printf "--lease-namespace=%s" (include "edge-credential-operator.namespace" .) | quote }}
+- {{ printf "--lease-name=%s" (include "edge-credential-operator.fullname" .) | quote }}
+- --lease-duration={{ .Values.lease.duration }}
+- --renew-deadline={{ .Values.lease.renewDeadline }}
+- --retry-period={{ .Values.lease.retryPeriod }}
+{{- end }}
+- --log-format={{ .Values.log.format }}
+{{- end }}
+
 {{/*
 The operator's environment: each name once, since server-side apply refuses a list that has one twice. What `extraEnv` has takes
 the place of the chart's own; of `HTTPS_PROXY` and its like also in small letters, which is the same to the operator.

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-use kit::control_plane::chart::render;
+use kit::control_plane::chart::{render, render_with};
 use kit::programs::Binaries;
 
 use super::{NAMESPACE, RELEASE, accepts, chart, only, parse};
@@ -91,6 +91,29 @@ fn a_parent_chart_may_switch_it_on_and_have_values_of_its_own() {
         ("x-anchors.a", "b"),
         ("global.of-others", "1"),
     ]));
+}
+
+/// Artifact Hub shows the chart's README, where a link into the repository leads nowhere.
+#[test]
+fn the_charts_readme_shows_values_that_there_are_and_links_from_everywhere() {
+    let readme = fs::read_to_string(chart().join("README.md")).unwrap();
+    let shown = readme.split("```yaml\n").skip(1);
+    let shown: Vec<_> = shown
+        .map(|rest| rest.split("```").next().unwrap())
+        .collect();
+    assert!(!shown.is_empty());
+    let file = Path::new(env!("CARGO_TARGET_TMPDIR")).join("shown.yaml");
+    let binaries = Binaries::locate().unwrap();
+    for values in shown {
+        fs::write(&file, values).unwrap();
+        render_with(&binaries, &chart(), RELEASE, NAMESPACE, &file).unwrap();
+    }
+    for link in readme.split("](").skip(1) {
+        assert!(
+            link.starts_with("https://") || link.starts_with('#'),
+            "{link:.60}"
+        );
+    }
 }
 
 /// A chart of somebody else, of which this one is a part.

@@ -39,7 +39,12 @@ fn section(measured: &Measured) -> String {
         return section;
     }
     section.push_str("\n| figure | value |\n|---|---:|\n");
+    let mut of = "";
     for figure in &measured.figures {
+        if figure.of != of {
+            of = &figure.of;
+            let _ = writeln!(section, "| **{of}** | |");
+        }
         let value = number(figure.value);
         let _ = writeln!(
             section,
@@ -108,8 +113,9 @@ mod tests {
             problem: Some("it ended\nwith a log".into()),
             ..Measured::default()
         };
-        measured.figure("10,000 objects: resident", 48.25, "MiB");
-        measured.figure("token requests", 0.0, "");
+        let mut found = measured.of("10,000 objects");
+        found.figure("resident", 48.25, "MiB");
+        found.figure("token requests", 0.0, "");
         let report = Report {
             cases: vec![measured],
             ..Report::default()
@@ -122,7 +128,8 @@ mod tests {
         for line in [
             "## memory",
             "Not measured to the end: it ended.",
-            "| 10,000 objects: resident | 48.2 MiB |",
+            "| **10,000 objects** | |",
+            "| resident | 48.2 MiB |",
             "| token requests | 0 |",
             "![Memory](benchmarks/memory.svg)",
         ] {

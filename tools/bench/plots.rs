@@ -15,12 +15,16 @@ use crate::{
     report::{Line, Report},
 };
 
-/// A picture: what its lines belong to, its title, and what its axes are.
+/// A picture.
 struct Plot {
+    /// What its lines name it by, and its file.
     name: &'static str,
     title: &'static str,
     x: &'static str,
     y: &'static str,
+    /// Whether each step of the upward axis is ten times the one before.
+    logarithmic: bool,
+    legend: SeriesLabelPosition,
 }
 
 const PLOTS: [Plot; 3] = [
@@ -29,18 +33,24 @@ const PLOTS: [Plot; 3] = [
         title: "Objects that have their Secret, after the first one was created",
         x: "seconds",
         y: "objects",
+        logarithmic: false,
+        legend: SeriesLabelPosition::LowerRight,
     },
     Plot {
         name: "latency",
-        title: "From an object to its Secret, one after the other",
+        title: "Time to a Secret, one after the other",
         x: "share of the samples, in percent",
         y: "at most so many milliseconds",
+        logarithmic: true,
+        legend: SeriesLabelPosition::UpperLeft,
     },
     Plot {
         name: "memory",
         title: "The operator's memory",
         x: "objects",
         y: "MiB",
+        logarithmic: false,
+        legend: SeriesLabelPosition::UpperLeft,
     },
 ];
 
@@ -74,11 +84,18 @@ fn lines<'a>(report: &'a Report, plot: &str) -> Vec<&'a Line> {
 }
 
 fn picture(plot: &Plot, lines: &[&Line]) -> Result<String> {
-    let most = |axis: fn(&(f64, f64)) -> f64| {
-        let values = lines.iter().flat_map(|line| &line.points).map(axis);
-        values.fold(f64::MIN_POSITIVE, f64::max)
+    let up = |value: f64| match plot.logarithmic {
+        true => value.max(1.0).log10(),
+        false => value,
     };
-    let (x, y) = (most(|point| point.0), most(|point| point.1) * 1.05);
+    let points = || lines.iter().flat_map(|line| &line.points);
+    let x = points()
+        .map(|point| point.0)
+        .fold(f64::MIN_POSITIVE, f64::max);
+    let y = points()
+        .map(|point| up(point.1))
+        .fold(f64::MIN_POSITIVE, f64::max)
+        * 1.05;
     let mut svg = String::new();
     {
         let area = SVGBackend::with_string(&mut svg, SIZE).into_drawing_area();
@@ -93,24 +110,39 @@ fn picture(plot: &Plot, lines: &[&Line]) -> Result<String> {
             .configure_mesh()
             .x_desc(plot.x)
             .y_desc(plot.y)
+            .x_label_formatter(&|value| label(*value))
+            .y_label_formatter(&|value| match plot.logarithmic {
+                true => label(10_f64.powf(*value)),
+                false => label(*value),
+            })
             .light_line_style(WHITE)
             .draw()?;
         for (number, line) in lines.iter().enumerate() {
             let color = Palette99::pick(number).stroke_width(2);
+            let points = line.points.iter().map(|(x, y)| (*x, up(*y)));
             chart
-                .draw_series(LineSeries::new(line.points.iter().copied(), color))?
+                .draw_series(LineSeries::new(points, color))?
                 .label(&line.name)
                 .legend(move |(x, y)| PathElement::new([(x, y), (x + 18, y)], color));
         }
         chart
             .configure_series_labels()
-            .position(SeriesLabelPosition::UpperLeft)
+            .position(plot.legend.clone())
             .background_style(WHITE.mix(0.8))
             .border_style(BLACK.mix(0.3))
             .draw()?;
         area.present()?;
     }
     Ok(svg)
+}
+
+/// A number at an axis.
+fn label(value: f64) -> String {
+    if value.abs() < 10.0 && value.fract().abs() > 0.05 {
+        format!("{value:.1}")
+    } else {
+        format!("{value:.0}")
+    }
 }
 
 #[cfg(test)]

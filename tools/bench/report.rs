@@ -47,11 +47,13 @@ pub struct Measured {
 /// One number.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Figure {
+    /// Of what, such as a number of objects.
+    pub of: String,
     /// What it is.
     pub name: String,
     /// How much.
     pub value: f64,
-    /// Of what.
+    /// In what.
     pub unit: String,
 }
 
@@ -67,13 +69,12 @@ pub struct Line {
 }
 
 impl Measured {
-    /// Adds a figure.
-    pub fn figure(&mut self, name: impl Into<String>, value: f64, unit: &str) {
-        self.figures.push(Figure {
-            name: name.into(),
-            value,
-            unit: unit.to_owned(),
-        });
+    /// Where figures of this are added.
+    pub fn of(&mut self, what: impl Into<String>) -> Found<'_> {
+        Found {
+            of: what.into(),
+            figures: &mut self.figures,
+        }
     }
 
     /// Adds a line of a picture.
@@ -84,32 +85,46 @@ impl Measured {
             points,
         });
     }
+}
+
+/// What was found about one thing.
+pub struct Found<'a> {
+    of: String,
+    figures: &'a mut Vec<Figure>,
+}
+
+impl Found<'_> {
+    /// Adds a figure.
+    pub fn figure(&mut self, name: impl Into<String>, value: f64, unit: &str) {
+        self.figures.push(Figure {
+            of: self.of.clone(),
+            name: name.into(),
+            value,
+            unit: unit.to_owned(),
+        });
+    }
 
     /// Adds what samples in milliseconds, in order, come to.
-    pub fn samples(&mut self, name: &str, sorted: &[f64]) {
-        self.figure(format!("{name}: samples"), sorted.len() as f64, "");
-        for (what, share) in [("p50", 0.5), ("p99", 0.99), ("max", 1.0)] {
-            self.figure(format!("{name}: {what}"), percentile(sorted, share), "ms");
+    pub fn samples(&mut self, sorted: &[f64]) {
+        self.figure("samples", sorted.len() as f64, "");
+        for (name, share) in [("p50", 0.5), ("p99", 0.99), ("max", 1.0)] {
+            self.figure(name, percentile(sorted, share), "ms");
         }
     }
 
     /// Adds the three figures of memory.
-    pub fn memory(&mut self, name: &str, memory: Memory) {
-        self.figure(format!("{name}: resident"), memory.resident, "MiB");
-        self.figure(format!("{name}: anonymous"), memory.anonymous, "MiB");
-        self.figure(format!("{name}: peak"), memory.peak, "MiB");
+    pub fn memory(&mut self, memory: Memory) {
+        self.figure("resident", memory.resident, "MiB");
+        self.figure("anonymous", memory.anonymous, "MiB");
+        self.figure("peak", memory.peak, "MiB");
     }
 
     /// Adds how many calls there were, all and by kind.
-    pub fn calls(&mut self, name: &str, calls: &Calls) {
+    pub fn calls(&mut self, calls: &Calls) {
         let work = calls.work() as f64;
-        self.figure(
-            format!("{name}: calls but watches, events, leases"),
-            work,
-            "",
-        );
+        self.figure("calls but watches, Events and Leases", work, "");
         for (kind, count) in &calls.kinds {
-            self.figure(format!("{name}: {kind}"), *count as f64, "");
+            self.figure(kind, *count as f64, "");
         }
     }
 }

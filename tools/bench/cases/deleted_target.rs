@@ -53,10 +53,12 @@ async fn delete(
         sleep(PAUSE).await;
     }
     let times = sorted_milliseconds(times);
-    measured.samples(&format!("deleted to back, {when}"), &times);
     let requests = scene.endpoint.requests() - requests;
-    measured.figure(format!("token requests, {when}"), requests as f64, "");
-    let line = format!("deleted to back, {when}");
-    measured.line("latency", line, distribution(&times));
+    let name = format!("deleted to back, {when}");
+    measured.of(&name).samples(&times);
+    measured
+        .of(&name)
+        .figure("token requests", requests as f64, "");
+    measured.line("latency", name, distribution(&times));
     Ok(())
 }

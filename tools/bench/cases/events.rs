@@ -14,7 +14,7 @@ use crate::{
 const NO_MORE: Duration = Duration::from_secs(30);
 
 pub async fn measure(bench: &Bench, measured: &mut Measured) -> Result<()> {
-    let count = bench.settings.objects.min(1_000);
+    let count = bench.settings.objects.min(bench.settings.pick(1_000, 200));
     let mut scene = Scene::set_up(bench).await?;
     let orders = scene.orders("edge", count);
     scene.create_credentials(&orders).await?;
@@ -26,12 +26,8 @@ pub async fn measure(bench: &Bench, measured: &mut Measured) -> Result<()> {
     bench.say("waiting for the last Event");
     let calls = scene.calls.until_no_events(NO_MORE, PATIENCE).await?;
     let last = calls.last_event.unwrap_or(begin).duration_since(begin);
-    measured.figure(
-        format!("{count} objects: first created to last Event"),
-        last.as_secs_f64(),
-        "s",
-    );
-    let events = calls.events() as f64;
-    measured.figure(format!("{count} objects: calls for Events"), events, "");
+    let mut found = measured.of(format!("{count} objects"));
+    found.figure("first created to last Event", last.as_secs_f64(), "s");
+    found.figure("calls for Events", calls.events() as f64, "");
     Ok(())
 }

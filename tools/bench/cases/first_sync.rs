@@ -68,20 +68,31 @@ async fn sync(bench: &Bench, measured: &mut Measured, variant: Variant) -> Resul
     let after = sorted(after);
     let calls = scene.calls.until_quiet(SILENCE, PATIENCE).await?;
 
-    measured.figure(format!("{name}: all created"), created.as_secs_f64(), "s");
+    measured
+        .of(&name)
+        .figure("all created", created.as_secs_f64(), "s");
     let last = after.last().copied().unwrap_or_default();
-    measured.figure(format!("{name}: first created to last Secret"), last, "s");
-    measured.figure(format!("{name}: CPU"), scene.cpu()? - cpu, "s");
+    measured
+        .of(&name)
+        .figure("first created to last Secret", last, "s");
+    measured.of(&name).figure("CPU", scene.cpu()? - cpu, "s");
     let per_object = calls.work() as f64 / count as f64;
-    measured.figure(format!("{name}: calls for each object"), per_object, "");
-    measured.calls(&name, &calls);
+    measured
+        .of(&name)
+        .figure("calls for each object", per_object, "");
+    measured.of(&name).calls(&calls);
     let requests = scene.endpoint.requests() as f64;
-    measured.figure(format!("{name}: token requests"), requests, "");
-    measured.memory(&name, scene.memory().await?);
+    measured.of(&name).figure("token requests", requests, "");
+    measured.of(&name).memory(scene.memory().await?);
+    if delay > 5 {
+        // So long that beside it nothing of the others could be seen.
+        return Ok(());
+    }
     let points = after
         .iter()
         .enumerate()
         .map(|(index, at)| (*at, (index + 1) as f64));
-    measured.line("first-sync", name, thin(&points.collect::<Vec<_>>(), 100));
+    let line = format!("{count} objects, {inputs} inputs");
+    measured.line("first-sync", line, thin(&points.collect::<Vec<_>>(), 100));
     Ok(())
 }

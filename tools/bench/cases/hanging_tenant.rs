@@ -60,7 +60,7 @@ pub async fn measure(bench: &Bench, measured: &mut Measured) -> Result<()> {
     shop(&mut scene, "warm", 10).await?;
     let samples = bench.settings.pick(100, 30);
     let mut alone = shop(&mut scene, "alone", samples).await?;
-    measured.samples("alone", &alone);
+    measured.of("alone").samples(&alone);
     for (number, tenant) in tenants.iter().enumerate() {
         bench.say(tenant.name);
         let asked = fill(&scene, tenant, number).await?;
@@ -70,12 +70,18 @@ pub async fn measure(bench: &Bench, measured: &mut Measured) -> Result<()> {
         objects.delete_collection(&params, &everything).await?;
         let after = shop(&mut scene, &format!("after-{number}"), samples).await?;
         let name = format!("beside {BESIDE} at {}", tenant.name);
-        measured.samples(&name, &beside);
+        measured.of(&name).samples(&beside);
         let both = f64::midpoint(percentile(&alone, 0.5), percentile(&after, 0.5));
         let ratio = percentile(&beside, 0.5) / both;
-        measured.figure(format!("{name}: p50, as a multiple of alone"), ratio, "");
-        measured.figure(format!("{name}: its token requests before"), asked, "");
-        measured.samples(&format!("alone after {number}"), &after);
+        measured
+            .of(&name)
+            .figure("p50, as a multiple of alone", ratio, "");
+        measured
+            .of(&name)
+            .figure("its token requests before", asked, "");
+        measured
+            .of(format!("alone, after {}", tenant.name))
+            .samples(&after);
         alone = after;
     }
     Ok(())

@@ -28,10 +28,12 @@ pub async fn measure(bench: &Bench, measured: &mut Measured) -> Result<()> {
     bench.say(format!("idle for {} s", time.as_secs()));
     sleep(time).await;
     let name = format!("{} s idle with {count} objects", time.as_secs());
-    measured.calls(&name, &scene.calls.take()?);
-    measured.figure(format!("{name}: CPU"), scene.cpu()? - cpu, "s");
+    measured.of(&name).calls(&scene.calls.take()?);
+    measured.of(&name).figure("CPU", scene.cpu()? - cpu, "s");
     let requests = scene.endpoint.requests() - requests;
-    measured.figure(format!("{name}: token requests"), requests as f64, "");
+    measured
+        .of(&name)
+        .figure("token requests", requests as f64, "");
 
     let order = orders.first().ok_or("there are no objects")?;
     let template = &bench.subject.template;
@@ -54,9 +56,13 @@ pub async fn measure(bench: &Bench, measured: &mut Measured) -> Result<()> {
         Api::<DynamicObject>::namespaced_with(scene.client.clone(), &order.namespace, &kind)
             .patch(&name, &PatchParams::default(), &Patch::Merge(&patch))
             .await?;
-        measured.calls(&what, &scene.calls.until_quiet(SILENCE, PATIENCE).await?);
+        measured
+            .of(&what)
+            .calls(&scene.calls.until_quiet(SILENCE, PATIENCE).await?);
     }
     let calls = scene.relist().await?;
-    measured.calls(&format!("a relist with {count} objects"), &calls);
+    measured
+        .of(format!("a relist with {count} objects"))
+        .calls(&calls);
     Ok(())
 }

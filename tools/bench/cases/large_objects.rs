@@ -8,12 +8,12 @@ pub async fn measure(bench: &Bench, measured: &mut Measured) -> Result<()> {
     let count = bench.settings.objects;
     let (mut scene, _) = Scene::with_ready_edited(bench, count, enlarge).await?;
     let name = format!("{count} objects of 60 KB");
-    measured.memory(&name, scene.memory().await?);
+    measured.of(&name).memory(scene.memory().await?);
     vitals::forget_peak(scene.operator.pid()?)?;
     let calls = scene.relist().await?;
     let name = format!("{name}, after a relist");
-    measured.memory(&name, scene.memory().await?);
-    measured.figure(format!("{name}: lists"), calls.lists() as f64, "");
+    measured.of(&name).memory(scene.memory().await?);
+    measured.of(&name).figure("lists", calls.lists() as f64, "");
     Ok(())
 }
 

@@ -66,14 +66,14 @@ async fn first_list(
     scene.operator.start().await?;
     scene.calls.until_quiet(SILENCE, PATIENCE).await?;
     let with = scene.memory().await?;
-    measured.memory(&format!("{name}, first list"), with);
+    measured.of(format!("{name}, first list")).memory(with);
     let more = with.anonymous - without.anonymous;
-    measured.figure(format!("{name}: more anonymous than without"), more, "MiB");
+    measured
+        .of(name)
+        .figure("more anonymous than without", more, "MiB");
     let more = with.peak - without.peak;
-    measured.figure(
-        format!("{name}: more at the peak than without"),
-        more,
-        "MiB",
-    );
+    measured
+        .of(name)
+        .figure("more at the peak than without", more, "MiB");
     Ok(())
 }

@@ -41,7 +41,7 @@ pub async fn measure(bench: &Bench, measured: &mut Measured) -> Result<()> {
         .try_for_each(|_| std::future::ready(Ok(())))
         .await?;
     let per_second = count as f64 / start.elapsed().as_secs_f64();
-    measured.figure(
+    measured.of("bare client").figure(
         "creates of a Secret like a target",
         per_second,
         "per second",
@@ -52,7 +52,9 @@ pub async fn measure(bench: &Bench, measured: &mut Measured) -> Result<()> {
     }
     let start = scene.create(&orders).await?;
     let per_second = count as f64 / start.elapsed().as_secs_f64();
-    measured.figure("creates of an EdgeCredential", per_second, "per second");
+    measured
+        .of("bare client")
+        .figure("creates of an EdgeCredential", per_second, "per second");
     let status = status();
     let start = Instant::now();
     stream::iter(&orders)
@@ -66,7 +68,7 @@ pub async fn measure(bench: &Bench, measured: &mut Measured) -> Result<()> {
         .try_for_each(|_| std::future::ready(Ok(())))
         .await?;
     let per_second = count as f64 / start.elapsed().as_secs_f64();
-    measured.figure(
+    measured.of("bare client").figure(
         "status patches of an EdgeCredential",
         per_second,
         "per second",

@@ -19,13 +19,13 @@ pub async fn measure(bench: &Bench, measured: &mut Measured) -> Result<()> {
             .await?;
         there = size;
         let name = format!("{size} objects");
-        measured.memory(&name, scene.memory().await?);
+        measured.of(&name).memory(scene.memory().await?);
         vitals::forget_peak(scene.operator.pid()?)?;
         let calls = scene.relist().await?;
         let memory = scene.memory().await?;
         let name = format!("{name}, after a relist");
-        measured.memory(&name, memory);
-        measured.figure(format!("{name}: lists"), calls.lists() as f64, "");
+        measured.of(&name).memory(memory);
+        measured.of(&name).figure("lists", calls.lists() as f64, "");
         let values = [memory.anonymous, memory.resident, memory.peak];
         for (line, value) in lines.iter_mut().zip(values) {
             line.push((size as f64, value));
@@ -33,7 +33,9 @@ pub async fn measure(bench: &Bench, measured: &mut Measured) -> Result<()> {
         let empty = *empty.get_or_insert(memory.anonymous);
         if size > 0 {
             let each = (memory.anonymous - empty) * 1024.0 / size as f64;
-            measured.figure(format!("{name}: anonymous, for each object"), each, "KiB");
+            measured
+                .of(&name)
+                .figure("anonymous, for each object", each, "KiB");
         }
     }
     let names = [

@@ -18,8 +18,12 @@ pub async fn measure(bench: &Bench, measured: &mut Measured) -> Result<()> {
         more = f64::max(more, vitals::memory(pid)?.peak - before.resident);
     }
     let name = format!("/metrics with {count} objects");
-    measured.samples(&name, &sorted_milliseconds(times));
-    measured.figure(format!("{name}: more memory at the peak"), more, "MiB");
-    measured.figure(format!("{name}: size"), size as f64 / 1024.0, "KiB");
+    measured.of(&name).samples(&sorted_milliseconds(times));
+    measured
+        .of(&name)
+        .figure("more memory at the peak", more, "MiB");
+    measured
+        .of(&name)
+        .figure("size", size as f64 / 1024.0, "KiB");
     Ok(())
 }

@@ -32,8 +32,10 @@ pub async fn measure(bench: &Bench, measured: &mut Measured) -> Result<()> {
     let before = scene.endpoint.requests();
     let times = sorted_milliseconds(one_by_one(&scene, counted, || true).await?);
     let requests = scene.endpoint.requests() - before;
-    measured.samples("one object to its Secret", &times);
-    measured.figure("token requests", requests as f64, "");
+    measured.of("one object to its Secret").samples(&times);
+    measured
+        .of("one object to its Secret")
+        .figure("token requests", requests as f64, "");
     measured.line("latency", "idle", distribution(&times));
     Ok(())
 }

@@ -43,8 +43,10 @@ pub async fn measure(bench: &Bench, measured: &mut Measured) -> Result<()> {
     let renewed = scene.endpoint.renewed() - asked;
     let times = sorted_milliseconds(times);
     let name = format!("one object to its Secret, {count} renewals due");
-    measured.samples(&name, &times);
-    measured.figure("renewals requested meanwhile", renewed as f64, "");
+    measured.of(&name).samples(&times);
+    measured
+        .of(&name)
+        .figure("renewals requested meanwhile", renewed as f64, "");
     let line = format!("while {count} renewals are due");
     measured.line("latency", line, distribution(&times));
     Ok(())

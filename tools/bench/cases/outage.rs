@@ -40,23 +40,27 @@ pub async fn measure(bench: &Bench, measured: &mut Measured) -> Result<()> {
     let name = format!("{starts} times {seconds} s, 200 new objects");
     for (what, share) in [("p50", 0.5), ("max", 1.0)] {
         let asked = percentile(&requests, share);
-        measured.figure(
-            format!("{name}: token requests meanwhile, {what}"),
-            asked,
-            "",
-        );
+        measured
+            .of(&name)
+            .figure(format!("token requests meanwhile, {what}"), asked, "");
     }
     for (what, share) in [("p50", 0.5), ("max", 1.0)] {
         let recovered = percentile(&recoveries, share);
-        measured.figure(format!("{name}: end to all ready, {what}"), recovered, "s");
+        measured
+            .of(&name)
+            .figure(format!("end to all ready, {what}"), recovered, "s");
     }
 
     let count = bench.settings.objects.min(1_000);
     bench.say(format!("an outage with {count} objects"));
     let (asked, recovered) = once(&mut scene, "outage-of-many", count, outage).await?;
     let name = format!("once {seconds} s, {count} new objects");
-    measured.figure(format!("{name}: token requests meanwhile"), asked, "");
-    measured.figure(format!("{name}: end to all ready"), recovered, "s");
+    measured
+        .of(&name)
+        .figure("token requests meanwhile", asked, "");
+    measured
+        .of(&name)
+        .figure("end to all ready", recovered, "s");
     Ok(())
 }
 

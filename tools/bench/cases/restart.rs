@@ -19,13 +19,19 @@ pub async fn measure(bench: &Bench, measured: &mut Measured) -> Result<()> {
         let calls = scene.calls.until_quiet(SILENCE, PATIENCE).await?;
         let last = calls.last.unwrap_or(begin).duration_since(begin);
         let name = format!("{count} valid tokens");
-        measured.figure(format!("{name}: until ready"), ready.as_secs_f64(), "s");
-        measured.figure(format!("{name}: last call"), last.as_secs_f64(), "s");
-        measured.calls(&name, &calls);
+        measured
+            .of(&name)
+            .figure("until ready", ready.as_secs_f64(), "s");
+        measured
+            .of(&name)
+            .figure("last call", last.as_secs_f64(), "s");
+        measured.of(&name).calls(&calls);
         let requests = scene.endpoint.requests() - requests;
-        measured.figure(format!("{name}: token requests"), requests as f64, "");
-        measured.figure(format!("{name}: CPU"), scene.cpu()?, "s");
-        measured.memory(&name, scene.memory().await?);
+        measured
+            .of(&name)
+            .figure("token requests", requests as f64, "");
+        measured.of(&name).figure("CPU", scene.cpu()?, "s");
+        measured.of(&name).memory(scene.memory().await?);
     }
     Ok(())
 }

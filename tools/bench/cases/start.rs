@@ -11,10 +11,12 @@ pub async fn measure(bench: &Bench, measured: &mut Measured) -> Result<()> {
         times.push(scene.operator.start().await?);
         scene.operator.stop().await?;
     }
-    measured.samples("until ready", &sorted_milliseconds(times));
+    measured
+        .of("start to ready")
+        .samples(&sorted_milliseconds(times));
     if let Ok(program) = fs::metadata(bench.subject.program()) {
         let size = program.len() as f64 / f64::from(1024 * 1024);
-        measured.figure("size of the program", size, "MiB");
+        measured.of("program").figure("size", size, "MiB");
     }
     Ok(())
 }

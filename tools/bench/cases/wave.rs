@@ -78,22 +78,24 @@ pub async fn measure(bench: &Bench, measured: &mut Measured) -> Result<()> {
     let took = took.transpose()?.unwrap_or_default().as_secs_f64();
 
     let name = format!("{count} renewals");
-    measured.figure(format!("{name}: first to last request"), took, "s");
+    measured
+        .of(&name)
+        .figure("first to last request", took, "s");
     let requests = scene.endpoint.requests() - requests;
-    measured.figure(format!("{name}: token requests"), requests as f64, "");
+    measured
+        .of(&name)
+        .figure("token requests", requests as f64, "");
     for (what, share) in [("p50", 0.5), ("p99", 0.99), ("max", 1.0)] {
         let late = percentile(&late, share);
-        measured.figure(
-            format!("{name}: requested after they were due, {what}"),
-            late,
-            "s",
-        );
+        measured
+            .of(&name)
+            .figure(format!("requested after they were due, {what}"), late, "s");
     }
     let per_renewal = calls.work() as f64 / count as f64;
-    measured.figure(format!("{name}: calls for each"), per_renewal, "");
-    measured.calls(&name, &calls);
-    measured.figure(format!("{name}: CPU"), scene.cpu()? - cpu, "s");
-    measured.memory(&name, vitals::memory(pid)?);
+    measured.of(&name).figure("calls for each", per_renewal, "");
+    measured.of(&name).calls(&calls);
+    measured.of(&name).figure("CPU", scene.cpu()? - cpu, "s");
+    measured.of(&name).memory(vitals::memory(pid)?);
     Ok(())
 }
 

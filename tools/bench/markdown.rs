@@ -4,6 +4,22 @@ use std::fmt::Write;
 
 use crate::report::{Measured, Report};
 
+/// The end of the page.
+const REPEAT: &str = "
+## How to repeat it
+
+`make bench` takes hours on 2 cores; nothing else should run on the machine. `BENCH=quick make bench` takes a quarter of an hour, with fewer
+objects, shorter waits and fewer samples. `CASES=memory,restart` runs these cases only, `OBJECTS=300` sets the number of objects where there
+are many. Figures and pictures are in `target/bench` after each case, and `make bench-docs` writes this page from them.
+
+`SUBJECT=FILE` measures another operator: `FILE` is JSON as `tools/bench/subjects/edge-credential-operator.json`, which describes this one, and says
+how to install and start it, what to create for each object, and when one is ready. Cases that need what only this operator has are left out.
+
+Each case has a control plane of its own: etcd (which does not wait for the disk) and kube-apiserver with its audit log, from which calls are counted.
+The operator runs as a process with its default flags; memory and processor time are what the kernel counts for it. The token endpoint is a
+stand-in that answers after 5 ms unless a case says otherwise.
+";
+
 /// The page. The pictures, by file and title, are in `folder` beside it.
 pub fn render(report: &Report, pictures: &[(String, String)], folder: &str) -> String {
     let mut page = format!(
@@ -26,6 +42,7 @@ pub fn render(report: &Report, pictures: &[(String, String)], folder: &str) -> S
     for measured in &report.cases {
         page.push_str(&section(measured));
     }
+    page.push_str(REPEAT);
     page
 }
 

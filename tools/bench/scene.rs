@@ -34,7 +34,7 @@ const NAMESPACES: usize = 10;
 pub const SILENCE: Duration = Duration::from_secs(3);
 
 /// The longest that anything is waited for that depends on the number of objects.
-pub const PATIENCE: Duration = Duration::from_mins(30);
+pub const PATIENCE: Duration = Duration::from_hours(1);
 
 /// Everything that takes part. What runs is dropped, and so ended, in this order.
 pub struct Scene {

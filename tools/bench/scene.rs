@@ -28,7 +28,7 @@ use crate::{
 pub const WRITERS: usize = 16;
 
 /// Over how many namespaces the objects are spread.
-const NAMESPACES: usize = 10;
+pub const NAMESPACES: usize = 10;
 
 /// How long an operator that has nothing to do asks for nothing, once it's quiet.
 pub const SILENCE: Duration = Duration::from_secs(3);
@@ -125,7 +125,7 @@ impl Scene {
     /// One object of this name with a client of its own.
     pub fn order(&self, name: String, number: usize) -> Order {
         Order {
-            namespace: namespace(number % NAMESPACES),
+            namespace: namespace(number),
             client: format!("{name}-0123456789abcdefghij"),
             name,
             token_url: self.endpoint.token_url(),
@@ -232,7 +232,7 @@ fn unique() -> u128 {
     since.unwrap_or_default().as_nanos()
 }
 
-/// The name of a namespace with objects in it.
+/// The name of the namespace that the object of this number is in.
 pub fn namespace(number: usize) -> String {
-    format!("tenant-{number}")
+    format!("tenant-{}", number % NAMESPACES)
 }

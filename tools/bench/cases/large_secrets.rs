@@ -57,7 +57,7 @@ async fn first_list(
                 ..Secret::default()
             };
             fill(&mut secret);
-            let api = Api::<Secret>::namespaced(scene.client.clone(), &namespace(number % 10));
+            let api = Api::<Secret>::namespaced(scene.client.clone(), &namespace(number));
             api.create(&PostParams::default(), &secret).await
         })
         .buffer_unordered(WRITERS)
@@ -66,14 +66,11 @@ async fn first_list(
     scene.operator.start().await?;
     scene.calls.until_quiet(SILENCE, PATIENCE).await?;
     let with = scene.memory().await?;
-    measured.of(format!("{name}, first list")).memory(with);
+    let mut found = measured.of(format!("{name}, first list"));
+    found.memory(with);
     let more = with.anonymous - without.anonymous;
-    measured
-        .of(name)
-        .figure("more anonymous than without", more, "MiB");
+    found.figure("more anonymous than without them", more, "MiB");
     let more = with.peak - without.peak;
-    measured
-        .of(name)
-        .figure("more at the peak than without", more, "MiB");
+    found.figure("more at the peak than without them", more, "MiB");
     Ok(())
 }

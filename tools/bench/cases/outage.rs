@@ -13,8 +13,9 @@ use crate::{
     Bench, Result,
     endpoint::{Answer, Behaviour},
     report::Measured,
-    scene::{PATIENCE, SILENCE, Scene, namespace},
+    scene::{NAMESPACES, PATIENCE, SILENCE, Scene, namespace},
     statistics::{percentile, sorted},
+    template::Order,
 };
 
 /// How far apart retries may be: an outage ends at any time of one.
@@ -31,13 +32,16 @@ pub async fn measure(bench: &Bench, measured: &mut Measured) -> Result<()> {
     let (mut requests, mut recoveries) = (Vec::new(), Vec::new());
     for start in 0..starts {
         bench.say(format!("outage {} of {starts}", start + 1));
-        let name = format!("outage-{start}");
-        let (asked, recovered) = once(&mut scene, &name, 200, outage).await?;
+        let mut orders = scene.orders(&format!("outage-{start}"), 200);
+        for order in &mut orders {
+            order.namespace = namespace(0);
+        }
+        let (asked, recovered) = once(&mut scene, &orders, outage).await?;
         requests.push(asked);
         recoveries.push(recovered);
     }
     let (requests, recoveries) = (sorted(requests), sorted(recoveries));
-    let name = format!("{starts} times {seconds} s, 200 new objects");
+    let name = format!("{starts} times {seconds} s, 200 new objects of one namespace");
     for (what, share) in [("p50", 0.5), ("max", 1.0)] {
         let asked = percentile(&requests, share);
         measured
@@ -53,8 +57,9 @@ pub async fn measure(bench: &Bench, measured: &mut Measured) -> Result<()> {
 
     let count = bench.settings.objects.min(1_000);
     bench.say(format!("an outage with {count} objects"));
-    let (asked, recovered) = once(&mut scene, "outage-of-many", count, outage).await?;
-    let name = format!("once {seconds} s, {count} new objects");
+    let orders = scene.orders("outage-of-many", count);
+    let (asked, recovered) = once(&mut scene, &orders, outage).await?;
+    let name = format!("once {seconds} s, {count} new objects of {NAMESPACES} namespaces");
     measured
         .of(&name)
         .figure("token requests meanwhile", asked, "");
@@ -66,9 +71,8 @@ pub async fn measure(bench: &Bench, measured: &mut Measured) -> Result<()> {
 
 /// Starts the operator, has an outage, and returns how many token requests came while it lasted and how many seconds after
 /// its end all objects were ready.
-async fn once(scene: &mut Scene, name: &str, count: usize, outage: Duration) -> Result<(f64, f64)> {
-    let orders = scene.orders(name, count);
-    scene.create_credentials(&orders).await?;
+async fn once(scene: &mut Scene, orders: &[Order], outage: Duration) -> Result<(f64, f64)> {
+    scene.create_credentials(orders).await?;
     scene.operator.start().await?;
     scene.calls.until_quiet(SILENCE, PATIENCE).await?;
     let before = scene.endpoint.requests();
@@ -76,18 +80,18 @@ async fn once(scene: &mut Scene, name: &str, count: usize, outage: Duration) -> 
         answer: Answer::Unavailable,
         ..Behaviour::default()
     });
-    let begin = scene.create(&orders).await?;
+    let begin = scene.create(orders).await?;
     let phase = Duration::from_secs_f64(fastrand::f64() * PHASES);
     sleep((outage + phase).saturating_sub(begin.elapsed())).await;
     let asked = scene.endpoint.requests() - before;
     scene.endpoint.set(Behaviour::default());
     let end = Instant::now();
-    let ready = scene.all_ready(&orders).await?;
+    let ready = scene.all_ready(orders).await?;
     let last = ready.iter().max().copied().unwrap_or(end);
 
     scene.operator.stop().await?;
     let (params, everything) = (DeleteParams::default(), ListParams::default());
-    for number in 0..10 {
+    for number in 0..NAMESPACES {
         let namespace = namespace(number);
         let objects = scene.objects(&namespace);
         objects.delete_collection(&params, &everything).await?;

@@ -37,7 +37,7 @@ pub struct Measured {
     /// What is drawn of it.
     #[serde(default)]
     pub lines: Vec<Line>,
-    /// Why it ended early, or was left out.
+    /// Why it ended early.
     #[serde(default)]
     pub problem: Option<String>,
     /// How long it took.

@@ -55,8 +55,11 @@ use self::{
     subject::Subject,
 };
 
-/// The result of anything here. What went wrong is only ever shown to a person.
-type Result<T, E = Box<dyn Error + Send + Sync>> = std::result::Result<T, E>;
+/// What went wrong. It's only ever shown to a person.
+type Problem = Box<dyn Error + Send + Sync>;
+
+/// The result of anything here.
+type Result<T, E = Problem> = std::result::Result<T, E>;
 
 /// What all cases have in common.
 struct Bench {

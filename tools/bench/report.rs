@@ -107,8 +107,13 @@ impl Found<'_> {
     /// Adds what samples in milliseconds, in order, come to.
     pub fn samples(&mut self, sorted: &[f64]) {
         self.figure("samples", sorted.len() as f64, "");
-        for (name, share) in [("p50", 0.5), ("p99", 0.99), ("max", 1.0)] {
-            self.figure(name, percentile(sorted, share), "ms");
+        self.percentiles("time", sorted, "ms");
+    }
+
+    /// Adds the median, the 99th percentile and the maximum of samples in order.
+    pub fn percentiles(&mut self, name: &str, sorted: &[f64], unit: &str) {
+        for (what, share) in [("p50", 0.5), ("p99", 0.99), ("max", 1.0)] {
+            self.figure(format!("{name}, {what}"), percentile(sorted, share), unit);
         }
     }
 

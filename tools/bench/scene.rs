@@ -1,21 +1,19 @@
 //! What a case has to itself: a control plane, a token endpoint, namespaces, and the operator, which does not run yet.
 
-use std::{
-    error::Error,
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
 
 use futures::{StreamExt, TryStreamExt, stream};
+use k8s_openapi::api::core::v1::ConfigMap;
 use kit::control_plane::ControlPlane;
 use kube::{
     Api, Client,
-    api::{DynamicObject, PostParams},
+    api::{DynamicObject, ObjectMeta, PostParams},
 };
 use serde_json::Value;
 use tokio::time::sleep;
 
 use crate::{
-    Bench, Result,
+    Bench, Problem, Result,
     calls::{AuditLog, Calls},
     endpoint::Endpoint,
     ready::Arrivals,
@@ -84,19 +82,10 @@ impl Scene {
 
     /// The same, with so many objects that are ready, and nothing left to do.
     pub async fn with_ready(bench: &Bench, count: usize) -> Result<(Scene, Vec<Order>)> {
-        Scene::with_ready_edited(bench, count, |_| ()).await
-    }
-
-    /// The same with objects that are changed before they are created.
-    pub async fn with_ready_edited(
-        bench: &Bench,
-        count: usize,
-        edit: impl Fn(&mut Value),
-    ) -> Result<(Scene, Vec<Order>)> {
         let mut scene = Scene::set_up(bench).await?;
         let orders = scene.orders("edge", count);
         scene.operator.start().await?;
-        scene.fill(bench, &orders, edit).await?;
+        scene.fill(bench, &orders, |_| ()).await?;
         Ok((scene, orders))
     }
 
@@ -117,19 +106,13 @@ impl Scene {
 
     /// Objects with a client each, spread over all namespaces.
     pub fn orders(&self, name: &str, count: usize) -> Vec<Order> {
-        (0..count)
-            .map(|number| self.order(format!("{name}-{number}"), number))
-            .collect()
-    }
-
-    /// One object of this name with a client of its own.
-    pub fn order(&self, name: String, number: usize) -> Order {
-        Order {
+        let order = |number| Order {
             namespace: namespace(number),
-            client: format!("{name}-0123456789abcdefghij"),
-            name,
+            name: format!("{name}-{number}"),
+            client: format!("{name}-{number}-0123456789abcdefghij"),
             token_url: self.endpoint.token_url(),
-        }
+        };
+        (0..count).map(order).collect()
     }
 
     /// Creates what objects need beside themselves.
@@ -141,7 +124,7 @@ impl Scene {
                     let api = Api::namespaced_with(self.client.clone(), &order.namespace, &kind);
                     api.create(&PostParams::default(), &object).await?;
                 }
-                Ok::<_, Box<dyn Error + Send + Sync>>(())
+                Ok::<_, Problem>(())
             })
             .buffer_unordered(WRITERS)
             .try_collect()
@@ -169,7 +152,7 @@ impl Scene {
             .map(async |(order, object)| {
                 let api = self.objects(&order.namespace);
                 api.create(&PostParams::default(), &object).await?;
-                Ok::<_, Box<dyn Error + Send + Sync>>(())
+                Ok::<_, Problem>(())
             })
             .buffer_unordered(WRITERS)
             .try_collect::<()>()
@@ -202,19 +185,20 @@ impl Scene {
         Ok(vitals::cpu_seconds(self.operator.pid()?)?)
     }
 
-    /// Makes the operator list everything again: a new API server does not know the versions from before. Returns the calls,
-    /// and when the last list was done is when it's quiet.
+    /// Makes the operator list everything again: a new API server does not know the versions from before. Returns its calls
+    /// until it's quiet.
     pub async fn relist(&mut self) -> Result<Calls> {
         self.calls.take()?;
         // What the operator saw last must be older than what the new API server begins with.
-        self.control_plane
-            .kubectl(&[
-                "create",
-                "configmap",
-                &format!("then-{}", unique()),
-                "-n",
-                "default",
-            ])
+        let anything = ConfigMap {
+            metadata: ObjectMeta {
+                generate_name: Some("before-a-relist-".to_owned()),
+                ..ObjectMeta::default()
+            },
+            ..ConfigMap::default()
+        };
+        Api::namespaced(self.client.clone(), &namespace(0))
+            .create(&PostParams::default(), &anything)
             .await?;
         self.control_plane.restart_api_server().await?;
         let mut calls = Calls::default();
@@ -224,12 +208,6 @@ impl Scene {
         }
         Ok(calls)
     }
-}
-
-/// Different each time.
-fn unique() -> u128 {
-    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
-    since.unwrap_or_default().as_nanos()
 }
 
 /// The name of the namespace that the object of this number is in.

@@ -68,22 +68,17 @@ async fn sync(bench: &Bench, measured: &mut Measured, variant: Variant) -> Resul
     let after = sorted(after);
     let calls = scene.calls.until_quiet(SILENCE, PATIENCE).await?;
 
-    measured
-        .of(&name)
-        .figure("all created", created.as_secs_f64(), "s");
+    let mut found = measured.of(&name);
+    found.figure("all created", created.as_secs_f64(), "s");
     let last = after.last().copied().unwrap_or_default();
-    measured
-        .of(&name)
-        .figure("first created to last Secret", last, "s");
-    measured.of(&name).figure("CPU", scene.cpu()? - cpu, "s");
+    found.figure("first created to last Secret", last, "s");
+    found.figure("CPU", scene.cpu()? - cpu, "s");
     let per_object = calls.work() as f64 / count as f64;
-    measured
-        .of(&name)
-        .figure("calls for each object", per_object, "");
-    measured.of(&name).calls(&calls);
+    found.figure("calls for each object", per_object, "");
+    found.calls(&calls);
     let requests = scene.endpoint.requests() as f64;
-    measured.of(&name).figure("token requests", requests, "");
-    measured.of(&name).memory(scene.memory().await?);
+    found.figure("token requests", requests, "");
+    found.memory(scene.memory().await?);
     if delay > 5 {
         // So long that beside it nothing of the others could be seen.
         return Ok(());

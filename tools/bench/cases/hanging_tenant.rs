@@ -70,15 +70,12 @@ pub async fn measure(bench: &Bench, measured: &mut Measured) -> Result<()> {
         objects.delete_collection(&params, &everything).await?;
         let after = shop(&mut scene, &format!("after-{number}"), samples).await?;
         let name = format!("beside {BESIDE} at {}", tenant.name);
-        measured.of(&name).samples(&beside);
+        let mut found = measured.of(&name);
+        found.samples(&beside);
         let both = f64::midpoint(percentile(&alone, 0.5), percentile(&after, 0.5));
         let ratio = percentile(&beside, 0.5) / both;
-        measured
-            .of(&name)
-            .figure("p50, as a multiple of alone", ratio, "");
-        measured
-            .of(&name)
-            .figure("its token requests before", asked, "");
+        found.figure("p50, as a multiple of alone", ratio, "");
+        found.figure("its token requests before", asked, "");
         measured
             .of(format!("alone, after {}", tenant.name))
             .samples(&after);

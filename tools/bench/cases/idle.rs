@@ -28,12 +28,11 @@ pub async fn measure(bench: &Bench, measured: &mut Measured) -> Result<()> {
     bench.say(format!("idle for {} s", time.as_secs()));
     sleep(time).await;
     let name = format!("{} s idle with {count} objects", time.as_secs());
-    measured.of(&name).calls(&scene.calls.take()?);
-    measured.of(&name).figure("CPU", scene.cpu()? - cpu, "s");
+    let mut found = measured.of(&name);
+    found.calls(&scene.calls.take()?);
+    found.figure("CPU", scene.cpu()? - cpu, "s");
     let requests = scene.endpoint.requests() - requests;
-    measured
-        .of(&name)
-        .figure("token requests", requests as f64, "");
+    found.figure("token requests", requests as f64, "");
 
     let order = orders.first().ok_or("there are no objects")?;
     let template = &bench.subject.template;

@@ -6,7 +6,10 @@ use crate::{Bench, Result, report::Measured, scene::Scene, vitals};
 
 pub async fn measure(bench: &Bench, measured: &mut Measured) -> Result<()> {
     let count = bench.settings.objects;
-    let (mut scene, _) = Scene::with_ready_edited(bench, count, enlarge).await?;
+    let mut scene = Scene::set_up(bench).await?;
+    let orders = scene.orders("edge", count);
+    scene.operator.start().await?;
+    scene.fill(bench, &orders, enlarge).await?;
     let name = format!("{count} objects of 60 KB");
     measured.of(&name).memory(scene.memory().await?);
     vitals::forget_peak(scene.operator.pid()?)?;

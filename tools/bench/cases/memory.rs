@@ -19,13 +19,15 @@ pub async fn measure(bench: &Bench, measured: &mut Measured) -> Result<()> {
             .await?;
         there = size;
         let name = format!("{size} objects");
-        measured.of(&name).memory(scene.memory().await?);
+        let mut found = measured.of(&name);
+        found.memory(scene.memory().await?);
         vitals::forget_peak(scene.operator.pid()?)?;
         let calls = scene.relist().await?;
         let memory = scene.memory().await?;
         let name = format!("{name}, after a relist");
-        measured.of(&name).memory(memory);
-        measured.of(&name).figure("lists", calls.lists() as f64, "");
+        let mut found = measured.of(&name);
+        found.memory(memory);
+        found.figure("lists", calls.lists() as f64, "");
         let values = [memory.anonymous, memory.resident, memory.peak];
         for (line, value) in lines.iter_mut().zip(values) {
             line.push((size as f64, value));
@@ -33,9 +35,7 @@ pub async fn measure(bench: &Bench, measured: &mut Measured) -> Result<()> {
         let empty = *empty.get_or_insert(memory.anonymous);
         if size > 0 {
             let each = (memory.anonymous - empty) * 1024.0 / size as f64;
-            measured
-                .of(&name)
-                .figure("anonymous, for each object", each, "KiB");
+            found.figure("anonymous, for each object", each, "KiB");
         }
     }
     let names = [

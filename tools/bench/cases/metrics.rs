@@ -18,12 +18,9 @@ pub async fn measure(bench: &Bench, measured: &mut Measured) -> Result<()> {
         more = f64::max(more, vitals::memory(pid)?.peak - before.resident);
     }
     let name = format!("/metrics with {count} objects");
-    measured.of(&name).samples(&sorted_milliseconds(times));
-    measured
-        .of(&name)
-        .figure("more memory at the peak", more, "MiB");
-    measured
-        .of(&name)
-        .figure("size", size as f64 / 1024.0, "KiB");
+    let mut found = measured.of(&name);
+    found.samples(&sorted_milliseconds(times));
+    found.figure("more memory at the peak", more, "MiB");
+    found.figure("size", size as f64 / 1024.0, "KiB");
     Ok(())
 }

@@ -43,10 +43,9 @@ pub async fn measure(bench: &Bench, measured: &mut Measured) -> Result<()> {
     let renewed = scene.endpoint.renewed() - asked;
     let times = sorted_milliseconds(times);
     let name = format!("one object to its Secret, {count} renewals due");
-    measured.of(&name).samples(&times);
-    measured
-        .of(&name)
-        .figure("renewals requested meanwhile", renewed as f64, "");
+    let mut found = measured.of(&name);
+    found.samples(&times);
+    found.figure("renewals requested meanwhile", renewed as f64, "");
     let line = format!("while {count} renewals are due");
     measured.line("latency", line, distribution(&times));
     Ok(())

@@ -14,7 +14,7 @@ use crate::{
     endpoint::{Answer, Behaviour},
     report::Measured,
     scene::{NAMESPACES, PATIENCE, SILENCE, Scene, namespace},
-    statistics::{percentile, sorted},
+    statistics::sorted,
     template::Order,
 };
 
@@ -42,30 +42,18 @@ pub async fn measure(bench: &Bench, measured: &mut Measured) -> Result<()> {
     }
     let (requests, recoveries) = (sorted(requests), sorted(recoveries));
     let name = format!("{starts} times {seconds} s, 200 new objects of one namespace");
-    for (what, share) in [("p50", 0.5), ("max", 1.0)] {
-        let asked = percentile(&requests, share);
-        measured
-            .of(&name)
-            .figure(format!("token requests meanwhile, {what}"), asked, "");
-    }
-    for (what, share) in [("p50", 0.5), ("max", 1.0)] {
-        let recovered = percentile(&recoveries, share);
-        measured
-            .of(&name)
-            .figure(format!("end to all ready, {what}"), recovered, "s");
-    }
+    let mut found = measured.of(&name);
+    found.percentiles("token requests meanwhile", &requests, "");
+    found.percentiles("end to all ready", &recoveries, "s");
 
     let count = bench.settings.objects.min(1_000);
     bench.say(format!("an outage with {count} objects"));
     let orders = scene.orders("outage-of-many", count);
     let (asked, recovered) = once(&mut scene, &orders, outage).await?;
     let name = format!("once {seconds} s, {count} new objects of {NAMESPACES} namespaces");
-    measured
-        .of(&name)
-        .figure("token requests meanwhile", asked, "");
-    measured
-        .of(&name)
-        .figure("end to all ready", recovered, "s");
+    let mut found = measured.of(&name);
+    found.figure("token requests meanwhile", asked, "");
+    found.figure("end to all ready", recovered, "s");
     Ok(())
 }
 

@@ -19,19 +19,14 @@ pub async fn measure(bench: &Bench, measured: &mut Measured) -> Result<()> {
         let calls = scene.calls.until_quiet(SILENCE, PATIENCE).await?;
         let last = calls.last.unwrap_or(begin).duration_since(begin);
         let name = format!("{count} valid tokens");
-        measured
-            .of(&name)
-            .figure("until ready", ready.as_secs_f64(), "s");
-        measured
-            .of(&name)
-            .figure("last call", last.as_secs_f64(), "s");
-        measured.of(&name).calls(&calls);
+        let mut found = measured.of(&name);
+        found.figure("until ready", ready.as_secs_f64(), "s");
+        found.figure("last call", last.as_secs_f64(), "s");
+        found.calls(&calls);
         let requests = scene.endpoint.requests() - requests;
-        measured
-            .of(&name)
-            .figure("token requests", requests as f64, "");
-        measured.of(&name).figure("CPU", scene.cpu()?, "s");
-        measured.of(&name).memory(scene.memory().await?);
+        found.figure("token requests", requests as f64, "");
+        found.figure("CPU", scene.cpu()?, "s");
+        found.memory(scene.memory().await?);
     }
     Ok(())
 }

@@ -17,7 +17,7 @@ use crate::{
     endpoint::Behaviour,
     report::Measured,
     scene::{PATIENCE, SILENCE, Scene},
-    statistics::{percentile, sorted},
+    statistics::sorted,
     vitals,
 };
 
@@ -78,24 +78,16 @@ pub async fn measure(bench: &Bench, measured: &mut Measured) -> Result<()> {
     let took = took.transpose()?.unwrap_or_default().as_secs_f64();
 
     let name = format!("{count} renewals");
-    measured
-        .of(&name)
-        .figure("first to last request", took, "s");
+    let mut found = measured.of(&name);
+    found.figure("first to last request", took, "s");
     let requests = scene.endpoint.requests() - requests;
-    measured
-        .of(&name)
-        .figure("token requests", requests as f64, "");
-    for (what, share) in [("p50", 0.5), ("p99", 0.99), ("max", 1.0)] {
-        let late = percentile(&late, share);
-        measured
-            .of(&name)
-            .figure(format!("requested after they were due, {what}"), late, "s");
-    }
+    found.figure("token requests", requests as f64, "");
+    found.percentiles("requested after they were due", &late, "s");
     let per_renewal = calls.work() as f64 / count as f64;
-    measured.of(&name).figure("calls for each", per_renewal, "");
-    measured.of(&name).calls(&calls);
-    measured.of(&name).figure("CPU", scene.cpu()? - cpu, "s");
-    measured.of(&name).memory(vitals::memory(pid)?);
+    found.figure("calls for each", per_renewal, "");
+    found.calls(&calls);
+    found.figure("CPU", scene.cpu()? - cpu, "s");
+    found.memory(vitals::memory(pid)?);
     Ok(())
 }
 

@@ -14,8 +14,8 @@ use tokio::time::Instant;
 use super::object_key::ObjectKey;
 use crate::api::credentials::SecretVersion;
 
-/// For how long it is remembered when a Secret was there last. The API server itself forgets after 5 to 10 minutes what was.
-const GONE_FOR: Duration = Duration::from_mins(10);
+/// For how long it is remembered when a Secret was changed. The API server itself forgets after 5 to 10 minutes what was before.
+const CHANGED_FOR: Duration = Duration::from_mins(10);
 
 /// A Secret as a watch shows it: everything else that its metadata has is skipped as it comes.
 #[derive(Clone, Debug)]
@@ -72,8 +72,8 @@ struct Scope {
     listing: HashMap<SecretHash, Entry>,
     /// What calls answered that the watch has not shown yet.
     answers: HashMap<SecretHash, Entry>,
-    /// At which version a Secret was there last that has been deleted, and when that was seen.
-    gone: HashMap<SecretHash, (u64, Instant)>,
+    /// When Secrets were as they were before others changed or deleted them.
+    before: HashMap<SecretHash, Before>,
     /// The newest version that the watch has shown.
     version: u64,
 }
@@ -84,6 +84,15 @@ struct Entry {
     /// A hash of the uid.
     uid: u64,
     version: u64,
+}
+
+/// The versions of the API server's store at which a Secret was as it was before the first and before the last change by others.
+#[derive(Clone, Copy, Debug)]
+struct Before {
+    first: u64,
+    last: u64,
+    /// When the last one was seen.
+    seen: Instant,
 }
 
 /// What a list that has ended means.
@@ -107,7 +116,7 @@ impl SecretIndex {
             entries: HashMap::new(),
             listing: HashMap::new(),
             answers: HashMap::new(),
-            gone: HashMap::new(),
+            before: HashMap::new(),
             version: 0,
         };
         let namespace = namespace.unwrap_or_default().to_owned();
@@ -141,14 +150,17 @@ impl SecretIndex {
             .unwrap_or_default()
     }
 
-    /// A Secret was created or changed.
-    pub fn apply(&self, scope: Option<&str>, secret: &SeenSecret) {
+    /// A Secret was created or changed; `is_named` where anybody may want to know what it was before.
+    pub fn apply(&self, scope: Option<&str>, secret: &SeenSecret, is_named: bool) {
         let Some((hash, entry)) = self.entry_of(secret) else {
             return;
         };
         self.with(scope, |scope| {
-            scope.entries.insert(hash, entry);
-            scope.saw(hash, entry);
+            let is_news = scope.saw(hash, entry);
+            let existed = scope.entries.insert(hash, entry).is_some();
+            if is_named && is_news && existed {
+                scope.remember([hash], entry.version.saturating_sub(1));
+            }
         });
     }
 
@@ -158,11 +170,11 @@ impl SecretIndex {
             return;
         };
         self.with(scope, |scope| {
-            scope.entries.remove(&hash);
             scope.saw(hash, entry);
+            scope.entries.remove(&hash);
             if is_named {
                 // A deletion has a version of its own.
-                scope.lose([hash], entry.version.saturating_sub(1));
+                scope.remember([hash], entry.version.saturating_sub(1));
             }
         });
     }
@@ -179,6 +191,13 @@ impl SecretIndex {
                 scope.answers.insert(hash, entry);
             }
         });
+    }
+
+    /// This process wrote this version of a Secret: what it was before is of no interest any more.
+    pub fn note_written(&self, namespace: &str, name: &str, version: &SecretVersion) {
+        self.note(namespace, name, version);
+        let hash = self.hash(namespace, name);
+        self.with(Some(namespace), |scope| scope.before.remove(&hash));
     }
 
     /// Whether a Secret is certain to be in this version, or not to be there where that is `None`.
@@ -198,15 +217,26 @@ impl SecretIndex {
         self.with(Some(namespace), |_| ()).is_some()
     }
 
-    /// The newest version of the API server's store at which a Secret is known to have been there.
-    pub fn last_there_at(&self, namespace: &str, name: &str) -> Option<u64> {
+    /// The versions of the API server's store at which a Secret may be as it was before others changed or deleted it, the
+    /// likeliest first.
+    pub fn versions_before(&self, namespace: &str, name: &str) -> Vec<u64> {
         let hash = self.hash(namespace, name);
-        self.with(Some(namespace), |scope| {
+        let versions = self.with(Some(namespace), |scope| {
+            let before = scope.before.get(&hash);
             let answered = scope.answers.get(&hash).map(|answer| answer.version);
+            // The watch has not shown the change yet.
             let shown = scope.entries.contains_key(&hash).then_some(scope.version);
-            let gone = scope.gone.get(&hash).map(|(version, _)| *version);
-            answered.or(shown).or(gone)
-        })?
+            let versions = [
+                before.map(|before| before.last),
+                before.map(|before| before.first),
+                answered,
+                shown,
+            ];
+            let mut versions: Vec<_> = versions.into_iter().flatten().collect();
+            versions.dedup();
+            versions
+        });
+        versions.unwrap_or_default()
     }
 
     /// Acts on the scope that has the Secrets of a namespace.
@@ -237,13 +267,15 @@ impl Scope {
             .copied()
     }
 
-    /// The watch has shown a Secret in a version, and everything that came before.
-    fn saw(&mut self, hash: SecretHash, entry: Entry) {
+    /// The watch has shown a Secret in a version, and everything that came before. Returns whether no call had answered with that
+    /// version or a later one.
+    fn saw(&mut self, hash: SecretHash, entry: Entry) -> bool {
         self.version = self.version.max(entry.version);
-        let is_shown = |answer: &Entry| answer.version <= entry.version;
-        if self.answers.get(&hash).is_some_and(is_shown) {
+        let answered = self.answers.get(&hash).map(|answer| answer.version);
+        if answered.is_some_and(|answered| answered <= entry.version) {
             self.answers.remove(&hash);
         }
+        answered.is_none_or(|answered| answered < entry.version)
     }
 
     fn end_list(&mut self, version: u64) -> Relisted {
@@ -259,9 +291,9 @@ impl Scope {
         let changed = self.entries.iter().filter(differs).map(|(hash, _)| *hash);
         let changed = changed.chain(gone.iter().copied()).collect();
         if is_restored {
-            self.gone.clear();
+            self.before.clear();
         } else {
-            self.lose(gone, known_until);
+            self.remember(gone, known_until);
         }
         Relisted {
             changed,
@@ -269,13 +301,23 @@ impl Scope {
         }
     }
 
-    /// These Secrets were there at a version, and are not any longer.
-    fn lose(&mut self, secrets: impl IntoIterator<Item = SecretHash>, version: u64) {
-        let now = Instant::now();
-        self.gone
-            .retain(|_, (_, seen)| now.duration_since(*seen) < GONE_FOR);
-        let gone = secrets.into_iter().map(|hash| (hash, (version, now)));
-        self.gone.extend(gone);
+    /// These Secrets were at a version as they are not any longer.
+    fn remember(&mut self, secrets: impl IntoIterator<Item = SecretHash>, version: u64) {
+        let seen = Instant::now();
+        self.before
+            .retain(|_, before| seen.duration_since(before.seen) < CHANGED_FOR);
+        for secret in secrets {
+            let first = self
+                .before
+                .get(&secret)
+                .map_or(version, |before| before.first);
+            let before = Before {
+                first,
+                last: version,
+                seen,
+            };
+            self.before.insert(secret, before);
+        }
     }
 }
 
@@ -322,7 +364,7 @@ mod tests {
         for other in [None, Some((1, 2)), Some((2, 1))] {
             assert!(!is(&index, "edge", other), "{other:?}");
         }
-        index.apply(None, &seen("edge", 1, 6));
+        index.apply(None, &seen("edge", 1, 6), true);
         assert!(is(&index, "edge", Some((1, 6))) && !is(&index, "edge", Some((1, 1))));
         index.delete(None, &seen("edge", 1, 7), true);
         assert!(is(&index, "edge", None) && !is(&index, "edge", Some((1, 6))));
@@ -334,7 +376,7 @@ mod tests {
         index.note("shop", "edge", &version(1, 8));
         assert!(is(&index, "edge", Some((1, 8))));
         // What comes late is no news.
-        index.apply(None, &seen("edge", 1, 6));
+        index.apply(None, &seen("edge", 1, 6), true);
         assert!(is(&index, "edge", Some((1, 8))));
         index.delete(None, &seen("edge", 1, 9), true);
         assert!(is(&index, "edge", None));
@@ -357,8 +399,8 @@ mod tests {
     #[test]
     fn a_list_tells_what_is_not_as_it_was() {
         let index = listed();
-        index.apply(None, &seen("gone", 2, 6));
-        index.apply(None, &seen("same", 3, 7));
+        index.apply(None, &seen("gone", 2, 6), true);
+        index.apply(None, &seen("same", 3, 7), true);
         index.begin_list(None, 0);
         for secret in [seen("edge", 1, 8), seen("same", 3, 7), seen("new", 4, 9)] {
             index.list(None, &secret);
@@ -376,7 +418,7 @@ mod tests {
     fn after_the_store_was_put_back_nothing_that_was_answered_before_counts() {
         let index = listed();
         index.note("shop", "edge", &version(1, 100));
-        index.apply(None, &seen("other", 2, 90));
+        index.apply(None, &seen("other", 2, 90), true);
         index.begin_list(None, 0);
         index.list(None, &seen("edge", 1, 1));
         assert!(index.end_list(None, 50).is_restored);
@@ -384,26 +426,35 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn it_is_known_for_some_minutes_when_a_secret_was_there_last() {
+    async fn it_is_known_for_some_minutes_when_a_secret_was_as_it_was_before_others_changed_it() {
         let index = listed();
-        let last = || index.last_there_at("shop", "edge");
-        assert_eq!(last(), Some(5), "it is there");
-        assert_eq!(index.last_there_at("shop", "other"), None);
-        index.apply(None, &seen("other", 2, 8));
+        let before = |name| index.versions_before("shop", name);
+        assert_eq!(before("edge"), [5], "not shown yet, if it was changed");
+        assert!(before("other").is_empty());
+        index.apply(None, &seen("edge", 1, 8), true);
+        index.apply(None, &seen("edge", 1, 10), true);
         index.delete(None, &seen("edge", 1, 12), true);
-        assert_eq!(last(), Some(11));
-        tokio::time::advance(GONE_FOR).await;
-        index.delete(None, &seen("other", 2, 20), false);
-        assert_eq!(index.last_there_at("shop", "other"), None, "nobody asks");
-        assert_eq!(last(), Some(11), "until another one is deleted");
+        assert_eq!(before("edge"), [11, 7]);
+        // Its own write ends that, also once the watch shows it.
+        index.note_written("shop", "edge", &version(2, 14));
+        assert_eq!(before("edge"), [14]);
+        index.apply(None, &seen("edge", 2, 14), true);
+        assert_eq!(before("edge"), [14]);
+        index.delete(None, &seen("edge", 2, 20), true);
+        assert_eq!(before("edge"), [19]);
+        // What nobody names, and what is long ago.
+        index.apply(None, &seen("other", 3, 21), false);
+        index.delete(None, &seen("other", 3, 22), false);
+        assert!(before("other").is_empty());
+        tokio::time::advance(CHANGED_FOR).await;
+        index.apply(None, &seen("another", 4, 23), true);
+        index.delete(None, &seen("another", 4, 24), true);
+        assert!(before("edge").is_empty());
         // In a gap of the watch, of which it had shown all until 30.
-        index.apply(None, &seen("other", 2, 21));
+        index.apply(None, &seen("other", 3, 25), true);
         index.begin_list(None, 30);
         index.end_list(None, 40);
-        assert_eq!(index.last_there_at("shop", "other"), Some(30));
-        assert_eq!(last(), None);
-        index.note("shop", "edge", &version(3, 50));
-        assert_eq!(last(), Some(50));
+        assert_eq!(before("other"), [30]);
     }
 
     #[test]
@@ -473,7 +524,7 @@ mod tests {
                         let Some((after, deleted, at)) = changes.get(shown).copied() else { break };
                         shown += 1;
                         match (after, deleted) {
-                            (Some((uid, number)), _) => index.apply(None, &seen("edge", uid, number)),
+                            (Some((uid, number)), _) => index.apply(None, &seen("edge", uid, number), true),
                             (None, Some((uid, number))) => index.delete(None, &seen("edge", uid, number), true),
                             (None, None) => {}
                         }

@@ -10,11 +10,28 @@ use super::{
     calls::Calls,
     errors::is_forbidden,
     leadership::NotLeading,
+    object_key::ObjectKey,
     rights::{Rights, Verb},
     secret_index::SecretIndex,
     write::FIELD_MANAGER,
 };
 use crate::api::credentials::SecretVersion;
+
+/// One version of a Secret.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SecretAt {
+    pub key: ObjectKey,
+    pub resource_version: String,
+}
+
+/// Reads a Secret that this process wrote, in whatever namespace, if it is still as it was written.
+pub async fn read_written(at: &SecretAt, calls: &Calls) -> Result<Option<Secret>, kube::Error> {
+    let secrets: Api<Secret> = Api::namespaced(calls.client(), &at.key.namespace);
+    let read = calls.read(secrets.get_opt(&at.key.name)).await?;
+    let is_same =
+        |secret: &Secret| secret.metadata.resource_version.as_ref() == Some(&at.resource_version);
+    Ok(read.filter(is_same))
+}
 
 /// The Secrets of one object's own namespace: it has access to no others.
 pub struct Secrets<'a> {
@@ -43,8 +60,8 @@ impl<'a> Secrets<'a> {
     /// Reads a Secret, if it is there.
     pub async fn read(&self, name: &str) -> Result<Option<Secret>, kube::Error> {
         let read = self.calls.read(self.secrets.get_opt(name)).await?;
-        if let Some(secret) = &read {
-            self.note(secret);
+        if let Some((name, version)) = read.as_ref().and_then(name_and_version) {
+            self.index.note(self.namespace, name, &version);
         }
         Ok(read)
     }
@@ -62,15 +79,14 @@ impl<'a> Secrets<'a> {
         Ok(list.items.into_iter().next())
     }
 
-    /// The newest version of the API server's store at which a Secret is known to have been there, also by the process before
-    /// this one. `None` where the Secrets are not watched: to list them may not be allowed then.
-    pub fn last_there_at(&self, name: &str) -> Option<u64> {
-        let index = self.index;
-        let known = index.last_there_at(self.namespace, name);
-        known.or_else(|| {
-            let taken_over_at = self.calls.taken_over_at();
-            taken_over_at.filter(|_| index.covers(self.namespace))
-        })
+    /// The versions of the API server's store at which a Secret may be as it was before others changed or deleted it, the
+    /// likeliest first. None where the Secrets are not watched: to list them may not be allowed then.
+    pub fn versions_before(&self, name: &str) -> Vec<u64> {
+        let mut versions = self.index.versions_before(self.namespace, name);
+        if self.index.covers(self.namespace) {
+            versions.extend(self.calls.taken_over_at());
+        }
+        versions
     }
 
     /// Whether a Secret is not there, as far as a watch shows.
@@ -98,17 +114,19 @@ impl<'a> Secrets<'a> {
             Verb::Update => calls.write(secrets.replace(name, &params, secret)).await?,
         };
         match &result {
-            Ok(written) => self.note(written),
+            Ok(written) => {
+                if let Some((name, version)) = name_and_version(written) {
+                    self.index.note_written(self.namespace, name, &version);
+                }
+            }
             Err(error) if is_forbidden(error) => rights.doubt(verb, self.namespace),
             Err(_) => {}
         }
         Ok(result)
     }
+}
 
-    fn note(&self, secret: &Secret) {
-        let metadata = &secret.metadata;
-        if let (Some(name), Some(version)) = (&metadata.name, SecretVersion::of(metadata)) {
-            self.index.note(self.namespace, name, &version);
-        }
-    }
+fn name_and_version(secret: &Secret) -> Option<(&str, SecretVersion)> {
+    let metadata = &secret.metadata;
+    Some((metadata.name.as_deref()?, SecretVersion::of(metadata)?))
 }

@@ -3,8 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use super::{
-    history::LookedFor,
-    memory::{FailedCredentials, SeenVersions},
+    memory::{FailedCredentials, LookedFor, SeenVersions},
     repairs::Repairs,
 };
 use crate::{

@@ -44,6 +44,29 @@ impl SeenVersions {
     }
 }
 
+/// At which versions of the API server's store the targets of objects were looked for in its
+/// history: at each of them once.
+#[derive(Debug, Default)]
+pub struct LookedFor(Mutex<HashMap<ObjectKey, u64>>);
+
+impl LookedFor {
+    /// Notes that the target of an object is looked for. `false` where it was already, at this version or a later one.
+    pub fn begin(&self, object: &ObjectKey, version: u64) -> bool {
+        let mut looked_for = self.0.lock();
+        let earlier = looked_for.get(object).copied();
+        let is_new = Some(version) > earlier;
+        if is_new {
+            looked_for.insert(object.clone(), version);
+        }
+        is_new
+    }
+
+    /// Forgets an object whose target is there, or that is gone.
+    pub fn forget(&self, object: &ObjectKey) {
+        self.0.lock().remove(object);
+    }
+}
+
 /// Remembers which credentials failed, for as long as the status counts failures. A Secret that was only touched (a label,
 /// the same content applied again) has another resourceVersion, but the same credentials would fail again.
 #[derive(Debug)]

@@ -11,12 +11,12 @@
 //! Every path ends with the time of the next reconciliation. What can go wrong is listed in [`error`](rules::error).
 
 pub mod context;
-pub mod history;
 pub mod memory;
 pub mod observe;
 pub mod reconcile;
 pub mod repairs;
 pub mod report;
+pub mod retrieve;
 pub mod rules;
 #[cfg(test)]
 pub(crate) mod testing;

@@ -12,10 +12,10 @@ use tokio::{sync::oneshot, time::timeout};
 
 use super::{
     context::Context,
-    history::find_deleted,
     observe::observe,
     repairs::{Contested, tell_contested},
     report::{report, with_latest_status},
+    retrieve::retrieve,
     rules::{
         decide::{Action, Decision, decide},
         error::Error,
@@ -40,7 +40,7 @@ use crate::{
         report::Report,
         retry::Class,
         rights::Verb,
-        secrets::Secrets,
+        secrets::{SecretAt, Secrets},
     },
     oauth::{Token, TokenError, TokenRequest},
     traffic::{
@@ -185,7 +185,7 @@ async fn attempt_once(
     let mut observed = judge(object, allowed, found.credentials.as_ref(), found.target);
     let started = context.clock.now();
     remember(&mut observed, &key, started, context);
-    if find_deleted(&observed, &key, started, context).await? {
+    if retrieve(&observed, &key, started, context).await? {
         remember(&mut observed, &key, started, context);
     }
     let Decision { action, problem } = decide(&observed, started);
@@ -245,7 +245,10 @@ fn remember(observed: &mut Observed<'_>, key: &ObjectKey, now: Timestamp, contex
     };
     let tokens = &context.tokens;
     let stored = observed.valid(now);
-    if let Some(stored) = stored.filter(|stored| stored.is_of(&request.credentials)) {
+    let is_lost_with_target = !context.secrets.covers(&key.namespace);
+    if let Some(stored) = stored.filter(|stored| stored.is_of(&request.credentials))
+        && is_lost_with_target
+    {
         tokens.keep_for(&request, uid, &stored.token);
     }
     let known = tokens.known(&request, object.renew_request(), now);
@@ -532,6 +535,7 @@ impl Attempt<'_> {
             Ok(target) => {
                 let mut outcome = Outcome::untouched(Some(proven), Problem::None);
                 outcome.wrote = true;
+                self.leave_in_target(&outcome, target.as_ref());
                 outcome.versions = Some(Versions {
                     target,
                     ..self.observed.versions()
@@ -573,6 +577,22 @@ impl Attempt<'_> {
                 secret: object.target_name().into(),
                 source,
             }),
+        }
+    }
+
+    /// Takes the token out of memory that was just written, where it can be read again also if the target is deleted.
+    fn leave_in_target(&self, outcome: &Outcome, target: Option<&SecretVersion>) {
+        let (object, context) = (self.observed.object, self.context);
+        let uid = object.metadata.uid.as_ref();
+        if let (Some(request), Some(uid)) = (self.observed.request(), uid)
+            && let (Some(proven), Some(target)) = (&outcome.token, target)
+            && context.secrets.covers(&self.key.namespace)
+        {
+            let at = SecretAt {
+                key: ObjectKey::new(&self.key.namespace, object.target_name()),
+                resource_version: target.resource_version.clone(),
+            };
+            context.tokens.leave_in(&request, uid, &proven.token, &at);
         }
     }
 

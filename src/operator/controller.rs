@@ -277,13 +277,13 @@ fn enter_event<R: Reconciler>(
             return relisted.changed;
         }
         Event::Apply(secret) => {
-            secrets.apply(scope, &secret);
-            return vec![hash(&secret)];
+            let hash = hash(&secret);
+            secrets.apply(scope, &secret, context.references.has(hash));
+            return vec![hash];
         }
         Event::Delete(secret) => {
             let hash = hash(&secret);
-            let is_named = context.references.has(hash);
-            secrets.delete(scope, &secret, is_named);
+            secrets.delete(scope, &secret, context.references.has(hash));
             return vec![hash];
         }
     }

@@ -13,7 +13,7 @@ use std::{
 use aws_lc_rs::hmac;
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 use parking_lot::Mutex;
-use secrecy::ExposeSecret;
+use secrecy::{ExposeSecret, SecretString};
 use tokio::{
     sync::{
         Notify,
@@ -30,14 +30,17 @@ use super::{
     holds::{Attempt, Holds},
     keys::{ClientHash, Inputs, RenewHash, SinceStart},
     queue::{End, Parked, Place, Queue},
-    tokens::Tokens,
+    tokens::{Tokens, WrittenToken},
 };
 use crate::{
     api::{Reason, token_request::TokenFormat},
     clock::Clock,
-    cluster::object_key::ObjectKey,
+    cluster::{object_key::ObjectKey, secrets::SecretAt},
     oauth::{Reply, Token, TokenError, TokenRequest, TokenSource},
 };
+
+/// How soon a caller looks again for a token that has just left memory.
+const LOOK_AGAIN: Duration = Duration::from_millis(100);
 
 /// Requests tokens, each only once.
 #[derive(Clone)]
@@ -208,6 +211,29 @@ impl TokenRequests {
         Some((token, answers))
     }
 
+    /// Takes a token out of memory that was written to a Secret, and can be read there.
+    pub fn leave_in(&self, request: &TokenRequest, owner: &str, token: &Token, at: &SecretAt) {
+        let of_all = self.0.inputs(request);
+        let of_owner = self.0.inputs_of(request, Some(owner));
+        let mut state = self.0.state.lock();
+        state.tokens.leave_in(&of_all, token, at.clone());
+        state.tokens.forget(&of_owner);
+    }
+
+    /// The valid token that an equal request brought earlier, where it is in a Secret and in no memory.
+    pub fn written(&self, request: &TokenRequest, now: Timestamp) -> Option<WrittenToken> {
+        let inputs = self.0.inputs(request);
+        let state = self.0.state.lock();
+        let (written, _) = state.tokens.written(&inputs, now)?;
+        Some(written.clone())
+    }
+
+    /// Puts a token back into memory that was read from its Secret; `None` where it is not there any more.
+    pub fn take_back(&self, request: &TokenRequest, access_token: Option<SecretString>) {
+        let inputs = self.0.inputs(request);
+        self.0.state.lock().tokens.take_back(&inputs, access_token);
+    }
+
     /// Keeps a token that `owner` has proved to have, until it expires: another process of the operator may have requested
     /// it. No other object gets it, since anybody who can write to the owner's target could have put it there. Does nothing
     /// where an equal request brought a token.
@@ -216,7 +242,8 @@ impl TokenRequests {
         let of_all = self.0.inputs(request);
         let inputs = self.0.inputs_of(request, Some(owner));
         let mut state = self.0.state.lock();
-        if state.tokens.valid(&of_all, now).is_some() {
+        let tokens = &state.tokens;
+        if tokens.valid(&of_all, now).is_some() || tokens.written(&of_all, now).is_some() {
             return;
         }
         let known = state.tokens.valid(&inputs, now);
@@ -319,10 +346,17 @@ impl State {
         {
             return Err(Answer::Ended(result));
         }
-        let known = self.tokens.valid(&inputs, time);
-        if let Some(token) = known.filter(|token| acceptable(token)).cloned() {
-            self.queue.leave(object, now);
-            return Err(Answer::Known(token));
+        if let Some(token) = self.tokens.valid(&inputs, time) {
+            if acceptable(token) {
+                let token = token.clone();
+                self.queue.leave(object, now);
+                return Err(Answer::Known(token));
+            }
+        } else if let Some((_, times)) = self.tokens.written(&inputs, time)
+            && acceptable(times)
+        {
+            // It was written since the caller looked.
+            return Err(Answer::WaitFor(LOOK_AGAIN));
         }
         if let Some(in_flight) = self.in_flight.get_mut(&inputs) {
             in_flight.joined.insert(object.clone());

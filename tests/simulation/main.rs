@@ -6,12 +6,13 @@ mod conflict;
 mod endpoint;
 mod events;
 mod fleet;
-mod history;
+
 mod kind;
 mod leadership;
 mod malformed;
 mod panics;
 mod restart;
+mod retrieve;
 mod rights;
 mod rotation;
 mod stale;

@@ -150,6 +150,17 @@ impl Observed<'_> {
         handled != Some(request) && answered != Some(request)
     }
 
+    /// Whether the object needs another token than the target holds.
+    pub fn needs_token(&self, now: Timestamp) -> bool {
+        let Ok(credentials) = &self.credentials else {
+            return false;
+        };
+        let is_good = |stored: &ProvenToken| {
+            !stored.is_due(now) && stored.is_of(&credentials.client) && !self.has_renew_request(now)
+        };
+        self.memory.token.is_none() && !self.valid(now).is_some_and(is_good)
+    }
+
     /// Whether a renewal that a person asked for is still to be requested: the token in memory may be the answer.
     pub fn must_request_renewal(&self, now: Timestamp) -> bool {
         let answered = self.memory.answers_renew_request && self.memory.token.is_some();

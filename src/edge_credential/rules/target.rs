@@ -306,6 +306,17 @@ pub fn find_token(secret: &Secret, object: &EdgeCredential) -> Option<ProvenToke
         })
 }
 
+/// The token in a Secret that is the wanted one, whatever proves it.
+pub fn find_value(
+    secret: &Secret,
+    is_wanted: impl Fn(&SecretString) -> bool,
+) -> Option<SecretString> {
+    let values = secret.data.iter().flatten();
+    values
+        .filter_map(|(_, value)| token_in(value))
+        .find(|token| is_wanted(token))
+}
+
 /// The token in a value that was written from `AccessToken`, `Authorization` or `JSON`.
 fn token_in(value: &ByteString) -> Option<SecretString> {
     #[derive(Deserialize)]

@@ -224,3 +224,30 @@ async fn somebody_elses_secret_of_that_name_is_left_alone() {
     assert!(!world.has_token(NAMESPACE, "edge"));
     assert_eq!(requests(&world), 1);
 }
+
+#[tokio::test(start_paused = true)]
+async fn who_asks_for_the_same_an_hour_later_has_the_token_that_was_written_then() {
+    let mut world = World::new();
+    world.add_tenants("shop", "first", "client", json!({}));
+    world.start_operator();
+    pass(hours(1)).await;
+    let reads = world.api.count(Verb::Get, "secrets");
+    world.add_tenants("elsewhere", "second", "client", json!({}));
+    pass(seconds(10)).await;
+    assert!(world.has_token("elsewhere", "second"));
+    assert_eq!(world.endpoint.requests("client").len(), 1);
+    // Its credentials, and the Secret that has the token.
+    assert_eq!(world.api.count(Verb::Get, "secrets"), reads + 2);
+
+    // Whoever changes that Secret could have put anything there.
+    world
+        .api
+        .edit::<Secret>("elsewhere", &target("second"), |secret| {
+            secret["metadata"]["labels"]["touched"] = json!("by somebody");
+        });
+    pass(hours(1)).await;
+    world.add_tenants("elsewhere", "third", "client", json!({}));
+    pass(seconds(10)).await;
+    assert!(world.has_token("elsewhere", "third"));
+    assert_eq!(world.endpoint.requests("client").len(), 2);
+}

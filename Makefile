@@ -132,5 +132,5 @@ controlplane: ## Build the programs of the local control plane (once; needs Go 1
 stand-in: ## Run the stand-in for Sitecore's services by itself, and show how to call it
 	cargo run -q -p kit --bin sitecore-stand-in
 
-generate: ## Write what is generated: the CRD, the tables of README.md, and the chart's manifests for its tests
+generate: ## Write what is generated: the CRD, the tables of docs/reference, and the chart's manifests for its tests
 	UPDATE_GENERATED=1 cargo test -q --test generated --test chart -- --test-threads=1

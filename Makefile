@@ -50,7 +50,7 @@ demo: ## Watch tokens being requested, mounted and renewed on a local control pl
 	cargo run -p tools --bin demo
 
 unit: ## Run the tests that need neither Go nor a control plane: pure functions, protocol, simulated months
-	cargo test --lib --test architecture --test generated --test schema --test fuzz_corpora --test oauth --test simulation
+	cargo test --lib --test architecture --test generated --test documentation --test schema --test fuzz_corpora --test oauth --test simulation
 
 test: controlplane ## Run all tests, also those on a real API server
 	cargo test --workspace

@@ -9,6 +9,7 @@ mod canary;
 mod crash;
 mod crd;
 mod denials;
+mod documentation;
 mod expiry;
 mod healing;
 mod kstatus;

@@ -122,6 +122,138 @@ fn the_examples_in_the_documentation_are_the_files_in_examples() {
     assert_eq!(markdown::read("examples/mount.yaml").lines().count(), 9);
 }
 
+/// A line that was worded anew is looked for in vain. Those of libraries are told apart by their names.
+#[test]
+fn the_lines_of_the_log_are_those_of_the_program() {
+    let program = sources(&workspace().join("src"));
+    let program = program.replace('\\', "").replace("{}s", "EdgeCredentials");
+    let page = markdown::read("docs/log.md");
+    let (lines, _) = page.split_once("## Fields").unwrap();
+    let rows = lines.lines().filter(|line| line.starts_with("| `"));
+    let told: Vec<_> = rows
+        .filter_map(|row| row.split(" | ").next())
+        .filter(|cell| {
+            !cell.contains("--") && !cell.contains("RUST_LOG") && !cell.contains("kube_client")
+        })
+        .flat_map(|cell| {
+            cell.split('`')
+                .skip(1)
+                .step_by(2)
+                .flat_map(|line| line.split('…'))
+        })
+        .map(str::trim)
+        .filter(|text| text.len() > 3)
+        .collect();
+    assert!(told.len() > 20, "{told:?}");
+    for text in told {
+        assert!(program.contains(text), "the log never says {text:?}");
+    }
+}
+
+#[test]
+fn the_versions_that_were_run_are_those_of_the_control_plane() {
+    let version = |folder: &str, module: &str| {
+        let modules = markdown::read(&format!("tests/kit/controlplane/{folder}/go.mod"));
+        let line = modules.lines().find_map(|line| {
+            line.trim()
+                .trim_start_matches("require ")
+                .strip_prefix(module)?
+                .strip_prefix(" v")
+        });
+        line.unwrap().split(' ').next().unwrap().to_owned()
+    };
+    for run in [
+        version("kubernetes", "k8s.io/kubernetes"),
+        version("helm", "helm.sh/helm/v4"),
+    ] {
+        for page in ["docs/stability.md", "docs/testing/reliability.md"] {
+            assert!(
+                markdown::read(page).contains(&run),
+                "{page} does not say {run}"
+            );
+        }
+    }
+    let chart = markdown::read("charts/edge-credential-operator/Chart.yaml");
+    assert!(chart.contains("kubeVersion: \">=1.33.0-0\""));
+    for page in [
+        "README.md",
+        "docs/install.md",
+        "docs/upgrade.md",
+        "docs/stability.md",
+    ] {
+        assert!(markdown::read(page).contains("1.33 to 1.37"), "{page}");
+    }
+}
+
+#[test]
+fn the_figures_of_the_promises_are_those_that_were_measured() {
+    let (readme, measured) = (
+        markdown::read("README.md"),
+        markdown::read("docs/testing/reliability.md"),
+    );
+    let both = |figure: &str| {
+        assert!(readme.contains(figure), "README.md lacks {figure}");
+        assert!(
+            measured.contains(figure),
+            "it was not measured that {figure}"
+        );
+    };
+    for figure in [
+        "26 kills",
+        "33 restarts of the API server",
+        "11 outages",
+        "432 of 432",
+        "0 expired seconds",
+        "1.03",
+    ] {
+        both(figure);
+    }
+    let before = |text: &str| -> Vec<u64> {
+        let found = measured.match_indices(text).map(|(at, _)| {
+            let digits = measured[..at].rsplit(|c: char| !(c.is_ascii_digit() || c == ','));
+            digits
+                .into_iter()
+                .next()
+                .unwrap()
+                .replace(',', "")
+                .parse()
+                .unwrap()
+        });
+        found.collect()
+    };
+    let [one, other] = before(" tokens: ")
+        .into_iter()
+        .chain(before(" tokens, exactly those needed"))
+        .collect::<Vec<_>>()[..]
+    else {
+        panic!("two operators")
+    };
+    let tokens = one + other;
+    let lost = before(" for kills after a target was damaged")[0];
+    assert!(readme.contains(&format!(
+        "{} tokens, {} needed, {lost} lost to kills",
+        grouped(tokens),
+        grouped(tokens - lost)
+    )));
+    assert_eq!(before(" objects by hand"), [10_000]);
+}
+
+/// A number as people write it.
+fn grouped(number: u64) -> String {
+    format!("{},{:03}", number / 1000, number % 1000)
+}
+
+/// The text of all files below a folder.
+fn sources(folder: &Path) -> String {
+    fs::read_dir(folder)
+        .unwrap()
+        .map(|entry| match entry.unwrap().path() {
+            path if path.is_dir() => sources(&path),
+            path => fs::read_to_string(path).unwrap(),
+        })
+        .collect()
+}
+
 /// The targets of all links and pictures, but in code.
 fn links(text: &str) -> impl Iterator<Item = String> {
     let mut in_block = false;

@@ -77,6 +77,12 @@ const WORDS: [(&str, &str); 6] = [
 /// The host of the default `spec.tokenRequest.url`.
 const TOKEN_HOST: &str = "auth.sitecorecloud.io";
 
+/// What a spec needs to be an object.
+const EXAMPLE: &str = "apiVersion: edgecredentials.io/v1alpha1
+kind: EdgeCredential
+metadata: {name: example, namespace: storefront}
+";
+
 /// Fails where a command does, but not where `grep` finds nothing: that is an answer too.
 const PRELUDE: &str = r#"
 set -euo pipefail
@@ -132,6 +138,26 @@ impl Reader {
         printed
     }
 
+    /// Has the API server judge each EdgeCredential that the documentation shows.
+    async fn has_examples_accepted(&self) {
+        let mut count = 0;
+        for block in pages().iter().flat_map(|page| blocks(page)) {
+            let is_whole = block.text.contains("kind: EdgeCredential");
+            let is_part = block.text.starts_with("spec:\n  credentialsSecretRef:");
+            if block.language != "yaml" || !(is_whole || is_part) {
+                continue;
+            }
+            let head = if is_whole { "" } else { EXAMPLE };
+            let text = format!(
+                "kubectl apply --dry-run=server -f - <<'END'\n{head}{}END",
+                block.text
+            );
+            self.enter(&Block { text, ..block }).await;
+            count += 1;
+        }
+        assert!(count >= 6, "{count} examples");
+    }
+
     async fn run(&self, text: &str) -> Output {
         let path = std::env::var("PATH").unwrap_or_default();
         Command::new("bash")
@@ -169,6 +195,9 @@ async fn the_commands_of_the_documentation_work_and_lead_to_a_token_that_is_rene
     let read = async {
         let mut read = BTreeSet::new();
         for page in PAGES {
+            if page == "docs/upgrade.md" {
+                reader.has_examples_accepted().await;
+            }
             let ours = blocks(page).into_iter().filter(is_run_here);
             for (number, block) in ours.enumerate() {
                 eprintln!("{}:{}", block.page, block.line);

@@ -231,7 +231,7 @@ async fn the_commands_of_the_documentation_work_and_lead_to_a_token_that_is_rene
                         });
                         assert!(renewed.await.is_some(), "the token is not renewed");
                     }
-                    ("docs/workloads.md", _) => {
+                    ("docs/workloads.md", 0) => {
                         let deployment = "kubectl create deployment edge-admin --image=app --namespace storefront";
                         assert!(reader.run(deployment).await.status.success());
                         reader.enter(&block).await;

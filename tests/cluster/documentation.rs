@@ -90,7 +90,7 @@ grep() { command grep "$@" || [ $? -eq 1 ]; }
 "#;
 
 /// Somebody who reads the documentation and enters its commands.
-struct Reader {
+pub struct Reader {
     folder: PathBuf,
     kubeconfig: PathBuf,
     token_url: String,
@@ -98,7 +98,7 @@ struct Reader {
 
 impl Reader {
     /// With kubectl and Helm on the path. No kubelet has a log here: the operator's is in a file.
-    fn new(control_plane: &ControlPlane, log: &Path, token_url: String) -> Self {
+    pub fn new(control_plane: &ControlPlane, log: &Path, token_url: String) -> Self {
         let folder = control_plane.folder().join("reader");
         fs::create_dir(&folder).unwrap();
         let binaries = control_plane.binaries();
@@ -158,7 +158,13 @@ impl Reader {
         assert!(count >= 6, "{count} examples");
     }
 
-    async fn run(&self, text: &str) -> Output {
+    /// Where the programs are that the reader has.
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// Enters a text, and ends with the first command that fails.
+    pub async fn run(&self, text: &str) -> Output {
         let path = std::env::var("PATH").unwrap_or_default();
         Command::new("bash")
             .arg("-c")

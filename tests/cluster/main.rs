@@ -25,4 +25,5 @@ mod release;
 mod requests;
 mod rights;
 mod schema;
+mod walk;
 mod watches;

@@ -87,7 +87,7 @@ fn the_commands_and_flags_in_the_reference_are_those_of_the_code() {
             .get_arguments()
             .filter(|_| command.get_name() != "run");
         let flags: String = flags
-            .map(|flag| format!(" `--{}`: {}", name(flag), help(flag)))
+            .map(|flag| format!("<br>`--{}`: {}", name(flag), help(flag)))
             .collect();
         let about = command.get_about().expect("every command has help");
         vec![

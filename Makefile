@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help build unit test test-chart bench soak lint lint-workflows deny advisories fuzz mutants demo image e2e controlplane stand-in generate chart-readme site
+.PHONY: help build unit test test-chart bench soak lint lint-workflows deny advisories fuzz mutants demo image e2e controlplane stand-in generate manifests chart-readme site
 
 DENY_VERSION := 0.20.2
 DENY := .cache/tools/cargo-deny-$(DENY_VERSION)/bin/cargo-deny
@@ -58,7 +58,7 @@ unit: ## Run the tests that need neither Go nor a control plane: pure functions,
 test: controlplane ## Run all tests, also those on a real API server
 	cargo test --workspace
 
-test-chart: controlplane $(CHART_TOOLS)/promtool $(CHART_TOOLS)/helm-docs $(CHART_TOOLS)/python/ready ## Hold the chart against Helm's lint, Kubernetes' schemas, checkov and promtool (needs Go and Python)
+test-chart: controlplane $(CHART_TOOLS)/promtool $(CHART_TOOLS)/helm-docs $(CHART_TOOLS)/helm3/helm $(CHART_TOOLS)/python/ready ## Hold the chart against Helm's lint, Kubernetes' schemas, checkov and promtool (needs Go and Python)
 	@helm=$$(cargo run -q -p kit --bin controlplane -- build | grep '/helm$$') && \
 	PATH="$(CURDIR)/$(CHART_TOOLS):$(CURDIR)/$(CHART_TOOLS)/python/bin:$$(dirname "$$helm"):$$PATH" tests/chart/check.sh
 
@@ -67,6 +67,12 @@ $(CHART_TOOLS)/promtool $(CHART_TOOLS)/helm-docs: tests/chart/tools/go.mod tests
 	@echo "building $(@F), once; promtool takes about 4 minutes"
 	@mkdir -p $(@D)
 	cd tests/chart/tools && go build -trimpath -o $(CURDIR)/$@ $$(go list tool | grep '/$(@F)$$')
+
+$(CHART_TOOLS)/helm3/helm: tests/chart/helm3/go.mod tests/chart/helm3/go.sum
+	@command -v go >/dev/null || { echo "no Go: Helm 3 is built with Go 1.26 or later (go.dev/doc/install)"; exit 1; }
+	@echo "building Helm 3, once; it takes about 4 minutes"
+	@mkdir -p $(@D)
+	cd tests/chart/helm3 && go build -trimpath -o $(CURDIR)/$@ helm.sh/helm/v3/cmd/helm
 
 $(CHART_TOOLS)/python/ready: .ci/chart-tools.txt
 	@python3 -m venv $(@D) || { echo "no Python with venv: apt-get install python3-venv, or as your system has it"; exit 1; }
@@ -142,5 +148,10 @@ site: $(MDBOOK) ## Build the site of the documentation, in target/site (mdBook i
 $(MDBOOK):
 	cargo install --locked --root $(@D)/.. --version $(MDBOOK_VERSION) --no-default-features --features search mdbook
 
-generate: ## Write what is generated: the CRD, the tables of docs/reference, and the chart's manifests for its tests
-	UPDATE_GENERATED=1 cargo test -q --test generated --test chart -- --test-threads=1
+generate: ## Write what is generated: the CRD and schemas, the tables of docs/reference, and the chart's manifests for its tests
+	UPDATE_GENERATED=1 cargo test -q --test generated
+	UPDATE_GENERATED=1 cargo test -q --test chart -- --test-threads=1
+
+manifests: controlplane ## Write what a release is installed from into target/manifests, for an image (DIGEST=sha256:…)
+	@helm=$$(cargo run -q -p kit --bin controlplane -- build | grep '/helm$$') && \
+	PATH="$$(dirname "$$helm"):$$PATH" .ci/release-manifests.sh "$(DIGEST)" target/manifests

@@ -330,6 +330,7 @@ fn context(client: Client, endpoint: Endpoint) -> Context {
         allowed(),
         clock,
         RESYNC_PERIOD,
+        Arc::default(),
     )
 }
 

@@ -29,7 +29,7 @@ pub struct CredentialsSecretRef {
 }
 
 /// A version of a Secret, so that a restarted operator need not read it to know that it is the same.
-#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
+#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
 #[serde(rename_all = "camelCase")]
 pub struct SecretVersion {
     /// The Secret's uid.

@@ -5,6 +5,7 @@
 //! - [`secrets`] and [`write`] replace only the version of an object that was read.
 //! - [`rights`] asks beforehand what the API server would refuse, [`errors`] says what its errors mean, [`denial`] what refused,
 //!   and [`retry`] when to try again.
+//! - [`secret_index`] knows what a watch of Secrets has shown.
 //! - [`written_statuses`] and [`target_locks`] remember what was written until a watch shows it.
 //! - [`transition`] finds what changed in the conditions.
 
@@ -17,6 +18,7 @@ pub mod reconciler;
 pub mod report;
 pub mod retry;
 pub mod rights;
+pub mod secret_index;
 pub mod secrets;
 pub mod target_locks;
 pub mod transition;

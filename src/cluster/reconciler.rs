@@ -3,7 +3,7 @@
 use std::{collections::BTreeSet, error::Error, fmt::Debug, time::Duration};
 
 use k8s_openapi::{NamespaceResourceScope, apimachinery::pkg::apis::meta::v1::ObjectMeta};
-use kube::Resource;
+use kube::{Resource, core::DeserializeGuard};
 use serde::de::DeserializeOwned;
 use tokio::sync::mpsc::UnboundedReceiver;
 
@@ -25,6 +25,12 @@ pub trait Reconciler: Send + Sync + 'static {
 
     /// The names of the Secrets that an object reads or writes, all of them in its own namespace.
     fn secrets_of(object: &Self::Object) -> BTreeSet<String>;
+
+    /// Reads an object that is too large to be held, if it is there.
+    fn read(
+        &self,
+        object: &ObjectKey,
+    ) -> impl Future<Output = Result<Option<DeserializeGuard<Self::Object>>, Self::Error>> + Send;
 
     /// Brings an object to where it should be.
     fn reconcile(
@@ -50,6 +56,9 @@ pub trait Reconciler: Send + Sync + 'static {
 
     /// Drops everything that is remembered of an object, because it is gone.
     fn forget(&self, object: &ObjectKey);
+
+    /// Drops everything that is remembered by versions: the store of the API server was put back to an earlier state.
+    fn forget_versions(&self);
 }
 
 /// A failed reconciliation. Its text has nothing that a server or a Secret said.

@@ -8,30 +8,47 @@ use super::{
     errors::is_forbidden,
     leadership::NotLeading,
     rights::{Rights, Verb},
+    secret_index::SecretIndex,
     write::FIELD_MANAGER,
 };
+use crate::api::credentials::SecretVersion;
 
 /// The Secrets of one object's own namespace: it has access to no others.
 pub struct Secrets<'a> {
     secrets: Api<Secret>,
     namespace: &'a str,
     calls: &'a Calls,
+    index: &'a SecretIndex,
 }
 
 impl<'a> Secrets<'a> {
     /// The Secrets beside an object. `None` where the object has no namespace.
-    pub fn beside(object: &'a impl Resource, calls: &'a Calls) -> Option<Self> {
+    pub fn beside(
+        object: &'a impl Resource,
+        calls: &'a Calls,
+        index: &'a SecretIndex,
+    ) -> Option<Self> {
         let namespace = object.meta().namespace.as_deref()?;
         Some(Self {
             secrets: Api::namespaced(calls.client(), namespace),
             namespace,
             calls,
+            index,
         })
     }
 
     /// Reads a Secret, if it is there.
     pub async fn read(&self, name: &str) -> Result<Option<Secret>, kube::Error> {
-        self.calls.read(self.secrets.get_opt(name)).await
+        let read = self.calls.read(self.secrets.get_opt(name)).await?;
+        if let Some(secret) = &read {
+            self.note(secret);
+        }
+        Ok(read)
+    }
+
+    /// Whether a Secret is not there, as far as a watch shows.
+    pub fn is_absent(&self, name: &str) -> bool {
+        self.index.is_current(self.namespace, name, None)
     }
 
     /// Creates a Secret, or replaces the very version that was read, and returns it as it was written. A Secret that was
@@ -53,9 +70,18 @@ impl<'a> Secrets<'a> {
             Verb::Create => calls.write(secrets.create(&params, secret)).await?,
             Verb::Update => calls.write(secrets.replace(name, &params, secret)).await?,
         };
-        if result.as_ref().is_err_and(is_forbidden) {
-            rights.doubt(verb, self.namespace);
+        match &result {
+            Ok(written) => self.note(written),
+            Err(error) if is_forbidden(error) => rights.doubt(verb, self.namespace),
+            Err(_) => {}
         }
         Ok(result)
+    }
+
+    fn note(&self, secret: &Secret) {
+        let metadata = &secret.metadata;
+        if let (Some(name), Some(version)) = (&metadata.name, SecretVersion::of(metadata)) {
+            self.index.note(self.namespace, name, &version);
+        }
     }
 }

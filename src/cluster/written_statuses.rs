@@ -77,6 +77,11 @@ impl<S: Clone> WrittenStatuses<S> {
     pub fn forget(&self, object: &ObjectKey) {
         self.0.lock().remove(object);
     }
+
+    /// Forgets all: versions begin anew at an earlier one.
+    pub fn clear(&self) {
+        self.0.lock().clear();
+    }
 }
 
 /// The resourceVersion as a number. It is one on every API server there is, and may be compared since Kubernetes 1.35

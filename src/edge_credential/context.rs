@@ -1,13 +1,17 @@
 //! What a reconciliation needs beside the object itself.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
-use super::{memory::FailedCredentials, repairs::Repairs};
+use super::{
+    memory::{FailedCredentials, SeenVersions},
+    repairs::Repairs,
+};
 use crate::{
     api::EdgeCredentialStatus,
     clock::Clock,
     cluster::{
-        calls::Calls, rights::Rights, target_locks::TargetLocks, written_statuses::WrittenStatuses,
+        calls::Calls, rights::Rights, secret_index::SecretIndex, target_locks::TargetLocks,
+        written_statuses::WrittenStatuses,
     },
     oauth::origin::AllowedOrigins,
     traffic::requests::TokenRequests,
@@ -22,10 +26,12 @@ pub struct Context {
     pub clock: Clock,
     /// How long to go without a look at an object, whatever it waits for.
     pub resync_period: Duration,
+    pub secrets: Arc<SecretIndex>,
     pub statuses: WrittenStatuses<EdgeCredentialStatus>,
     pub rights: Rights,
     pub target_locks: TargetLocks,
     pub failed_credentials: FailedCredentials,
+    pub versions: SeenVersions,
     pub repairs: Repairs,
 }
 
@@ -37,6 +43,7 @@ impl Context {
         allowed_origins: AllowedOrigins,
         clock: Clock,
         resync_period: Duration,
+        secrets: Arc<SecretIndex>,
     ) -> Self {
         Self {
             calls,
@@ -44,10 +51,12 @@ impl Context {
             allowed_origins,
             clock,
             resync_period,
+            secrets,
             statuses: WrittenStatuses::default(),
             rights: Rights::default(),
             target_locks: TargetLocks::default(),
             failed_credentials: FailedCredentials::default(),
+            versions: SeenVersions::default(),
             repairs: Repairs::default(),
         }
     }

@@ -6,8 +6,43 @@ use aws_lc_rs::hmac;
 use parking_lot::Mutex;
 use secrecy::ExposeSecret;
 
-use super::rules::credentials::Credentials;
+use super::rules::{credentials::Credentials, outcome::Versions};
 use crate::{api::EdgeCredential, cluster::object_key::ObjectKey, traffic::requests::random_key};
+
+/// Remembers on which versions of its Secrets an object was decided last, where its status does not say: another version alone
+/// is not worth a write of the status.
+#[derive(Debug, Default)]
+pub struct SeenVersions(Mutex<HashMap<ObjectKey, Versions>>);
+
+impl SeenVersions {
+    /// Remembers the versions, or forgets the earlier ones where the status says them or something is left to do now.
+    pub fn remember(&self, object: &ObjectKey, versions: Option<&Versions>, told: &Versions) {
+        let mut seen = self.0.lock();
+        match versions.filter(|versions| *versions != told) {
+            Some(versions) => {
+                seen.insert(object.clone(), versions.clone());
+            }
+            None => {
+                seen.remove(object);
+            }
+        }
+    }
+
+    /// The versions that are remembered of an object.
+    pub fn of(&self, object: &ObjectKey) -> Option<Versions> {
+        self.0.lock().get(object).cloned()
+    }
+
+    /// Forgets an object that is gone.
+    pub fn forget(&self, object: &ObjectKey) {
+        self.0.lock().remove(object);
+    }
+
+    /// Forgets all.
+    pub fn clear(&self) {
+        self.0.lock().clear();
+    }
+}
 
 /// Remembers which credentials failed, for as long as the status counts failures. A Secret that was only touched (a label,
 /// the same content applied again) has another resourceVersion, but the same credentials would fail again.

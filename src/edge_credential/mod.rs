@@ -23,6 +23,7 @@ pub(crate) mod testing;
 use std::{collections::BTreeSet, time::Duration};
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use kube::{Api, core::DeserializeGuard};
 use tokio::sync::mpsc::UnboundedReceiver;
 
 use self::{context::Context, rules::error::Error};
@@ -42,6 +43,17 @@ impl Reconciler for Context {
             object.spec.credentials_secret_ref.name.clone(),
             object.target_name().to_owned(),
         ])
+    }
+
+    async fn read(
+        &self,
+        object: &ObjectKey,
+    ) -> Result<Option<DeserializeGuard<EdgeCredential>>, Error> {
+        let client = self.calls.client();
+        let objects: Api<DeserializeGuard<EdgeCredential>> =
+            Api::namespaced(client, &object.namespace);
+        let read = self.calls.read(objects.get_opt(&object.name)).await;
+        read.map_err(|source| Error::ReadObject { source })
     }
 
     async fn reconcile(&self, object: &EdgeCredential) -> Result<Report, Error> {
@@ -67,5 +79,11 @@ impl Reconciler for Context {
         self.tokens.forget(object);
         self.statuses.forget(object);
         self.failed_credentials.forget(object);
+        self.versions.forget(object);
+    }
+
+    fn forget_versions(&self) {
+        self.statuses.clear();
+        self.versions.clear();
     }
 }

@@ -2,11 +2,11 @@
 
 use k8s_openapi::api::core::v1::Secret;
 
-use super::rules::{error::Error, spec::check_names};
-use crate::{
-    api::EdgeCredential,
-    cluster::{calls::Calls, secrets::Secrets},
+use super::{
+    context::Context,
+    rules::{error::Error, spec::check_names},
 };
+use crate::{api::EdgeCredential, cluster::secrets::Secrets};
 
 /// The two Secrets that an EdgeCredential names, as far as they are there.
 pub struct Found {
@@ -14,10 +14,16 @@ pub struct Found {
     pub target: Option<Secret>,
 }
 
-/// Reads the credentials Secret and the target Secret. The object itself comes from the watch.
-pub async fn observe(object: &EdgeCredential, calls: &Calls) -> Result<Found, Error> {
+/// Reads the credentials Secret and the target Secret. The object itself comes from the watch. A target that the object never
+/// had is not read where `secrets_are_known` and it is not there: its creation shows whether that is so.
+pub async fn observe(
+    object: &EdgeCredential,
+    context: &Context,
+    secrets_are_known: bool,
+) -> Result<Found, Error> {
     check_names(object).map_err(Error::Spec)?;
-    let secrets = Secrets::beside(object, calls).ok_or(Error::Unidentified)?;
+    let Context { calls, secrets, .. } = context;
+    let secrets = Secrets::beside(object, calls, secrets).ok_or(Error::Unidentified)?;
     let read = async |name: &str| {
         let secret = secrets.read(name).await;
         secret.map_err(|source| Error::ReadSecret {
@@ -25,10 +31,20 @@ pub async fn observe(object: &EdgeCredential, calls: &Calls) -> Result<Found, Er
             source,
         })
     };
-    // Both to the end, and judged in order: the first one to fail would be another each time, and so the status.
     let credentials = read(&object.spec.credentials_secret_ref.name);
-    let (credentials, target) =
-        futures::future::join(credentials, read(object.target_name())).await;
+    let name = object.target_name();
+    let had_target = object
+        .status
+        .as_ref()
+        .is_some_and(|status| status.target.is_some());
+    if secrets_are_known && !had_target && secrets.is_absent(name) {
+        return Ok(Found {
+            credentials: credentials.await?,
+            target: None,
+        });
+    }
+    // Both to the end, and judged in order: the first one to fail would be another each time, and so the status.
+    let (credentials, target) = futures::future::join(credentials, read(name)).await;
     Ok(Found {
         credentials: credentials?,
         target: target?,

@@ -22,6 +22,7 @@ use super::{
         judge::{Observed, Remembered, judge},
         outcome::{Outcome, Problem, Versions},
         revisit::wait_unwoken,
+        settled::{settled_until, versions_of},
         spec::Plan,
         target::{ProvenToken, TargetProblem, render},
         urgency::{urgency, urgency_by_status},
@@ -66,12 +67,15 @@ pub async fn reconcile(object: &EdgeCredential, context: &Context) -> Result<Rep
         return Ok(Report::nothing());
     }
     let (object, is_unwritten) = with_latest_status(object, context);
+    if let Some(wait) = rest(&object, &key, is_unwritten, context) {
+        return Ok(Report::look_again_after(wait));
+    }
     if let Some(wait) = ask_first(&object, &key, context) {
         return Ok(Report::look_again_after(wait));
     }
     let mut attempt = 1;
     let outcome = loop {
-        match attempt_once(&object, context).await {
+        match attempt_once(&object, context, attempt == 1).await {
             Err(Error::WriteTarget { source, .. })
                 if is_outdated(&source) && attempt < CONFLICT_ATTEMPTS =>
             {
@@ -88,6 +92,34 @@ pub async fn reconcile(object: &EdgeCredential, context: &Context) -> Result<Rep
         }
     };
     report(&object, &outcome, is_unwritten, context).await
+}
+
+/// How long nothing is to be done about an object. `None` where more has to be known than what its status says and a watch
+/// shows.
+fn rest(
+    object: &EdgeCredential,
+    key: &ObjectKey,
+    is_unwritten: bool,
+    context: &Context,
+) -> Option<Duration> {
+    let now = context.clock.now();
+    let until = settled_until(object, &context.allowed_origins, now)?;
+    let told = versions_of(object.status.as_ref()?);
+    let Versions {
+        credentials,
+        target,
+    } = context.versions.of(key).unwrap_or(told);
+    let names = &object.spec.credentials_secret_ref;
+    let is_current = |name, version: Option<SecretVersion>| {
+        let secrets = &context.secrets;
+        secrets.is_current(&key.namespace, name, version.as_ref())
+    };
+    let rests = !is_unwritten
+        && is_current(&names.name, credentials)
+        && is_current(object.target_name(), target)
+        && !context.tokens.is_known(key);
+    let left = until.duration_since(now).unsigned_abs();
+    rests.then(|| left.min(context.resync_period))
 }
 
 /// Where a request is certain to be due, asks for a turn before anything is read. Returns how long to wait if there is none
@@ -131,12 +163,16 @@ impl From<Outcome> for Step {
 
 /// One pass from observation to action. A conflict is an error, and so is a target that is gone, so that the pass can be
 /// made again on what is there now; a token that was requested is in memory by then.
-async fn attempt_once(object: &EdgeCredential, context: &Context) -> Result<Step, Error> {
+async fn attempt_once(
+    object: &EdgeCredential,
+    context: &Context,
+    secrets_are_known: bool,
+) -> Result<Step, Error> {
     let key = ObjectKey::of(object);
     let target = ObjectKey::new(&key.namespace, object.target_name());
     // Taken before the target is read, so that no other object creates the target after that.
     let lock = context.target_locks.try_lock(target);
-    let found = match observe(object, &context.calls).await {
+    let found = match observe(object, context, secrets_are_known).await {
         Ok(found) => found,
         Err(error) if error.class().is_stalled(0) => {
             context.tokens.leave(&key);
@@ -515,9 +551,14 @@ impl Attempt<'_> {
 
     /// Creates or replaces the target, and returns the version that it has then.
     async fn write_target(&self, secret: &Secret) -> Result<Option<SecretVersion>, Error> {
-        let Context { calls, rights, .. } = self.context;
+        let Context {
+            calls,
+            rights,
+            secrets,
+            ..
+        } = self.context;
         let object = self.observed.object;
-        let secrets = Secrets::beside(object, calls).ok_or(Error::Unidentified)?;
+        let secrets = Secrets::beside(object, calls, secrets).ok_or(Error::Unidentified)?;
         let verb = Verb::to_replace(self.observed.existing());
         match secrets.write(secret, verb, rights).await? {
             Ok(written) => Ok(SecretVersion::of(&written.metadata)),

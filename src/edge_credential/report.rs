@@ -18,6 +18,7 @@ use super::{
         error::Error,
         outcome::{Outcome, Problem},
         revisit::revisit,
+        settled::versions_of,
         status::{describe_malformed, describe_status},
     },
 };
@@ -64,6 +65,11 @@ pub async fn report(
         let written = write(metadata, &status, context).await;
         written.inspect_err(|_| context.statuses.remember_unwritten(metadata, &status))?;
     }
+    let told = versions_of(&status);
+    let key = ObjectKey::of(object);
+    context
+        .versions
+        .remember(&key, outcome.versions.as_ref(), &told);
     let token = outcome.token.as_ref();
     let problem = match &outcome.problem {
         Problem::None | Problem::Suspended => None,

@@ -1,16 +1,21 @@
 //! The watches of a kind, its queue, and what happens to an object that comes out of it.
 
-use std::{hash::Hash, sync::Arc, time::Duration, time::Instant};
+use std::{
+    hash::Hash,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use super::{
     clock_jump::watch_jumps,
     definition::{self, CrdPresence},
     events::Events,
+    list_watch::Selection,
     malformed::MalformedObjects,
     metrics::Metrics,
     panics::{Panicked, caught},
     references::SecretReferences,
-    watch::Watch,
+    watch::{Shown, Watch},
     watched::Watched,
 };
 use crate::{
@@ -20,31 +25,38 @@ use crate::{
         reconciler::{Failure, Reconciler},
         report::Report,
         retry::Class,
+        secret_index::{SecretHash, SecretIndex, SeenSecret},
         transition::Transition,
     },
 };
 use futures::{
     FutureExt, Stream, StreamExt,
     future::{BoxFuture, ready},
-    stream::unfold,
+    stream::{iter, unfold},
 };
 use k8s_openapi::{NamespaceResourceScope, api::core::v1::Secret};
 use kube::{
     Api, Client, Resource, ResourceExt,
-    core::PartialObjectMeta,
+    core::{DeserializeGuard, PartialObjectMeta, PartialObjectMetaExt},
     runtime::{
         Controller, WatchStreamExt,
         controller::{self, Action},
         reflector::{self, ObjectRef, Store},
-        watcher,
+        watcher::{self, Event},
     },
 };
+use tokio::time::timeout;
+
+/// How long the first list of Secrets is waited for, where the API server does not answer.
+const FIRST_LIST: Duration = Duration::from_secs(10);
 
 /// Everything that the controllers of one kind need.
 pub struct ControllerContext<R> {
     /// Reconciles the objects of the kind.
     pub reconciler: R,
     pub clock: Clock,
+    /// Which Secrets there are.
+    pub secrets: Arc<SecretIndex>,
     /// Which objects name a Secret.
     pub references: SecretReferences,
     /// Whether the kind is known to the API server at all.
@@ -87,40 +99,55 @@ pub fn start_controller<R: Reconciler>(
     context: Arc<ControllerContext<R>>,
     shutdown: impl Future<Output = ()> + Clone + Send + Sync + 'static,
 ) -> ScopedController<R::Object> {
-    let objects: Api<Watched<R::Object>> = api(client, scope);
     let namespace = scope.namespace.as_deref();
     let crd = context.crd.clone();
-    let mut config = watcher::Config::default();
-    if let Some(selector) = &scope.selector {
-        config = config.labels(selector);
-    }
+    let selection = Selection::of::<R::Object>(client.clone(), namespace);
+    let selection = selection.with_labels(scope.selector.clone());
     let watch = Watch::of::<R::Object>(namespace, Some(crd.clone()), context.metrics.clone());
     let (store, writer) = reflector::store();
-    let (events, _) = watch.begin(objects.clone(), config);
-    let events = reflector::reflector(writer, events).applied_objects();
+    let (events, _) = watch.begin(selection);
+    let events = share_unchanged(events, store.clone(), context.clone());
+    let events = reflector::reflector(writer, events).touched_objects();
     let mut controller = Controller::for_stream(events, store.clone())
         .with_config(controller::Config::default().concurrency(scope.in_progress))
         .reconcile_all_on(watch_jumps(context.clock.clone()))
         .reconcile_on(wakeups(&context.reconciler, scope.namespace.clone()))
         .graceful_shutdown_on(shutdown.clone());
+    let mut secrets = None;
     if scope.watch_secrets {
-        // Metadata only: no Secret's content is ever in a cache. Helm's release Secrets can be large and many.
-        let secrets: Api<PartialObjectMeta<Secret>> = api(client, scope);
-        let config = watcher::Config::default().fields("type!=helm.sh/release.v1");
-        let watch =
-            Watch::of::<PartialObjectMeta<Secret>>(namespace, None, context.metrics.clone());
-        let (events, looks) = watch.begin(secrets, config);
-        let context = context.clone();
+        // No Secret's content is ever in a cache. Helm's release Secrets can be large and many.
+        let selection = Selection::metadata_of::<Secret>(client.clone(), namespace);
+        let selection = selection.with_fields("type!=helm.sh/release.v1");
+        let of_secrets = Watch::of::<Secret>(namespace, None, context.metrics.clone());
+        let reliable = of_secrets.clone();
+        let is_reliable = move || reliable.is_reliable();
+        context.secrets.add_scope(namespace, is_reliable);
+        let (events, looks) = of_secrets.begin(selection);
+        let events = after_first_list(watch.clone(), events);
         controller = controller
-            .watches_stream(events.touched_objects(), move |secret| {
-                find_concerned::<R>(&context.references, &secret)
-            })
+            .reconcile_on(follow_secrets(
+                events,
+                scope.namespace.clone(),
+                context.clone(),
+            ))
             .reconcile_all_on(looks);
+        secrets = Some(of_secrets);
     }
+    let reconcile = move |object, context: Arc<ControllerContext<R>>| {
+        let secrets = secrets.clone();
+        async move {
+            if let Some(secrets) = secrets {
+                // With the Secrets listed, most objects need not be looked at.
+                let _ = timeout(FIRST_LIST, secrets.wait_for_answer()).await;
+            }
+            reconcile_once(object, context).await
+        }
+    };
     let work = follow(
-        controller.run(reconcile_once, error_policy, context.clone()),
+        controller.run(reconcile, error_policy, context.clone()),
         context,
     );
+    let objects: Api<R::Object> = api(client, scope);
     let listed = store.clone();
     let work = async move {
         tokio::select! {
@@ -178,16 +205,87 @@ fn wakeups<R: Reconciler>(
     .map(|object| ObjectRef::new(&object.name).within(&object.namespace))
 }
 
-/// The objects that name a Secret, as credentials or as target.
-fn find_concerned<R: Reconciler>(
-    references: &SecretReferences,
-    secret: &PartialObjectMeta<Secret>,
-) -> Vec<ObjectRef<Watched<R::Object>>> {
-    let secret = ObjectKey::of(secret);
-    let names = references.of_secret(&secret).into_iter();
-    names
-        .map(|name| ObjectRef::new(&name).within(&secret.namespace))
-        .collect()
+/// What a watch shows, with one text for an object that is as it was: a list of all of them takes no memory then.
+fn share_unchanged<R: Reconciler>(
+    events: impl Stream<Item = Shown<Watched<R::Object>>> + Send + 'static,
+    store: Store<Watched<R::Object>>,
+    context: Arc<ControllerContext<R>>,
+) -> impl Stream<Item = watcher::Result<Event<Watched<R::Object>>>> + Send + 'static {
+    let mut newest = 0;
+    events.map(move |(event, version)| {
+        if matches!(event, Event::InitDone) && version < newest {
+            context.reconciler.forget_versions();
+        }
+        newest = version;
+        Ok(match event {
+            Event::InitApply(object) => {
+                let stored = store.get(&ObjectRef::from_obj(&object));
+                let same = stored.filter(|stored| stored.is_same(&object));
+                Event::InitApply(same.map_or(object, |stored| (*stored).clone()))
+            }
+            event => event,
+        })
+    })
+}
+
+/// The same stream, which begins once the objects have been listed: the Secrets are then as new as what their statuses say.
+fn after_first_list<T>(
+    objects: Watch,
+    events: impl Stream<Item = T> + Send + 'static,
+) -> impl Stream<Item = T> + Send + 'static {
+    async move {
+        objects.wait_for_answer().await;
+        events
+    }
+    .flatten_stream()
+}
+
+/// Keeps the index of Secrets, and returns the objects that name one which was changed.
+fn follow_secrets<R: Reconciler>(
+    events: impl Stream<Item = Shown<SeenSecret>> + Send + 'static,
+    scope: Option<String>,
+    context: Arc<ControllerContext<R>>,
+) -> impl Stream<Item = ObjectRef<Watched<R::Object>>> + Send + 'static {
+    events.flat_map(move |(event, version)| {
+        let changed = enter_event(&context, scope.as_deref(), event, version);
+        let objects: Vec<_> = changed
+            .into_iter()
+            .flat_map(|secret| context.references.of_secret(secret))
+            .map(|object| ObjectRef::new(&object.name).within(&object.namespace))
+            .collect();
+        iter(objects)
+    })
+}
+
+/// Enters what a watch of Secrets shows into the index, and returns the Secrets that were changed.
+fn enter_event<R: Reconciler>(
+    context: &ControllerContext<R>,
+    scope: Option<&str>,
+    event: Event<SeenSecret>,
+    version: u64,
+) -> Vec<SecretHash> {
+    let secrets = &context.secrets;
+    let hash = |SeenSecret { key, .. }: &SeenSecret| secrets.hash(&key.namespace, &key.name);
+    match event {
+        Event::Init => secrets.begin_list(scope),
+        Event::InitApply(secret) => secrets.list(scope, &secret),
+        Event::InitDone => {
+            let relisted = secrets.end_list(scope, version);
+            if relisted.is_restored {
+                context.reconciler.forget_versions();
+            }
+            return relisted.changed;
+        }
+        Event::Apply(secret) => {
+            secrets.apply(scope, &secret);
+            return vec![hash(&secret)];
+        }
+        Event::Delete(secret) => {
+            secrets.delete(scope, &secret);
+            return vec![hash(&secret)];
+        }
+    }
+    Vec::new()
 }
 
 async fn reconcile_once<R: Reconciler>(
@@ -199,13 +297,27 @@ async fn reconcile_once<R: Reconciler>(
         // deleted by the garbage collector, and written again.
         return Ok(Action::requeue(definition::INTERVAL));
     }
-    let object = match &object.0 {
-        Ok(object) => object,
-        Err(_) => return reconcile_malformed(&object, &context).await,
+    let key = ObjectKey::of(&*object);
+    let read = match object.object() {
+        Ok(Some(object)) => Ok(object),
+        Ok(None) => match context.reconciler.read(&key).await? {
+            Some(DeserializeGuard(read)) => read.map_err(|invalid| invalid.metadata),
+            None => return Ok(Action::await_change()),
+        },
+        Err(_) => Err(object.metadata()),
     };
-    let key = ObjectKey::of(object);
+    let object = match read {
+        Ok(object) => object,
+        Err(metadata) => {
+            let object = metadata.into_request_partial::<R::Object>();
+            return reconcile_malformed(&object, &context).await;
+        }
+    };
+    let object = &object;
     context.malformed.remove(&key);
-    context.references.enter(key, R::secrets_of(object));
+    let secrets = R::secrets_of(object).into_iter();
+    let secrets = secrets.map(|name| context.secrets.hash(&key.namespace, &name));
+    context.references.enter(&key, secrets);
     let started = Instant::now();
     let result = match caught(context.reconciler.reconcile(object)).await {
         Ok(result) => result,
@@ -231,11 +343,11 @@ async fn reconcile_once<R: Reconciler>(
 
 /// Reports an object that does not fit its type, once for each generation of it, and once more when its token expires.
 async fn reconcile_malformed<R: Reconciler>(
-    object: &Watched<R::Object>,
+    object: &PartialObjectMeta<R::Object>,
     context: &ControllerContext<R>,
 ) -> Result<Action, R::Error> {
     if !context.malformed.contains(object) {
-        let reported = caught(context.reconciler.report_malformed(object.meta())).await;
+        let reported = caught(context.reconciler.report_malformed(&object.metadata)).await;
         let (transitions, again) = reported.unwrap_or_else(|Panicked| {
             context.metrics.panicked();
             Err(R::Error::panicked())

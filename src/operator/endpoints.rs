@@ -1,7 +1,7 @@
 //! How the objects of each token endpoint fare, as metrics. They come from the statuses, so a restart forgets nothing: an
 //! endpoint whose tokens live long is asked rarely, and one client that fails meanwhile says little of it.
 
-use std::{collections::BTreeMap, fmt, sync::Arc};
+use std::{collections::BTreeMap, fmt};
 
 use k8s_openapi::{apimachinery::pkg::apis::meta::v1::Condition, jiff::Timestamp};
 use kube::runtime::reflector::Store;
@@ -12,9 +12,9 @@ use prometheus_client::{
 };
 use reqwest::Url;
 
-use super::watched::Watched;
+use super::watched::{Summary, Watched};
 use crate::{
-    api::{ConditionType, EdgeCredential, Reason, conditions},
+    api::{ConditionType, EdgeCredential, EdgeCredentialStatus, Reason, conditions},
     oauth::origin::{AllowedOrigins, Origin},
 };
 
@@ -60,8 +60,8 @@ impl Endpoint {
 }
 
 /// The origins that may be asked. Those of others would be as many as users make up.
-fn endpoints<'a>(
-    objects: impl Iterator<Item = &'a EdgeCredential>,
+fn endpoints(
+    objects: impl Iterator<Item = Summary<EdgeCredentialStatus>>,
     allowed: &AllowedOrigins,
 ) -> BTreeMap<Origin, Endpoint> {
     let mut endpoints: BTreeMap<_, Endpoint> = BTreeMap::new();
@@ -98,12 +98,8 @@ fn failing_since(conditions: &[Condition]) -> Option<Timestamp> {
 
 impl Collector for EndpointCollector {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
-        let objects: Vec<Arc<Watched<EdgeCredential>>> = self
-            .edge_credentials
-            .iter()
-            .flat_map(Store::state)
-            .collect();
-        let objects = objects.iter().filter_map(|object| object.0.as_ref().ok());
+        let objects = self.edge_credentials.iter().flat_map(Store::state);
+        let objects = objects.filter_map(|object| object.summary());
         let endpoints = endpoints(objects, &self.allowed);
         let mut family = |name, help, value: fn(&Endpoint) -> usize| -> Result<(), fmt::Error> {
             let mut metric = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
@@ -134,7 +130,7 @@ mod tests {
 
     use super::*;
     use crate::{
-        api::{ConditionStatus, EdgeCredentialStatus, conditions::merge},
+        api::{ConditionStatus, conditions::merge},
         edge_credential::testing::{at, object_with},
         oauth::origin::SITECORE_ORIGINS,
     };
@@ -177,7 +173,11 @@ mod tests {
         let allowed = SITECORE_ORIGINS
             .iter()
             .map(|origin| origin.parse().unwrap());
-        let endpoints = endpoints(objects.iter(), &allowed.collect());
+        let summaries = objects.iter().map(|object| {
+            let json = serde_json::to_value(object).unwrap();
+            serde_json::from_value(json).unwrap()
+        });
+        let endpoints = endpoints(summaries, &allowed.collect());
         let only = endpoints.into_values().next();
         only.map(|endpoint| (endpoint.objects, endpoint.failing()))
     }

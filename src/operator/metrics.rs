@@ -19,10 +19,14 @@ use prometheus_client::{
     registry::Registry,
 };
 
-use super::{quotas::Quotas, watched::Watched};
+use super::{
+    quotas::Quotas,
+    watched::{Summary, Watched},
+};
 use crate::{
-    api::{ConditionType, EdgeCredential, conditions},
+    api::{ConditionType, EdgeCredential, EdgeCredentialStatus, conditions},
     clock::Clock,
+    cluster::object_key::ObjectKey,
     oauth::{ClientCredentials, Reply},
     traffic::measured::TokenRequestMetrics,
 };
@@ -279,66 +283,74 @@ impl fmt::Debug for ObjectCollector {
     }
 }
 
+/// What the series say of one object, as numbers: of ten thousand of them all at once.
+struct Row {
+    object: Arc<Watched<EdgeCredential>>,
+    ready: bool,
+    stalled: bool,
+    suspended: bool,
+    /// In seconds since the UNIX epoch.
+    expires_at: Option<i64>,
+    renew_at: Option<i64>,
+}
+
+impl Row {
+    fn of(object: Arc<Watched<EdgeCredential>>) -> Option<Self> {
+        let Summary { spec, status } = object.summary::<EdgeCredentialStatus>()?;
+        let status = status.unwrap_or_default();
+        let token = status.token.as_ref();
+        Some(Self {
+            object,
+            ready: conditions::holds(&status.conditions, ConditionType::Ready),
+            stalled: conditions::holds(&status.conditions, ConditionType::Stalled),
+            suspended: spec.suspend,
+            expires_at: token.map(|token| token.expires_at.0.as_second()),
+            renew_at: token
+                .filter(|_| !spec.suspend)
+                .map(|token| token.renew_at.0.as_second()),
+        })
+    }
+}
+
 impl Collector for ObjectCollector {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
-        let objects: Vec<Arc<Watched<EdgeCredential>>> =
-            self.0.iter().flat_map(Store::state).collect();
-        let mut family =
-            |name, help, value: fn(&EdgeCredential) -> Option<f64>| -> Result<(), fmt::Error> {
-                let mut metric = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
-                for object in objects.iter().filter_map(|object| object.0.as_ref().ok()) {
-                    if let Some(value) = value(object) {
-                        let labels = ObjectLabels {
-                            namespace: object.metadata.namespace.clone().unwrap_or_default(),
-                            name: object.metadata.name.clone().unwrap_or_default(),
-                        };
-                        ConstGauge::new(value).encode(metric.encode_family(&labels)?)?;
-                    }
+        let objects = self.0.iter().flat_map(Store::state);
+        let rows: Vec<Row> = objects.filter_map(Row::of).collect();
+        let mut family = |name, help, value: fn(&Row) -> Option<i64>| -> Result<(), fmt::Error> {
+            let mut metric = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
+            for row in &rows {
+                if let Some(value) = value(row) {
+                    let ObjectKey { namespace, name } = ObjectKey::of(&*row.object);
+                    let labels = ObjectLabels { namespace, name };
+                    ConstGauge::new(value).encode(metric.encode_family(&labels)?)?;
                 }
-                Ok(())
-            };
+            }
+            Ok(())
+        };
         family(
             "edgecredential_ready",
             "1 where the condition `Ready` is true, else 0.",
-            |object| {
-                let status = object.status.as_ref();
-                let ready = status.is_some_and(|status| {
-                    conditions::holds(&status.conditions, ConditionType::Ready)
-                });
-                Some(f64::from(u8::from(ready)))
-            },
+            |row| Some(row.ready.into()),
         )?;
         family(
             "edgecredential_stalled",
             "1 where the condition `Stalled` is true, that is where a person must act. Absent elsewhere.",
-            |object| {
-                let conditions = &object.status.as_ref()?.conditions;
-                conditions::holds(conditions, ConditionType::Stalled).then_some(1.0)
-            },
+            |row| row.stalled.then_some(1),
         )?;
         family(
             "edgecredential_suspended",
             "1 where `spec.suspend` is true. Absent elsewhere.",
-            |object| object.spec.suspend.then_some(1.0),
+            |row| row.suspended.then_some(1),
         )?;
         family(
             "edgecredential_token_expiration_timestamp_seconds",
             "When the token in the target expires, in seconds since 1970.",
-            |object| {
-                let token = object.status.as_ref()?.token.as_ref()?;
-                Some(token.expires_at.0.as_second() as f64)
-            },
+            |row| row.expires_at,
         )?;
         family(
             "edgecredential_token_renewal_timestamp_seconds",
             "When the next token is requested, in seconds since 1970. Absent while suspended.",
-            |object| {
-                if object.spec.suspend {
-                    return None;
-                }
-                let token = object.status.as_ref()?.token.as_ref()?;
-                Some(token.renew_at.0.as_second() as f64)
-            },
+            |row| row.renew_at,
         )
     }
 }

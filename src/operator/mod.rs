@@ -12,6 +12,7 @@ pub mod events;
 pub mod exposition;
 pub mod http_server;
 pub mod lease;
+pub mod list_watch;
 pub mod malformed;
 pub mod metrics;
 pub mod panics;

@@ -1,10 +1,10 @@
 //! An index of the objects of a kind by the Secrets that they name, so that a Secret's change costs no scan of all objects.
 
-use std::collections::{BTreeSet, HashMap};
+use std::{collections::HashMap, sync::Arc};
 
 use parking_lot::Mutex;
 
-use crate::cluster::object_key::ObjectKey;
+use crate::cluster::{object_key::ObjectKey, secret_index::SecretHash};
 
 /// Maps a Secret to the objects that name it, as credentials or as target. An object is entered
 /// before its Secrets are read, so no change of theirs is missed.
@@ -13,24 +13,22 @@ pub struct SecretReferences(Mutex<Index>);
 
 #[derive(Debug, Default)]
 struct Index {
-    objects: HashMap<ObjectKey, BTreeSet<String>>,
-    secrets: HashMap<ObjectKey, BTreeSet<String>>,
+    objects: HashMap<Arc<ObjectKey>, Box<[SecretHash]>>,
+    secrets: HashMap<SecretHash, Vec<Arc<ObjectKey>>>,
 }
 
 impl SecretReferences {
     /// Enters the Secrets of an object, in place of those entered earlier.
-    pub fn enter(&self, key: ObjectKey, secrets: BTreeSet<String>) {
+    pub fn enter(&self, key: &ObjectKey, secrets: impl Iterator<Item = SecretHash>) {
+        let secrets: Box<[_]> = secrets.collect();
         let mut index = self.0.lock();
-        if index.objects.get(&key) == Some(&secrets) {
+        if index.objects.get(key) == Some(&secrets) {
             return;
         }
-        index.remove(&key);
+        index.remove(key);
+        let key = Arc::new(key.clone());
         for secret in &secrets {
-            index
-                .secrets
-                .entry(ObjectKey::new(&key.namespace, secret))
-                .or_default()
-                .insert(key.name.clone());
+            index.secrets.entry(*secret).or_default().push(key.clone());
         }
         index.objects.insert(key, secrets);
     }
@@ -40,26 +38,20 @@ impl SecretReferences {
         self.0.lock().remove(object);
     }
 
-    /// The names of the objects that name a Secret of their namespace.
-    pub fn of_secret(&self, secret: &ObjectKey) -> Vec<String> {
-        self.0
-            .lock()
-            .secrets
-            .get(secret)
-            .map(|names| names.iter().cloned().collect())
-            .unwrap_or_default()
+    /// The objects that name a Secret.
+    pub fn of_secret(&self, secret: SecretHash) -> Vec<Arc<ObjectKey>> {
+        let index = self.0.lock();
+        index.secrets.get(&secret).cloned().unwrap_or_default()
     }
 }
 
 impl Index {
     fn remove(&mut self, object: &ObjectKey) {
-        let secrets = self.objects.remove(object);
-        for secret in secrets.into_iter().flatten() {
-            let key = ObjectKey::new(&object.namespace, secret);
-            if let Some(names) = self.secrets.get_mut(&key) {
-                names.remove(&object.name);
+        for secret in self.objects.remove(object).unwrap_or_default() {
+            if let Some(names) = self.secrets.get_mut(&secret) {
+                names.retain(|name| **name != *object);
                 if names.is_empty() {
-                    self.secrets.remove(&key);
+                    self.secrets.remove(&secret);
                 }
             }
         }
@@ -69,42 +61,41 @@ impl Index {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cluster::secret_index::SecretIndex;
 
-    fn enter(references: &SecretReferences, name: &str, credentials: &str) {
-        let secrets = [credentials.to_owned(), name.to_owned()];
-        references.enter(ObjectKey::new("shop", name), secrets.into());
+    fn enter(index: &SecretIndex, references: &SecretReferences, name: &str, credentials: &str) {
+        let secrets = [credentials, name].map(|secret| index.hash("shop", secret));
+        references.enter(&ObjectKey::new("shop", name), secrets.into_iter());
+    }
+
+    /// The names of the objects that name a Secret.
+    fn names(
+        index: &SecretIndex,
+        references: &SecretReferences,
+        namespace: &str,
+        secret: &str,
+    ) -> Vec<String> {
+        let objects = references.of_secret(index.hash(namespace, secret));
+        objects.iter().map(|object| object.name.clone()).collect()
     }
 
     #[test]
     fn a_secret_leads_to_all_that_name_it_in_its_namespace() {
-        let references = SecretReferences::default();
-        enter(&references, "one", "client");
-        enter(&references, "two", "client");
-        assert_eq!(
-            references.of_secret(&ObjectKey::new("shop", "client")),
-            ["one", "two"]
-        );
-        assert_eq!(
-            references.of_secret(&ObjectKey::new("shop", "two")),
-            ["two"]
-        );
-        assert!(
-            references
-                .of_secret(&ObjectKey::new("other", "client"))
-                .is_empty()
-        );
+        let (index, references) = (SecretIndex::default(), SecretReferences::default());
+        enter(&index, &references, "one", "client");
+        enter(&index, &references, "two", "client");
+        let names = |namespace, secret| names(&index, &references, namespace, secret);
+        assert_eq!(names("shop", "client"), ["one", "two"]);
+        assert_eq!(names("shop", "two"), ["two"]);
+        assert!(names("other", "client").is_empty());
     }
 
     #[test]
     fn a_changed_or_removed_object_leaves_nothing_behind() {
-        let references = SecretReferences::default();
-        enter(&references, "one", "client");
-        enter(&references, "one", "other-client");
-        assert!(
-            references
-                .of_secret(&ObjectKey::new("shop", "client"))
-                .is_empty()
-        );
+        let (index, references) = (SecretIndex::default(), SecretReferences::default());
+        enter(&index, &references, "one", "client");
+        enter(&index, &references, "one", "other-client");
+        assert!(names(&index, &references, "shop", "client").is_empty());
         references.remove(&ObjectKey::new("shop", "one"));
         assert!(references.0.lock().secrets.is_empty() && references.0.lock().objects.is_empty());
     }

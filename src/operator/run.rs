@@ -38,7 +38,7 @@ use super::{
 use crate::{
     api::EdgeCredential,
     clock::Clock,
-    cluster::{calls::Calls, leadership::Leadership},
+    cluster::{calls::Calls, leadership::Leadership, secret_index::SecretIndex},
     config::Settings,
     edge_credential::context::Context,
     oauth::{
@@ -333,6 +333,7 @@ pub fn build_controllers(
         LOOK_INTERVAL
     };
     let crd = CrdPresence::of::<EdgeCredential>();
+    let secrets = Arc::<SecretIndex>::default();
     let context = Arc::new(ControllerContext {
         reconciler: Context::new(
             Calls::new(
@@ -344,8 +345,10 @@ pub fn build_controllers(
             settings.allowed_token_origins.iter().cloned().collect(),
             clock.clone(),
             resync_period,
+            secrets.clone(),
         ),
         clock,
+        secrets,
         references: SecretReferences::default(),
         crd: crd.clone(),
         malformed: MalformedObjects::default(),

@@ -1,23 +1,27 @@
 //! One watch: its own pause after a failure, what is said of a failure, and the looks that take its place meanwhile.
 
-use std::{fmt::Debug, mem, sync::Arc, time::Duration};
+use std::{fmt::Debug, sync::Arc, time::Duration};
 
-use futures::{
-    Stream, StreamExt,
-    stream::{BoxStream, unfold},
-};
+use futures::{Stream, stream::unfold};
 use kube::{
-    Api, Resource,
-    runtime::watcher::{self, Event, watcher},
+    Resource,
+    runtime::watcher::{self, Event},
 };
 use parking_lot::Mutex;
 use serde::de::DeserializeOwned;
 use tokio::{
-    sync::mpsc::{self, Sender},
+    sync::{
+        mpsc::{self, Sender},
+        watch,
+    },
     time::{Instant, error::Elapsed, sleep, timeout},
 };
 
-use super::{definition::CrdPresence, metrics::Metrics};
+use super::{
+    definition::CrdPresence,
+    list_watch::{ListWatch, Selection, Versioned},
+    metrics::Metrics,
+};
 
 /// How long a watch pauses after it failed.
 ///
@@ -38,6 +42,12 @@ pub const LOOK_INTERVAL: Duration = Duration::from_mins(5);
 /// How long a watch that failed before must go on without an event to count as working: a refusal comes at once.
 const QUIET: Duration = Duration::from_secs(10);
 
+/// For how long a watch may fail until what it has shown cannot be relied on.
+const RELIABLE_FOR: Duration = Duration::from_mins(1);
+
+/// What a watch shows, and the version up to which everything is known then.
+pub type Shown<K> = (Event<K>, u64);
+
 /// A watch of one resource, in one namespace or in all. All clones share one state.
 #[derive(Clone, Debug)]
 pub struct Watch(Arc<Shared>);
@@ -51,12 +61,13 @@ struct Shared {
     definition: Option<CrdPresence>,
     metrics: Metrics,
     state: Mutex<State>,
+    /// Whether the API server has either listed the objects or refused to.
+    answered: watch::Sender<bool>,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
 struct State {
     listed: bool,
-    refused_ever: bool,
     /// What is wrong, and since when anything has been.
     trouble: Option<(Trouble, Instant)>,
 }
@@ -91,6 +102,7 @@ impl Watch {
             definition,
             metrics,
             state: Mutex::default(),
+            answered: watch::Sender::new(false),
         }));
         watch.count(false);
         watch
@@ -103,37 +115,47 @@ impl Watch {
 
     /// Whether the API server has either listed the objects or refused to.
     pub fn was_answered(&self) -> bool {
+        *self.0.answered.borrow()
+    }
+
+    /// Waits for that.
+    pub async fn wait_for_answer(&self) {
+        // Fails only where there is no sender, and `self` has one.
+        let _ = self.0.answered.subscribe().wait_for(|is| *is).await;
+    }
+
+    /// Whether what was shown can be relied on: the objects were listed, and the watch has not been failing for a minute.
+    pub fn is_reliable(&self) -> bool {
         let state = self.0.state.lock();
-        state.listed || state.refused_ever
+        let is_new = |since: Instant| since.elapsed() < RELIABLE_FOR;
+        state.listed && state.trouble.is_none_or(|(_, since)| is_new(since))
     }
 
     /// Begins. The first stream has the events, without an end and without an error: after a failure the watch pauses and
-    /// goes on where it was. The second has an item whenever something may have happened of which no event tells: after
-    /// a gap in the history, and each [`LOOK_INTERVAL`] while the watch is refused. It then begins anew with a list, which
-    /// may be allowed where watching is not.
+    /// goes on where it was. The second has an item each [`LOOK_INTERVAL`] while the watch is refused, so that no event tells
+    /// what happens. It then begins anew with a list, which may be allowed where watching is not.
     pub fn begin<K>(
         &self,
-        objects: Api<K>,
-        config: watcher::Config,
+        selection: Selection,
     ) -> (
-        impl Stream<Item = watcher::Result<Event<K>>> + Send + 'static,
+        impl Stream<Item = Shown<K>> + Send + 'static,
         impl Stream<Item = ()> + Send + 'static,
     )
     where
-        K: Resource + Clone + Debug + DeserializeOwned + Send + 'static,
+        K: Versioned + Clone + Debug + DeserializeOwned + Send + 'static,
     {
-        let begin = move || watcher(objects.clone(), config.clone()).boxed();
         let (looks, looked) = mpsc::channel(1);
         let active = ActiveWatch {
-            events: begin(),
+            events: ListWatch::new(selection),
             begun: Instant::now(),
             lists: true,
             watch: self.clone(),
             looks,
         };
-        let events = unfold((active, begin), async |(mut active, begin)| {
-            let event = active.next(&begin).await?;
-            Some((Ok(event), (active, begin)))
+        let events = unfold(active, async |mut active| {
+            let event = active.next().await;
+            let version = active.events.version().unwrap_or_default();
+            Some(((event, version), active))
         });
         let looks = unfold(looked, async |mut looked| {
             looked.recv().await?;
@@ -152,9 +174,9 @@ impl Watch {
         self.0.metrics.watch_fails(resource, namespace, fails);
     }
 
-    /// The list has ended. Says whether it was the first one.
-    fn listed(&self) -> bool {
-        !mem::replace(&mut self.0.state.lock().listed, true)
+    fn listed(&self) {
+        self.0.state.lock().listed = true;
+        self.0.answered.send_replace(true);
     }
 
     fn works(&self) {
@@ -177,8 +199,10 @@ impl Watch {
             return;
         };
         let earlier = {
+            if matches!(trouble, Trouble::Refused(_)) {
+                self.0.answered.send_replace(true);
+            }
             let mut state = self.0.state.lock();
-            state.refused_ever |= matches!(trouble, Trouble::Refused(_));
             let since = state.trouble.map_or_else(Instant::now, |(_, since)| since);
             state.trouble.replace((trouble, since))
         };
@@ -216,7 +240,7 @@ impl Watch {
 
 /// A watch at work.
 struct ActiveWatch<K> {
-    events: BoxStream<'static, watcher::Result<Event<K>>>,
+    events: ListWatch<K>,
     /// When it began with a list.
     begun: Instant,
     /// Whether the list has not ended yet.
@@ -225,35 +249,35 @@ struct ActiveWatch<K> {
     looks: Sender<()>,
 }
 
-impl<K> ActiveWatch<K> {
+impl<K> ActiveWatch<K>
+where
+    K: Versioned + Clone + Debug + DeserializeOwned + Send + 'static,
+{
     /// The next event, however often the watch fails before it.
-    async fn next(
-        &mut self,
-        begin: impl Fn() -> BoxStream<'static, watcher::Result<Event<K>>>,
-    ) -> Option<Event<K>> {
+    async fn next(&mut self) -> Event<K> {
         loop {
             match self.wait().await {
-                Ok(Some(Ok(event))) => {
+                Ok(Ok(event)) => {
                     self.saw(&event);
-                    return Some(event);
+                    return event;
                 }
-                Ok(Some(Err(error))) => {
+                Ok(Err(error)) => {
                     self.watch.failed(&error);
                     sleep(self.watch.pause()).await;
                     if self.is_due_anew() {
                         self.begun = Instant::now();
-                        self.events = begin();
-                        self.look();
+                        self.events.restart();
+                        // Where the last one has not been taken yet, one look is enough for both.
+                        let _ = self.looks.try_send(());
                     }
                 }
-                Ok(None) => return None,
                 Err(_) => self.watch.works(),
             }
         }
     }
 
     /// Waits for what comes next. After a failure that is not over, only for [`QUIET`].
-    async fn wait(&mut self) -> Result<Option<watcher::Result<Event<K>>>, Elapsed> {
+    async fn wait(&mut self) -> Result<watcher::Result<Event<K>>, Elapsed> {
         let next = self.events.next();
         if self.lists || self.watch.0.state.lock().trouble.is_none() {
             Ok(next.await)
@@ -268,17 +292,10 @@ impl<K> ActiveWatch<K> {
             Event::InitApply(_) => {}
             Event::InitDone => {
                 self.lists = false;
-                if !self.watch.listed() {
-                    self.look();
-                }
+                self.watch.listed();
             }
             Event::Apply(_) | Event::Delete(_) => self.watch.works(),
         }
-    }
-
-    fn look(&self) {
-        // Where the last one has not been taken yet, one look is enough for both.
-        let _ = self.looks.try_send(());
     }
 
     /// Whether it has been refused for so long that it is to begin with a list.

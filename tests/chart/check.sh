@@ -14,6 +14,17 @@ for values in tests/chart/values/*.yaml; do
     helm lint --strict --quiet --namespace operators --values "$values" "$chart"
 done
 
+say "Helm 3 renders what Helm 4 does"
+helm3=.cache/tools/chart/helm3/helm
+for values in tests/chart/values/*.yaml; do
+    "$helm3" lint --strict --quiet --kube-version 1.33 --namespace operators --values "$values" "$chart"
+    # Helm 4 leaves more empty lines.
+    "$helm3" template edge "$chart" --kube-version 1.33 --namespace operators --values "$values" \
+        | diff --ignore-blank-lines --ignore-trailing-space "tests/chart/golden/$(basename "$values")" - \
+        || { echo "another result with $values"; exit 1; }
+done
+"$helm3" version --template '{{.Version}}: equal{{"\n"}}'
+
 say "kubernetes-validate, from Kubernetes 1.33 to 1.37"
 for version in 1.33 1.34 1.35 1.36 1.37; do
     # Without warnings: kinds of Prometheus Operator are none of Kubernetes'.
@@ -23,6 +34,19 @@ done
 
 say "checkov"
 checkov --config-file .ci/checkov.yaml --directory tests/chart/golden
+
+say "JSON Schema: takes the examples, and refuses a misspelt field"
+python3 - <<'END'
+import json, jsonschema, yaml
+schema = json.load(open("crds/edgecredential_v1alpha1.json"))
+jsonschema.Draft7Validator.check_schema(schema)
+jsonschema.Draft7Validator.check_schema(json.load(open("charts/edge-credential-operator/values.schema.json")))
+example = yaml.safe_load(open("examples/edgecredential.yaml"))
+jsonschema.validate(example, schema)
+example["spec"]["credentialSecretRef"] = example["spec"].pop("credentialsSecretRef")
+assert not jsonschema.Draft7Validator(schema).is_valid(example)
+print("valid")
+END
 
 say "promtool: the alerts and when they fire"
 promtool check rules --lint=all --lint-fatal tests/chart/alerts/rules.json

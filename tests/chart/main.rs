@@ -3,6 +3,8 @@
 
 mod manifests;
 mod monitoring;
+mod notes;
+mod release;
 mod rights;
 mod values;
 

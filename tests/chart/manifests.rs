@@ -23,7 +23,7 @@ fn the_manifests_of_each_set_of_values_are_the_checked_in_ones() {
 fn the_plain_manifests_are_the_charts_defaults_without_definition_and_test() {
     let name = "edge-credential-operator";
     let binaries = Binaries::locate().unwrap();
-    let values = [("crds.install", "false")];
+    let values = [("crds.enabled", "false")];
     let manifests = render(&binaries, &chart(), name, name, &values).unwrap();
     let kept: String = manifests
         .split_inclusive("\n---\n")
@@ -39,6 +39,9 @@ fn every_pod_satisfies_the_restricted_pod_security_standard_on_a_read_only_file_
         for pod in pods(&parse(&rendered(set))) {
             let context = &pod["securityContext"];
             assert_eq!(context["runAsNonRoot"], true, "{set}");
+            // OpenShift admits only a user that it has chosen.
+            assert_eq!(context["runAsUser"], Value::Null, "{set}");
+            assert_eq!(context["runAsGroup"], Value::Null, "{set}");
             assert_eq!(context["seccompProfile"]["type"], "RuntimeDefault", "{set}");
             for key in ["hostNetwork", "hostPID", "hostIPC"] {
                 assert!(pod[key].is_null(), "{set}");
@@ -60,9 +63,9 @@ fn every_pod_satisfies_the_restricted_pod_security_standard_on_a_read_only_file_
 fn the_operator_is_told_the_whole_name_of_its_pod() {
     for set in SETS {
         let objects = parse(&rendered(set));
-        let pod = &only(&objects, "Deployment")["spec"]["template"]["spec"];
-        let env = pod["containers"][0]["env"].as_array().unwrap();
-        let host = env.iter().find(|variable| variable["name"] == "HOSTNAME");
+        let host = env(&objects)
+            .iter()
+            .find(|variable| variable["name"] == "HOSTNAME");
         let source = &host.unwrap()["valueFrom"]["fieldRef"]["fieldPath"];
         assert_eq!(source, "metadata.name", "{set}");
     }
@@ -98,6 +101,24 @@ fn labels_of_the_user_replace_none_of_the_charts_own() {
 }
 
 #[test]
+fn labels_of_one_object_take_the_place_of_those_of_all() {
+    let objects = objects(&[
+        ("commonLabels.release", "all"),
+        ("metrics.serviceMonitor.enabled", "true"),
+        ("metrics.serviceMonitor.labels.release", "prometheus"),
+        ("podLabels.release", "pod"),
+    ]);
+    let label = |kind, of: fn(&Value) -> &Value| {
+        let labels = &of(only(&objects, kind))["metadata"]["labels"];
+        labels["release"].as_str().unwrap().to_owned()
+    };
+    assert_eq!(label("Service", |object| object), "all");
+    assert_eq!(label("ServiceMonitor", |object| object), "prometheus");
+    let template = label("Deployment", |object| &object["spec"]["template"]);
+    assert_eq!(template, "pod");
+}
+
+#[test]
 fn the_definition_is_kept_when_the_release_goes_and_can_be_left_out() {
     let definition = |objects: &[Value]| {
         let kind = "CustomResourceDefinition";
@@ -109,12 +130,14 @@ fn the_definition_is_kept_when_the_release_goes_and_can_be_left_out() {
     let installed = definition(&objects(&[])).expect("it is installed by default");
     let annotations = &installed["metadata"]["annotations"];
     assert_eq!(annotations["helm.sh/resource-policy"], "keep");
-    assert!(definition(&objects(&[("crds.install", "false")])).is_none());
+    let with_release = definition(&objects(&[("crds.keep", "false")])).unwrap();
+    assert_eq!(with_release["metadata"]["annotations"], Value::Null);
+    assert!(definition(&objects(&[("crds.enabled", "false")])).is_none());
 }
 
 #[test]
 fn several_pods_prefer_different_nodes_and_are_evicted_one_at_a_time() {
-    let objects = objects(&[("replicas", "3")]);
+    let objects = objects(&[("replicaCount", "3")]);
     assert_eq!(
         only(&objects, "PodDisruptionBudget")["spec"]["maxUnavailable"],
         1
@@ -134,58 +157,59 @@ fn one_pod_keeps_no_node_from_being_drained() {
     assert!(budget.is_none());
 }
 
+/// API servers, token endpoints and proxies have too many ports to guess, wherever they come from. DNS listens on 5353 in
+/// OpenShift, and policies there are about the address after it was translated.
 #[test]
-fn traffic_goes_to_the_ports_of_origins_proxy_and_api_server_and_nowhere_else() {
-    assert_eq!(ports(&[]), [53, 443, 5353, 6443, 8443, 16443]);
-    let origins = "{http://a.example,https://b.example:8443,http://[::1]:81}";
-    let values = [
-        ("allowedTokenOrigins", origins),
-        ("proxy.url", "http://proxy.example.com:3128"),
-        ("networkPolicy.apiServerPorts", "{16443}"),
+fn traffic_goes_out_to_dns_and_by_tcp_or_to_what_is_listed() {
+    let dns = json!({"ports": [
+        {"port": 53, "protocol": "UDP"},
+        {"port": 53, "protocol": "TCP"},
+        {"port": 5353, "protocol": "UDP"},
+        {"port": 5353, "protocol": "TCP"},
+    ]});
+    let egress = |values: &[(&str, &str)]| {
+        let objects = objects(values);
+        let policy = objects
+            .iter()
+            .find(|object| object["kind"] == "NetworkPolicy");
+        policy.unwrap()["spec"]["egress"].clone()
+    };
+    let tcp = json!({"ports": [{"protocol": "TCP"}]});
+    assert_eq!(egress(&[]), json!([dns, tcp]));
+    let listed = [
+        ("networkPolicy.egress[0].ports[0].port", "443"),
+        ("networkPolicy.egress[0].to[0].ipBlock.cidr", "192.0.2.0/24"),
     ];
-    assert_eq!(ports(&values), [53, 80, 81, 3128, 5353, 8443, 16443]);
+    let rule = json!({"ports": [{"port": 443}], "to": [{"ipBlock": {"cidr": "192.0.2.0/24"}}]});
+    assert_eq!(egress(&listed), json!([dns, rule]));
+}
+
+/// On IPv6 alone or with both families: the operator listens on all addresses, and the cluster chooses the Service's.
+#[test]
+fn no_object_names_an_address_or_its_family() {
+    let objects = objects(&[]);
+    let service = &only(&objects, "Service")["spec"];
+    for key in ["clusterIP", "ipFamilies", "ipFamilyPolicy"] {
+        assert_eq!(service[key], Value::Null);
+    }
+    let pod = &only(&objects, "Deployment")["spec"]["template"]["spec"];
+    let container = &pod["containers"][0];
+    for probe in ["livenessProbe", "readinessProbe"] {
+        assert_eq!(container[probe]["httpGet"]["host"], Value::Null);
+    }
+    let args = container["args"].as_array().unwrap();
+    let listens = |arg: &&Value| arg.as_str().unwrap().starts_with("--listen");
+    assert_eq!(args.iter().find(listens), None);
 }
 
 #[test]
-fn traffic_goes_to_the_port_of_a_proxy_from_wherever_it_comes() {
-    let kubernetes = ("networkPolicy.apiServerPorts", "{6443}");
-    let name = |name| ("extraEnv[0].name", name);
-    let value = |value| ("extraEnv[0].value", value);
-    let from_secret = ("extraEnv[0].valueFrom.secretKeyRef.key", "url");
-    for (values, opened) in [
-        (&[("proxy.url", "http://a.example:3128/")][..], &[3128][..]),
-        (&[("proxy.url", "http://a.example")], &[80]),
-        (
-            &[name("HTTPS_PROXY"), value("http://u:p@a.example:3128/x")],
-            &[3128],
-        ),
-        (&[name("https_proxy"), value("a.example:3128")], &[3128]),
-        (
-            &[name("ALL_PROXY"), value("http://$(USER)@[::1]:3128")],
-            &[3128],
-        ),
-        (
-            &[name("HTTP_PROXY"), from_secret, ("proxy.port", "3128")],
-            &[3128],
-        ),
-        (&[name("HTTPS_PROXY"), value("")], &[]),
-        // What is replaced is not asked, and its port stays closed.
-        (
-            &[
-                name("https_proxy"),
-                value("http://b.example:1"),
-                ("proxy.url", "http://a.example:2"),
-            ],
-            &[1, 2],
-        ),
-    ] {
-        let mut expected = [&[53, 443, 5353, 6443], opened].concat();
-        expected.sort_unstable();
-        assert_eq!(
-            ports(&[values, &[kubernetes]].concat()),
-            expected,
-            "{values:?}"
-        );
+fn a_proxy_with_a_password_comes_from_a_secret() {
+    let objects = objects(&[("proxy.secret.name", "proxy")]);
+    let variables = env(&objects);
+    for name in ["HTTPS_PROXY", "HTTP_PROXY"] {
+        let variable = variables.iter().find(|variable| variable["name"] == name);
+        let source = &variable.unwrap()["valueFrom"]["secretKeyRef"];
+        assert_eq!(*source, json!({"name": "proxy", "key": "url"}));
     }
 }
 
@@ -193,9 +217,7 @@ fn traffic_goes_to_the_port_of_a_proxy_from_wherever_it_comes() {
 fn each_variable_is_there_once_and_that_of_the_user_wins() {
     let names = |values: &[(&str, &str)]| -> Vec<String> {
         let objects = objects(values);
-        let pod = &only(&objects, "Deployment")["spec"]["template"]["spec"];
-        let variables = pod["containers"][0]["env"].as_array().unwrap();
-        let fixed = variables
+        let fixed = env(&objects)
             .iter()
             .filter(|variable| variable["valueFrom"].is_null());
         let shown = fixed.map(|variable| {
@@ -211,7 +233,7 @@ fn each_variable_is_there_once_and_that_of_the_user_wins() {
     let value = ("extraEnv[0].value", "mine");
     let proxy = [("proxy.url", "http://a:1"), ("proxy.noProxy", "b")];
     let [url, no_proxy] = proxy;
-    let replaced = |by| names(&[url, no_proxy, name(by), value, ("proxy.port", "1")]);
+    let replaced = |by| names(&[url, no_proxy, name(by), value]);
     let (log, https, http, no) = (
         "RUST_LOG=info",
         "HTTPS_PROXY=http://a:1",
@@ -283,7 +305,7 @@ fn all_pods_have_their_traffic_limited_unless_somebody_says_otherwise() {
     };
     // The operator's, and that of its test.
     assert_eq!(policies(&[]), 2);
-    assert_eq!(policies(&[("networkPolicy.create", "false")]), 0);
+    assert_eq!(policies(&[("networkPolicy.enabled", "false")]), 0);
 }
 
 #[test]
@@ -308,23 +330,10 @@ fn the_test_of_a_release_is_no_pod_of_the_service() {
     assert!(!matches, "{labels}");
 }
 
-/// The ports that the operator's pod may reach.
-fn ports(values: &[(&str, &str)]) -> Vec<u64> {
-    let objects = objects(values);
-    let mut policies = objects
-        .iter()
-        .filter(|object| object["kind"] == "NetworkPolicy");
-    let of_operator = &policies.next().unwrap()["spec"];
-    let mut ports: Vec<_> = of_operator["egress"]
-        .as_array()
-        .unwrap()
-        .iter()
-        .flat_map(|rule| rule["ports"].as_array().unwrap())
-        .map(|port| port["port"].as_u64().unwrap())
-        .collect();
-    ports.sort_unstable();
-    ports.dedup();
-    ports
+/// The operator's environment.
+fn env(objects: &[Value]) -> &[Value] {
+    let pod = &only(objects, "Deployment")["spec"]["template"]["spec"];
+    pod["containers"][0]["env"].as_array().unwrap()
 }
 
 /// The specs of all pods: those of Deployments and those by themselves.

@@ -7,7 +7,7 @@ use std::fs;
 use kit::generated::compare;
 use serde_json::Value;
 
-use super::{chart, objects, only, parse, rendered, root};
+use super::{accepts, chart, objects, only, parse, rendered, root};
 
 /// The PrometheusRule of the set of values that has everything.
 fn rule() -> Value {
@@ -45,7 +45,7 @@ fn every_alert_has_its_runbook_and_every_runbook_its_alert() {
     for alert in alerts() {
         let page = format!("{}.md", alert["alert"].as_str().unwrap());
         let url = alert["annotations"]["runbook_url"].as_str().unwrap();
-        assert!(url.ends_with(&format!("/docs/runbooks/{page}")), "{url}");
+        assert_eq!(url, format!("https://runbooks.example.com/{page}"));
         assert!(index.contains(&page), "{page} is not in the index");
         named.insert(page);
     }
@@ -73,6 +73,71 @@ fn every_alert_says_how_bad_it_is_and_of_which_release_it_is() {
     }
 }
 
+/// A page of another version may be about another alert of that name.
+#[test]
+fn the_runbooks_are_those_of_the_version() {
+    let objects = objects(&[("metrics.prometheusRule.enabled", "true")]);
+    let rule = &only(&objects, "PrometheusRule")["spec"]["groups"][0]["rules"][0];
+    let version = env!("CARGO_PKG_VERSION");
+    let expected = format!("/blob/v{version}/docs/runbooks/EdgeCredentialTokenExpired.md");
+    let url = rule["annotations"]["runbook_url"].as_str().unwrap();
+    assert!(url.ends_with(&expected), "{url}");
+}
+
+#[test]
+fn alerts_can_be_switched_off_tuned_and_added_to() {
+    let base = "metrics.prometheusRule";
+    let value = |path: &str, value: &'static str| (format!("{base}.{path}"), value);
+    let soon = "overrides.EdgeCredentialTokenExpiresSoon";
+    let values = [
+        value("enabled", "true"),
+        value("disabled", "{EdgeCredentialStalled,EdgeCredentialQuotaLow}"),
+        value(&format!("{soon}.threshold"), "1800"),
+        value(&format!("{soon}.for"), "3m"),
+        value(&format!("{soon}.labels.severity"), "page"),
+        value("overrides.EdgeCredentialNotReady.for", "1h"),
+        value("additionalRules[0].alert", "Mine"),
+    ];
+    let values: Vec<_> = values.iter().map(|(key, value)| (&**key, *value)).collect();
+    let objects = objects(&values);
+    let groups = only(&objects, "PrometheusRule")["spec"]["groups"].as_array();
+    let rules: Vec<_> = groups
+        .unwrap()
+        .iter()
+        .flat_map(|group| group["rules"].as_array().unwrap())
+        .collect();
+    assert_eq!(rules.len(), alerts().len() - 2 + 1);
+    let rule = |name| rules.iter().find(|rule| rule["alert"] == name).copied();
+    assert_eq!(rule("EdgeCredentialStalled"), None);
+    assert_eq!(rule("EdgeCredentialQuotaLow"), None);
+    assert!(rule("Mine").is_some());
+    let soon = rule("EdgeCredentialTokenExpiresSoon").unwrap();
+    assert!(soon["expr"].as_str().unwrap().contains("time() < 1800"));
+    assert_eq!(soon["for"], "3m");
+    assert_eq!(soon["labels"]["severity"], "page");
+    assert!(soon["threshold"].is_null());
+    let not_ready = &rule("EdgeCredentialNotReady").unwrap()["annotations"];
+    assert!(
+        not_ready["description"]
+            .as_str()
+            .unwrap()
+            .contains("for 1h.")
+    );
+}
+
+#[test]
+fn what_is_tuned_must_be_there() {
+    let base = "metrics.prometheusRule";
+    let enabled = ("metrics.prometheusRule.enabled", "true");
+    for (path, value) in [
+        ("disabled", "{EdgeCredentialMissing}"),
+        ("overrides.EdgeCredentialMissing.for", "1m"),
+        ("overrides.EdgeCredentialStalled.threshold", "1"),
+    ] {
+        assert!(!accepts(&[enabled, (&format!("{base}.{path}"), value)]));
+    }
+}
+
 /// The labels `namespace` and `name` of a series are an EdgeCredential's. Without `honorLabels` Prometheus would put the
 /// operator's own namespace there, and all alerts would be about the wrong one.
 #[test]
@@ -80,12 +145,12 @@ fn a_monitor_keeps_the_labels_of_edge_credentials_and_names_the_release() {
     for (kind, value, list) in [
         (
             "ServiceMonitor",
-            "metrics.serviceMonitor.create",
+            "metrics.serviceMonitor.enabled",
             "endpoints",
         ),
         (
             "PodMonitor",
-            "metrics.podMonitor.create",
+            "metrics.podMonitor.enabled",
             "podMetricsEndpoints",
         ),
     ] {
@@ -105,7 +170,7 @@ fn a_monitor_keeps_the_labels_of_edge_credentials_and_names_the_release() {
 fn the_dashboard_in_the_config_map_is_the_file() {
     let file = fs::read_to_string(chart().join("monitoring/dashboard.json")).unwrap();
     let file: Value = serde_json::from_str(&file).unwrap();
-    let objects = objects(&[("metrics.dashboard.create", "true")]);
+    let objects = objects(&[("metrics.dashboard.enabled", "true")]);
     let data = &only(&objects, "ConfigMap")["data"]["edge-credential-operator.json"];
     let shown: Value = serde_json::from_str(data.as_str().unwrap()).unwrap();
     assert_eq!(shown, file);

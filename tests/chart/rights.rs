@@ -91,7 +91,7 @@ fn by_default_the_rights_are_for_the_whole_cluster_and_exactly_what_is_needed() 
 }
 
 #[test]
-fn with_a_list_of_namespaces_nothing_is_granted_outside_them() {
+fn with_a_list_of_namespaces_the_operator_is_granted_nothing_outside_them() {
     let objects = objects(&[("namespaces", "{one,two}"), ("leaderElection", "false")]);
     assert_eq!(
         grants(&objects),
@@ -122,7 +122,7 @@ fn deployment(objects: &[Value]) -> &Value {
 
 #[test]
 fn leaders_are_elected_by_one_lease_which_is_the_only_one_that_can_be_read_or_written() {
-    let objects = objects(&[("replicas", "2")]);
+    let objects = objects(&[("replicaCount", "2")]);
     let rules: Vec<_> = objects
         .iter()
         .filter_map(|object| object["rules"].as_array())
@@ -178,19 +178,27 @@ fn aggregated(values: &[(&str, &str)]) -> Vec<(Vec<String>, Value)> {
         .collect()
 }
 
+/// Who has `edit` may read every Secret of the namespace by Kubernetes' own roles.
 #[test]
-fn people_may_see_edge_credentials_and_edit_them_only_where_that_is_asked_for() {
+fn people_may_see_and_edit_edge_credentials_where_their_roles_let_them_see_and_edit_all_else() {
     let view = (vec!["view".to_owned()], json!(["get", "list", "watch"]));
-    assert_eq!(aggregated(&[]), std::slice::from_ref(&view));
     let edit = (
         vec!["admin".to_owned(), "edit".to_owned()],
         json!(["create", "update", "patch", "delete", "deletecollection"]),
     );
-    let asked_for = [("rbac.aggregateToEdit", "true")];
-    assert_eq!(aggregated(&asked_for), [view, edit]);
-    assert_eq!(aggregated(&[("rbac.aggregateToView", "false")]), []);
-    let namespaced = [("namespaces", "{one}"), ("rbac.aggregateToEdit", "true")];
-    assert_eq!(aggregated(&namespaced), []);
+    let both = [view.clone(), edit.clone()];
+    assert_eq!(aggregated(&[]), both);
+    assert_eq!(aggregated(&[("namespaces", "{one}")]), both);
+    assert_eq!(aggregated(&[("rbac.aggregateToView", "false")]), [edit]);
+    assert_eq!(aggregated(&[("rbac.aggregateToEdit", "false")]), [view]);
+}
+
+#[test]
+fn without_roles_and_definition_nothing_is_made_for_the_cluster() {
+    let values = [("rbac.create", "false"), ("crds.enabled", "false")];
+    for object in objects(&values) {
+        assert_eq!(object["metadata"]["namespace"], "operators", "{object}");
+    }
 }
 
 #[test]

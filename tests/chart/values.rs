@@ -1,32 +1,37 @@
 //! Values that are refused, and that all of them are told of.
 
-use std::collections::BTreeSet;
 use std::fs;
+use std::path::Path;
+use std::process::Command;
 
-use serde_json::Value;
+use kit::control_plane::chart::{render, render_with};
+use kit::programs::Binaries;
 
-use super::{accepts, chart};
+use super::{NAMESPACE, RELEASE, accepts, chart, only, parse};
 
 #[test]
 fn a_value_that_does_not_exist_or_has_the_wrong_type_is_refused() {
     for value in [
         ("namespace", "one"),
         ("watchSecrets", "maybe"),
-        ("replicas", "-1"),
+        ("replicaCount", "-1"),
         ("image.digest", "sha256:0"),
         ("image.name", "a"),
         ("allowedTokenOrigins", "{https://a.example/path}"),
         ("proxy.url", "http://user:password@proxy.example.com"),
         ("metrics.serviceMonitor.interval", "often"),
         ("metrics.prometheusRule.runbooks", "https://a.example"),
-        ("networkPolicy.apiServerPorts", "{}"),
+        ("networkPolicy.egress", "all"),
+        ("extraArgs", "{run}"),
+        ("extraVolumes[0].hostPath.path", "/"),
+        ("metrics.prometheusRule.overrides.A.expr", "1"),
         ("tolerations", "none"),
         ("commonLabels.a", "{b}"),
         ("lease.duration", "15"),
         ("lease.duration", "1500ms"),
         ("lease.renewDeadline", "-10s"),
         ("lease.retryPeriod", "soon"),
-        ("proxy.port", "0"),
+        ("proxy.secret.name", "A"),
         ("dnsConfig", "none"),
         ("test.podLabels.a", "{b}"),
     ] {
@@ -36,8 +41,11 @@ fn a_value_that_does_not_exist_or_has_the_wrong_type_is_refused() {
 
 #[test]
 fn more_than_one_pod_needs_leader_election() {
-    assert!(accepts(&[("replicas", "2")]));
-    assert!(!accepts(&[("leaderElection", "false"), ("replicas", "2")]));
+    assert!(accepts(&[("replicaCount", "2")]));
+    assert!(!accepts(&[
+        ("leaderElection", "false"),
+        ("replicaCount", "2")
+    ]));
 }
 
 #[test]
@@ -48,67 +56,107 @@ fn a_variable_that_is_given_twice_is_refused() {
 }
 
 #[test]
-fn a_proxy_whose_port_is_not_known_is_refused_where_traffic_is_limited() {
-    let key = "extraEnv[0].valueFrom.secretKeyRef.key";
-    let secret = [("extraEnv[0].name", "https_proxy"), (key, "url")];
-    let name = ("extraEnv[0].name", "HTTPS_PROXY");
-    let variable = [name, ("extraEnv[0].value", "http://$(PROXY)")];
-    for proxy in [secret, variable] {
-        assert!(!accepts(&proxy));
-        assert!(accepts(&[proxy[0], proxy[1], ("proxy.port", "3128")]));
-        let unlimited = ("networkPolicy.create", "false");
-        assert!(accepts(&[proxy[0], proxy[1], unlimited]));
-    }
+fn a_flag_that_the_chart_sets_can_not_be_given_once_more() {
+    assert!(accepts(&[("extraArgs", "{--listen=[::]:8080}")]));
+    assert!(accepts(&[("extraArgs", "{--lease=a}")]));
+    assert!(!accepts(&[("extraArgs", "{--concurrency=2}")]));
+    let origin = "{--allowed-token-origin=http://a}";
+    assert!(accepts(&[("extraArgs", origin)]));
+    let list = ("allowedTokenOrigins", "{http://b}");
+    assert!(!accepts(&[list, ("extraArgs", origin)]));
+}
+
+#[test]
+fn a_proxy_comes_from_one_place() {
+    let places = [("proxy.url", "http://a:1"), ("proxy.secret.name", "a")];
+    assert!(places.iter().all(|place| accepts(&[*place])));
+    assert!(!accepts(&places));
 }
 
 #[test]
 fn only_one_kind_of_monitor_is_made() {
     let both = [
-        ("metrics.serviceMonitor.create", "true"),
-        ("metrics.podMonitor.create", "true"),
+        ("metrics.serviceMonitor.enabled", "true"),
+        ("metrics.podMonitor.enabled", "true"),
     ];
     assert!(!accepts(&both));
 }
 
+/// What Helm adds where this chart is a part of another, and what the other gives to all of its parts.
 #[test]
-fn the_schema_knows_exactly_the_values_that_there_are() {
-    let values = fs::read_to_string(chart().join("values.yaml")).unwrap();
-    let schema = fs::read_to_string(chart().join("values.schema.json")).unwrap();
-    let values = serde_saphyr::from_str(&values).unwrap();
-    let schema = serde_json::from_str(&schema).unwrap();
-    let mut known = known(&schema, "");
-    // Helm's own, for charts that this one is a part of.
-    assert!(known.remove("global"));
-    // What Kubernetes has beside the defaults.
-    assert!(known.remove("resources.claims"));
-    let mut there = BTreeSet::new();
-    paths(&values, &schema, "", &mut there);
-    assert_eq!(there, known);
+fn a_parent_chart_may_switch_it_on_and_have_values_of_its_own() {
+    assert!(accepts(&[
+        ("enabled", "true"),
+        ("tags.sitecore", "true"),
+        ("x-anchors.a", "b"),
+        ("global.of-others", "1"),
+    ]));
 }
 
-/// The paths of all values in the schema that are no objects of a closed shape.
-fn known(schema: &Value, path: &str) -> BTreeSet<String> {
-    let mut known = BTreeSet::new();
-    for (key, schema) in schema["properties"].as_object().unwrap() {
-        let path = format!("{path}{key}");
-        if schema["properties"].is_object() {
-            known.extend(self::known(schema, &format!("{path}.")));
-        } else {
-            known.insert(path);
-        }
+/// Artifact Hub shows the chart's README, where a link into the repository leads nowhere.
+#[test]
+fn the_charts_readme_shows_values_that_there_are_and_links_from_everywhere() {
+    let readme = fs::read_to_string(chart().join("README.md")).unwrap();
+    let shown = readme.split("```yaml\n").skip(1);
+    let shown: Vec<_> = shown
+        .map(|rest| rest.split("```").next().unwrap())
+        .collect();
+    assert!(!shown.is_empty());
+    let file = Path::new(env!("CARGO_TARGET_TMPDIR")).join("shown.yaml");
+    let binaries = Binaries::locate().unwrap();
+    for values in shown {
+        fs::write(&file, values).unwrap();
+        render_with(&binaries, &chart(), RELEASE, NAMESPACE, &file).unwrap();
     }
-    known
+    for link in readme.split("](").skip(1) {
+        assert!(
+            link.starts_with("https://") || link.starts_with('#'),
+            "{link:.60}"
+        );
+    }
 }
 
-/// The paths of all values down to where the schema's closed shapes end.
-fn paths(values: &Value, schema: &Value, path: &str, found: &mut BTreeSet<String>) {
-    for (key, value) in values.as_object().unwrap() {
-        let schema = &schema["properties"][key];
-        let path = format!("{path}{key}");
-        if schema["properties"].is_object() {
-            paths(value, schema, &format!("{path}."), found);
-        } else {
-            found.insert(path);
-        }
-    }
+/// A chart of somebody else, of which this one is a part.
+const PARENT: &str = "
+apiVersion: v2
+name: storefront
+version: 1.0.0
+dependencies:
+  - {name: edge-credential-operator, version: '*', condition: edge-credential-operator.enabled, tags: [sitecore]}
+";
+
+const PARENTS_VALUES: &str = "
+global: {imageRegistry: mirror.example.com, imagePullSecrets: [{name: mirror}], domain: example.com}
+edge-credential-operator:
+  enabled: true
+  x-labels: &labels {team: web}
+  podLabels: *labels
+";
+
+#[test]
+fn a_parent_chart_has_it_as_a_part_with_its_registry_or_leaves_it_out() {
+    let parent = Path::new(env!("CARGO_TARGET_TMPDIR")).join("parent");
+    fs::remove_dir_all(&parent).ok();
+    fs::create_dir_all(parent.join("charts")).unwrap();
+    fs::write(parent.join("Chart.yaml"), PARENT).unwrap();
+    fs::write(parent.join("values.yaml"), PARENTS_VALUES).unwrap();
+    let copied = Command::new("cp")
+        .arg("-r")
+        .args([chart(), parent.join("charts")])
+        .status();
+    assert!(copied.unwrap().success());
+    let binaries = Binaries::locate().unwrap();
+    let rendered = |values| render(&binaries, &parent, RELEASE, NAMESPACE, values).unwrap();
+
+    let objects = parse(&rendered(&[]));
+    let template = &only(&objects, "Deployment")["spec"]["template"];
+    assert_eq!(template["metadata"]["labels"]["team"], "web");
+    let pod = &template["spec"];
+    assert_eq!(pod["imagePullSecrets"][0]["name"], "mirror");
+    let image = pod["containers"][0]["image"].as_str().unwrap();
+    let repository = "mirror.example.com/edge-credential-operator/edge-credential-operator:";
+    assert!(image.starts_with(repository), "{image}");
+
+    let off = [("edge-credential-operator.enabled", "false")];
+    assert_eq!(rendered(&off).trim(), "");
 }

@@ -22,7 +22,7 @@ struct Replicas {
 
 impl Replicas {
     async fn start(name: &str) -> Self {
-        let values = [("leaderElection", "true"), ("replicas", "2")];
+        let values = [("leaderElection", "true"), ("replicaCount", "2")];
         let setup = Setup {
             values: values.map(|(key, value)| (key, value.to_owned())).into(),
             ..Setup::default()

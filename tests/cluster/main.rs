@@ -4,6 +4,7 @@
 //!
 //! Numbers of token requests are exact: each test has a stand-in of its own.
 
+mod admission;
 mod adoption;
 mod canary;
 mod crash;

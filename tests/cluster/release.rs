@@ -19,7 +19,7 @@ use kit::harness::{
 /// The chart before this one, with the present definition and flags in it: none with earlier ones was released.
 const PREVIOUS: &str = concat!(
     env!("CARGO_MANIFEST_DIR"),
-    "/tests/chart/previous/edge-credential-operator-0.1.0.tgz"
+    "/tests/chart/previous/edge-credential-operator-0.0.1.tgz"
 );
 
 /// A user's chart, as the installation guide has it.
@@ -74,7 +74,7 @@ async fn upgrade_rollback_and_uninstall_change_no_token_cost_no_request_and_hold
     let rollback = ["rollback", RELEASE, "1", "--namespace", HOME].to_vec();
     for (step, version) in [
         (&upgrade, &*current),
-        (&rollback, "0.1.0"),
+        (&rollback, "0.0.1"),
         (&upgrade, &*current),
     ] {
         helm(step).await;

@@ -1,6 +1,7 @@
 //! What is generated from the code and checked in: equal to what the code says. `make generate` writes it anew.
 
 mod fields;
+mod json_schema;
 mod reference;
 
 use std::{fs, path::Path};

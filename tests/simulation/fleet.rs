@@ -3,7 +3,6 @@
 use edge_credential_operator::{
     api::{ConditionType, EdgeCredential},
     edge_credential::rules::{renew_before::RenewBefore, schedule::schedule_renewal},
-    oauth::Token,
 };
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 use kit::fake_api::Verb;
@@ -26,17 +25,9 @@ fn due(
     end: Timestamp,
 ) -> Vec<Timestamp> {
     std::iter::successors(Some(first), |issued_at| {
-        let token = Token {
-            access_token: "any".into(),
-            scope: None,
-            tenant_id: None,
-            organization_id: None,
-            issued_at: *issued_at,
-            expires_at: *issued_at + lifetime,
-        };
         let renew_before = RenewBefore::of(&object.spec).unwrap();
         let uid = object.metadata.uid.as_deref().unwrap();
-        Some(schedule_renewal(renew_before, uid, &token).at)
+        Some(schedule_renewal(renew_before, uid, *issued_at, *issued_at + lifetime).at)
     })
     .take_while(|time| *time < end)
     .collect()

@@ -1,6 +1,7 @@
 //! The real controllers on a simulated clock: days pass in milliseconds, and every request and write is counted.
 
 mod alerts;
+mod calls;
 mod conflict;
 mod endpoint;
 mod events;

@@ -57,6 +57,7 @@ async fn a_panic_says_nothing_of_the_token_that_is_stored_and_costs_none() {
 
     fail_on(&world, "edge");
     world.restart_operator().await;
+    world.touch_credentials("edge", "so that it is read");
     pass(hours(1)).await;
     assert_eq!(
         world.condition("edge", Ready),

@@ -8,15 +8,15 @@ use edge_credential_operator::{
     },
     oauth::{TokenError, Unreachable},
 };
-use k8s_openapi::{api::core::v1::Secret, jiff::SignedDuration};
+use k8s_openapi::jiff::SignedDuration;
 use kit::fake_api::{Fault, Verb};
 use serde_json::json;
 
-use crate::world::{NAMESPACE, World, credentials, days, hours, pass, seconds};
+use crate::world::{NAMESPACE, World, days, hours, pass, seconds};
 
 const DOWN: TokenError = TokenError::Unreachable(Unreachable::Connect);
 
-const WRONG_SECRET: TokenError = TokenError::Refused {
+pub const WRONG_SECRET: TokenError = TokenError::Refused {
     status: 401,
     error: Some("access_denied"),
 };
@@ -128,15 +128,8 @@ async fn a_credentials_secret_that_is_only_touched_is_not_tried_again() {
     pass(seconds(300)).await;
     let before = world.endpoint.requests("edge").len();
     assert_eq!(before, 4);
-    let touch = |label: &str| {
-        world
-            .api
-            .edit::<Secret>(NAMESPACE, &credentials("edge"), |secret| {
-                secret["metadata"]["labels"] = json!({ "touched": label });
-            });
-    };
     for label in ["one", "two", "three"] {
-        touch(label);
+        world.touch_credentials("edge", label);
         pass(seconds(30)).await;
     }
     assert_eq!(world.endpoint.requests("edge").len(), before);
@@ -226,6 +219,7 @@ async fn a_right_that_is_missing_for_a_while_says_nothing_of_the_token() {
 
     world.api.deny(Verb::Get, "secrets", None);
     world.restart_operator().await;
+    world.touch_credentials("edge", "so that it is read");
     pass(hours(1)).await;
     assert_eq!(
         world.condition("edge", Ready),
@@ -261,7 +255,7 @@ async fn a_right_that_is_missing_for_a_while_does_not_bring_the_next_attempt_for
     let failures = world.object("edge").status.unwrap().failures;
 
     world.api.deny(Verb::Get, "secrets", None);
-    world.restart_operator().await;
+    world.touch_credentials("edge", "so that it is read");
     pass(seconds(60)).await;
     let missing = (true, "RBACMissing".to_owned());
     assert_eq!(world.condition("edge", Stalled), missing);
@@ -279,6 +273,7 @@ async fn a_right_that_is_missing_for_a_while_does_not_bring_the_next_attempt_for
 
     // A spec that is corrected meanwhile is tried as soon as that is possible.
     world.api.deny(Verb::Get, "secrets", None);
+    world.restart_operator().await;
     world
         .api
         .edit::<EdgeCredential>(NAMESPACE, "edge", |object| {

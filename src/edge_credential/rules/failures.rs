@@ -31,10 +31,14 @@ pub fn counted_failures<'a>(
     let failures = status.failures.as_ref()?;
     let same_spec = status.observed_generation == object.metadata.generation;
     let same_credentials = status.credentials == credentials.version;
+    (same_spec && same_credentials && is_possible(failures, now)).then_some(failures)
+}
+
+/// Whether failures have times that the rules could have set.
+pub fn is_possible(failures: &Failures, now: Timestamp) -> bool {
     let (last, next) = (failures.last_attempt_at.0, failures.next_attempt_at.0);
-    let possible = last.duration_since(now) <= CLOCK_LEEWAY
-        && next.duration_since(last) <= LONGEST_QUOTA_HOLD + LONGEST_SPREAD;
-    (same_spec && same_credentials && possible).then_some(failures)
+    last.duration_since(now) <= CLOCK_LEEWAY
+        && next.duration_since(last) <= LONGEST_QUOTA_HOLD + LONGEST_SPREAD
 }
 
 /// Counts one more failed attempt and plans the next: with the token that the target still holds in mind, and not before

@@ -9,6 +9,7 @@ pub mod outcome;
 pub mod renew_before;
 pub mod revisit;
 pub mod schedule;
+pub mod settled;
 pub mod spec;
 pub mod status;
 pub mod target;

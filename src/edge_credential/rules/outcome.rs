@@ -27,7 +27,7 @@ pub struct Outcome {
 }
 
 /// The versions of the two Secrets, as the API server gave them in the answers that were decided on.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Versions {
     pub credentials: Option<SecretVersion>,
     /// That of the target, where it is ours.

@@ -4,7 +4,6 @@ use aws_lc_rs::digest;
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 
 use super::renew_before::RenewBefore;
-use crate::oauth::Token;
 
 /// The least time between renewal and expiry, where the lifetime allows: a kubelet takes up to 83 s to bring a changed
 /// Secret into a pod (measured with its defaults).
@@ -18,8 +17,8 @@ pub const CLOCK_LEEWAY: SignedDuration = SignedDuration::from_secs(30);
 
 /// Whether a token was requested while the clock was ahead, and is right by now. It expires earlier than its times say, and
 /// nobody knows when (kubernetes/kubernetes#123415).
-pub fn is_from_the_future(token: &Token, now: Timestamp) -> bool {
-    token.issued_at.duration_since(now) > CLOCK_LEEWAY
+pub fn is_ahead(issued_at: Timestamp, now: Timestamp) -> bool {
+    issued_at.duration_since(now) > CLOCK_LEEWAY
 }
 
 /// When a token is renewed.
@@ -33,18 +32,20 @@ pub struct Renewal {
 
 /// Schedules the renewal of a token: as long before its expiry as `renew_before` says, less up to 5 % of the lifetime by the
 /// object's uid, so that tokens issued together are not renewed together.
-pub fn schedule_renewal(renew_before: RenewBefore, uid: &str, token: &Token) -> Renewal {
-    let lifetime = token.lifetime();
+pub fn schedule_renewal(
+    renew_before: RenewBefore,
+    uid: &str,
+    issued_at: Timestamp,
+    expires_at: Timestamp,
+) -> Renewal {
+    let lifetime = expires_at.duration_since(issued_at);
     let spread = lifetime / 20;
     let (wanted, least) = (renew_before.age(lifetime), least_age(lifetime));
     let mut age = wanted.max(least + spread) - spread.mul_f64(fraction(&[uid]));
     if lifetime > LEAST_MARGIN * 2 {
         age = age.min(lifetime - LEAST_MARGIN);
     }
-    let at = token
-        .issued_at
-        .saturating_add(age)
-        .unwrap_or(token.expires_at);
+    let at = issued_at.saturating_add(age).unwrap_or(expires_at);
     Renewal {
         at: Timestamp::from_second(at.as_second()).unwrap_or(at),
         cut_to: (wanted < least).then_some(least),
@@ -74,6 +75,7 @@ mod tests {
     use crate::{
         api::EdgeCredential,
         edge_credential::testing::{NOW, object, object_with, token},
+        oauth::Token,
     };
 
     fn renew_at(object: &EdgeCredential, token: &Token) -> Timestamp {
@@ -82,7 +84,8 @@ mod tests {
 
     fn schedule(object: &EdgeCredential, token: &Token) -> Renewal {
         let renew_before = RenewBefore::of(&object.spec).unwrap_or_default();
-        schedule_renewal(renew_before, object.metadata.uid.as_deref().unwrap(), token)
+        let uid = object.metadata.uid.as_deref().unwrap();
+        schedule_renewal(renew_before, uid, token.issued_at, token.expires_at)
     }
 
     fn renewal(spec: Value, lifetime: i64) -> i64 {

@@ -13,7 +13,7 @@ use reqwest::Url;
 
 use super::{
     renew_before::{InvalidRenewBefore, RenewBefore},
-    schedule::{Renewal, is_from_the_future, schedule_renewal},
+    schedule::{Renewal, is_ahead, schedule_renewal},
 };
 use crate::{
     api::{
@@ -89,12 +89,12 @@ impl Plan {
     /// When a token that is for an object is renewed.
     pub fn schedule_renewal(&self, object: &EdgeCredential, token: &Token) -> Renewal {
         let uid = object.metadata.uid.as_deref().unwrap_or_default();
-        schedule_renewal(self.renew_before, uid, token)
+        schedule_renewal(self.renew_before, uid, token.issued_at, token.expires_at)
     }
 
     /// Whether a token would not have to be renewed at once.
     pub fn is_fresh(&self, object: &EdgeCredential, token: &Token, now: Timestamp) -> bool {
-        now < self.schedule_renewal(object, token).at && !is_from_the_future(token, now)
+        now < self.schedule_renewal(object, token).at && !is_ahead(token.issued_at, now)
     }
 }
 

@@ -24,7 +24,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     renew_before::RenewBefore,
-    schedule::{Renewal, is_from_the_future, schedule_renewal},
+    schedule::{Renewal, is_ahead, schedule_renewal},
     spec::{Plan, make_parameters},
 };
 use crate::{
@@ -135,7 +135,7 @@ impl ProvenToken {
 
     /// Whether the token is to be renewed by now.
     pub fn is_due(&self, now: Timestamp) -> bool {
-        now >= self.renewal.at || is_from_the_future(&self.token, now)
+        now >= self.renewal.at || is_ahead(self.token.issued_at, now)
     }
 
     /// Whether the token was requested with these credentials, for the object that it was found or made for.
@@ -290,7 +290,7 @@ pub fn find_token(secret: &Secret, object: &EdgeCredential) -> Option<ProvenToke
             })
         })
         .map(|token| ProvenToken {
-            renewal: schedule_renewal(renew_before, uid, &token),
+            renewal: schedule_renewal(renew_before, uid, token.issued_at, token.expires_at),
             repeated: false,
             token,
             object: name.into(),

@@ -12,6 +12,7 @@
 //! - [`signals`]: the end of a program that a person wants.
 //! - [`sitecore`]: a stand-in for Sitecore's token endpoint, Token API, Admin API and Delivery API.
 //! - [`time_line`]: what the demo and its like print.
+//! - [`values_schema`]: the JSON Schema of a chart's values, from their comments.
 //! - [`fake_api`]: an in-memory Kubernetes API for tests on a paused clock.
 
 pub mod canary;
@@ -27,6 +28,7 @@ pub mod proxy;
 pub mod signals;
 pub mod sitecore;
 pub mod time_line;
+pub mod values_schema;
 
 mod connection;
 

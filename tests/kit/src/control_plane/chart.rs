@@ -64,6 +64,27 @@ pub fn render_with(
     template(binaries, chart, release, namespace, values)
 }
 
+/// The notes that Helm prints after installing a chart, with values as [`render`] has them.
+pub fn notes(
+    binaries: &Binaries,
+    chart: &Path,
+    release: &str,
+    namespace: &str,
+    values: &[(&str, &str)],
+) -> Result<String> {
+    let chart = chart.to_string_lossy();
+    let sets: Vec<_> = values
+        .iter()
+        .map(|(key, value)| format!("--set={key}={value}"))
+        .collect();
+    let mut args = vec!["install", release, &chart, "--dry-run=client"];
+    args.extend(["--namespace", namespace]);
+    args.extend(sets.iter().map(String::as_str));
+    let printed = helm(binaries, &args)?;
+    let (_, notes) = printed.split_once("\nNOTES:\n").unwrap_or_default();
+    Ok(notes.to_owned())
+}
+
 fn template(
     binaries: &Binaries,
     chart: &Path,
@@ -71,17 +92,22 @@ fn template(
     namespace: &str,
     values: Vec<String>,
 ) -> Result<String> {
-    let home =
-        tempfile::tempdir().map_err(Error::file("create a folder in", std::env::temp_dir()))?;
     let chart = chart.to_string_lossy();
     let mut args = vec!["template", release, &chart, "--include-crds"];
     args.extend(["--namespace", namespace]);
     args.extend(values.iter().map(String::as_str));
+    helm(binaries, &args)
+}
+
+/// What Helm prints, without a cluster and with a home of its own.
+fn helm(binaries: &Binaries, args: &[&str]) -> Result<String> {
+    let home =
+        tempfile::tempdir().map_err(Error::file("create a folder in", std::env::temp_dir()))?;
     let result = tools::helm(binaries, home.path())
-        .args(&args)
+        .args(args)
         .stdin(Stdio::null())
         .output();
-    tools::check("helm", &args, result)
+    tools::check("helm", args, result)
 }
 
 /// The documents of these kinds.

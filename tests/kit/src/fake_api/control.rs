@@ -1,6 +1,9 @@
 //! What a test does to the cluster and asks of it, past the API: nothing here is recorded, denied or made to fail.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, atomic::Ordering},
+};
 
 use kube::Resource;
 use serde::{Serialize, de::DeserializeOwned};
@@ -166,6 +169,11 @@ impl FakeApi {
     /// Makes creating in a namespace fail, or work again. Objects that are there stay.
     pub fn set_namespace(&self, namespace: &str, state: NamespaceState) {
         self.shared.store().set_namespace(namespace, state);
+    }
+
+    /// Refuses lists that are streamed from now on, as an API server before Kubernetes 1.34 does.
+    pub fn stream_no_lists(&self) {
+        self.shared.streams_lists.store(false, Ordering::Relaxed);
     }
 
     /// Forgets all changes so far: every watch, running or resumed from before, ends with 410 Gone, and so does a list

@@ -1,6 +1,8 @@
 //! HTTP requests to operations of the store, and their results to answers.
 
-use std::{collections::BTreeMap, io, ops::Bound, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap, io, ops::Bound, sync::Arc, sync::atomic::Ordering, time::Duration,
+};
 
 use axum::body::Body;
 use base64::{Engine, prelude::BASE64_STANDARD};
@@ -165,7 +167,15 @@ impl Shared {
         match call.verb {
             Verb::Get => self.get(call, stale),
             Verb::List => self.list(call, stale),
-            Verb::Watch => call.watch_options().map(Answer::Watch),
+            Verb::Watch => {
+                let options = call.watch_options()?;
+                if options.mark_initial_end && !self.streams_lists.load(Ordering::Relaxed) {
+                    let why = "sendInitialEvents is forbidden for watch unless the WatchList feature gate is enabled";
+                    let field = "sendInitialEvents";
+                    return Err(ApiError::invalid(&options.resource, "", field, why));
+                }
+                Ok(Answer::Watch(options))
+            }
             Verb::Create => self.create(call),
             Verb::Update => {
                 let object = call.json()?;

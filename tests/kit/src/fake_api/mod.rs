@@ -34,7 +34,7 @@ mod watch;
 
 use std::{
     fmt,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError, atomic::AtomicBool},
 };
 
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
@@ -72,6 +72,7 @@ struct Shared {
     denials: Mutex<Vec<Denial>>,
     hook: Mutex<Option<Arc<Hook>>>,
     pulse: Sender<Pulse>,
+    streams_lists: AtomicBool,
 }
 
 impl fmt::Debug for FakeApi {
@@ -111,6 +112,7 @@ impl FakeApi {
                 denials: Mutex::default(),
                 hook: Mutex::default(),
                 pulse: Sender::new(Pulse::default()),
+                streams_lists: AtomicBool::new(true),
             }),
         }
     }

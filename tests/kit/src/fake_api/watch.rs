@@ -188,8 +188,8 @@ impl Watch {
 
     fn send(&mut self, kind: &str, object: Value) {
         debug_assert!(kind == "ERROR" || text(&object, "resourceVersion").is_some());
-        let mut line = json!({"type": kind, "object": object}).to_string();
-        line.push('\n');
+        // The type comes first, as an API server writes it: readers need not hold the object until they know what it is.
+        let line = format!("{{\"type\":\"{kind}\",\"object\":{object}}}\n");
         self.lines.push_back(line.into());
     }
 }

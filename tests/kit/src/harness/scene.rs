@@ -214,7 +214,7 @@ impl Setup {
         let origins = [&[sitecore.url().to_owned()], &*self.origins].concat();
         let mut values = vec![
             ("leaderElection", "false".to_owned()),
-            ("crds.install", "false".to_owned()),
+            ("crds.enabled", "false".to_owned()),
             ("log.filter", "debug".to_owned()),
             ("allowedTokenOrigins", format!("{{{}}}", origins.join(","))),
         ];

@@ -1,0 +1,126 @@
+//! What a release is installed from: the packaged chart, manifests for kubectl, and one version in all of them.
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+use kit::programs::Binaries;
+use serde_json::Value;
+
+use super::{chart, only, parse, root};
+
+const DIGEST: &str = "sha256:1111111111111111111111111111111111111111111111111111111111111111";
+
+const VERSION: &str = env!("CARGO_PKG_VERSION");
+
+#[test]
+fn chart_and_operator_have_one_version_which_guides_and_examples_name() {
+    let about = fs::read_to_string(chart().join("Chart.yaml")).unwrap();
+    let about: Value = serde_saphyr::from_str(&about).unwrap();
+    assert_eq!(about["version"], VERSION);
+    assert_eq!(about["appVersion"], VERSION);
+    let images = about["annotations"]["artifacthub.io/images"].as_str();
+    assert!(images.unwrap().contains(&format!("operator:{VERSION}\n")));
+    for (file, before) in [
+        ("docs/install.md", "--version "),
+        ("examples/gitops/argocd/operator.yaml", "targetRevision: "),
+        ("examples/gitops/flux/operator.yaml", "tag: "),
+    ] {
+        let text = fs::read_to_string(root().join(file)).unwrap();
+        let named = text.split(before).skip(1);
+        let named: Vec<_> = named
+            .map(|rest| rest.split_whitespace().next().unwrap())
+            .collect();
+        assert!(!named.is_empty(), "{file}");
+        assert!(named.iter().all(|it| *it == VERSION), "{file}: {named:?}");
+    }
+}
+
+#[test]
+fn a_release_names_its_image_by_digest_in_chart_and_manifests() {
+    let out = Path::new(env!("CARGO_TARGET_TMPDIR")).join("release");
+    fs::remove_dir_all(&out).ok();
+    let made = make(DIGEST, &out);
+    assert!(made.status.success(), "{made:?}");
+    let manifests = |name: &str| parse(&fs::read_to_string(out.join(name)).unwrap());
+
+    let all = manifests("install.yaml");
+    let one = manifests("install-namespaced.yaml");
+    for (objects, home) in [
+        (&all, "edge-credential-operator"),
+        (&one, "edge-credentials"),
+    ] {
+        let namespace = &only(objects, "Namespace")["metadata"];
+        assert_eq!(namespace["name"], home);
+        assert!(namespace["labels"]["pod-security.kubernetes.io/enforce"].is_string());
+        let pod = &only(objects, "Deployment")["spec"]["template"]["spec"];
+        let image = pod["containers"][0]["image"].as_str().unwrap();
+        assert!(image.ends_with(&format!("@{DIGEST}")), "{image}");
+        for object in objects {
+            let metadata = &object["metadata"];
+            assert!(
+                metadata["annotations"]["helm.sh/hook"].is_null(),
+                "{object}"
+            );
+            let by = &metadata["labels"]["app.kubernetes.io/managed-by"];
+            assert_ne!(by, "Helm", "{object}");
+        }
+    }
+    only(&all, "CustomResourceDefinition");
+    let in_cluster = |object: &&Value| object["metadata"]["namespace"].is_null();
+    let in_cluster: Vec<_> = one.iter().filter(in_cluster).collect();
+    assert_eq!(in_cluster.len(), 1, "only the Namespace: {in_cluster:?}");
+
+    let package = out.join(format!("edge-credential-operator-{VERSION}.tgz"));
+    let about = Command::new("tar")
+        .args(["--extract", "--to-stdout", "--file"])
+        .args([&*package, Path::new("edge-credential-operator/Chart.yaml")])
+        .output()
+        .unwrap();
+    let about = String::from_utf8(about.stdout).unwrap();
+    assert!(about.contains(&format!(":{VERSION}@{DIGEST}")), "{about}");
+    let package = kit::control_plane::chart::render(
+        &Binaries::locate().unwrap(),
+        &package,
+        "edge",
+        "operators",
+        &[],
+    );
+    let objects = parse(&package.unwrap());
+    let pod = &only(&objects, "Deployment")["spec"]["template"]["spec"];
+    let image = pod["containers"][0]["image"].as_str().unwrap();
+    assert!(image.ends_with(&format!("@{DIGEST}")), "{image}");
+
+    for (published, source) in [
+        ("edgecredentials-crd.yaml", "crds/edgecredentials.yaml"),
+        (
+            "edgecredential_v1alpha1.json",
+            "crds/edgecredential_v1alpha1.json",
+        ),
+    ] {
+        let published = fs::read(out.join(published)).unwrap();
+        assert_eq!(published, fs::read(root().join(source)).unwrap());
+    }
+}
+
+#[test]
+fn nothing_is_made_without_a_digest() {
+    let out = Path::new(env!("CARGO_TARGET_TMPDIR")).join("no-release");
+    assert!(!make("latest", &out).status.success());
+}
+
+/// What the workflow of releases calls.
+fn make(digest: &str, out: &Path) -> std::process::Output {
+    let helm = Binaries::locate().unwrap().helm;
+    let path = format!(
+        "{}:{}",
+        helm.parent().unwrap().display(),
+        std::env::var("PATH").unwrap()
+    );
+    Command::new(root().join(".ci/release-manifests.sh"))
+        .arg(digest)
+        .arg(out)
+        .env("PATH", path)
+        .output()
+        .unwrap()
+}

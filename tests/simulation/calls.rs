@@ -1,0 +1,158 @@
+//! What an object costs in calls of the Kubernetes API: three for a new one, and none as long as nothing happens to it.
+
+use std::collections::BTreeMap;
+
+use edge_credential_operator::api::{ConditionType::Ready, EdgeCredential};
+use k8s_openapi::{api::core::v1::Secret, jiff::SignedDuration};
+use kit::fake_api::{FakeApi, Verb};
+use serde_json::json;
+
+use crate::world::{NAMESPACE, World, days, hours, pass, seconds, target};
+
+const OBJECTS: u64 = 20;
+
+fn name(number: u64) -> String {
+    format!("edge-{number}")
+}
+
+/// The calls so far by verb and resource, without Events, which have a pace of their own, and without lists and watches.
+fn calls(api: &FakeApi) -> BTreeMap<String, u64> {
+    let counts = api.counts().into_iter();
+    let counts = counts.filter(|((verb, resource), count)| {
+        !matches!(verb, Verb::List | Verb::Watch) && resource != "events" && *count > 0
+    });
+    counts
+        .map(|((verb, resource), count)| (format!("{} {resource}", verb.as_str()), count))
+        .collect()
+}
+
+/// An operator with objects that have their tokens.
+async fn settled() -> World {
+    let mut world = World::new();
+    for number in 0..OBJECTS {
+        world.add(&name(number), json!({}));
+    }
+    world.start_operator();
+    pass(seconds(60)).await;
+    world
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_new_object_takes_three_calls() {
+    let world = settled().await;
+    let each = |call: &str| (call.to_owned(), OBJECTS);
+    let once = ("create selfsubjectaccessreviews".to_owned(), 1);
+    let expected = BTreeMap::from([
+        each("create secrets"),
+        each("get secrets"),
+        each("patch edgecredentials/status"),
+        once,
+    ]);
+    assert_eq!(calls(&world.api), expected);
+    assert_eq!(world.endpoint.total_requests() as u64, OBJECTS);
+}
+
+#[tokio::test(start_paused = true)]
+async fn nothing_is_called_for_an_echo_a_list_a_jump_of_the_clock_another_secret_or_an_idle_hour() {
+    let world = settled().await;
+    let before = calls(&world.api);
+    world.put_credentials("unrelated", "s3cret");
+    world.api.cut_watches();
+    pass(seconds(30)).await;
+    world.api.expire_history();
+    world.api.cut_watches();
+    pass(seconds(30)).await;
+    let lists = world.api.count(Verb::Watch, "secrets");
+    assert!(lists > 2, "it was listed anew");
+    world.jump(SignedDuration::from_secs(60));
+    pass(hours(1)).await;
+    assert_eq!(calls(&world.api), before);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_label_on_a_secret_costs_one_look_at_the_object_that_names_it() {
+    let world = settled().await;
+    let before = world.api.count(Verb::Get, "secrets");
+    world.touch_credentials(&name(0), "one");
+    pass(hours(1)).await;
+    // Its two Secrets are read, and then it is known that nothing has come of it.
+    assert_eq!(world.api.count(Verb::Get, "secrets"), before + 2);
+    world.api.cut_watches();
+    pass(hours(1)).await;
+    assert_eq!(world.api.count(Verb::Get, "secrets"), before + 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_restart_calls_nothing_for_tokens_that_are_valid_and_attempts_that_are_not_due() {
+    let mut world = settled().await;
+    world.endpoint.fail(Some(crate::trouble::WRONG_SECRET));
+    world.add("failing", json!({}));
+    world.add("suspended", json!({"suspend": true}));
+    pass(seconds(300)).await;
+    let before = calls(&world.api);
+    let listed = world.api.count(Verb::Watch, "secrets");
+    world.restart_operator().await;
+    pass(seconds(300)).await;
+    assert_eq!(calls(&world.api), before);
+    let lists = world.api.count(Verb::Watch, "secrets") - listed;
+    assert!(lists <= 2, "{lists}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_happened_while_no_operator_ran_is_seen_at_the_start() {
+    let mut world = settled().await;
+    world.stop_operator().await;
+    let deleted = world
+        .api
+        .delete_object::<Secret>(NAMESPACE, &target("edge-1"));
+    assert!(deleted);
+    world
+        .api
+        .edit::<Secret>(NAMESPACE, &target("edge-2"), |secret| {
+            secret["data"] = json!({});
+        });
+    world.put_credentials("edge-3", "another");
+    world
+        .api
+        .edit::<EdgeCredential>(NAMESPACE, "edge-4", |object| {
+            object["spec"]["tokenRequest"]["scopes"] = json!(["edge.admin:manage"]);
+        });
+    let (reads, requests) = (
+        world.api.count(Verb::Get, "secrets"),
+        world.endpoint.total_requests(),
+    );
+    world.start_operator();
+    pass(seconds(60)).await;
+    for number in 0..OBJECTS {
+        assert!(world.condition(&name(number), Ready).0, "{number}");
+        assert!(world.has_token(NAMESPACE, &name(number)), "{number}");
+    }
+    assert_eq!(world.endpoint.total_requests(), requests + 4);
+    let reads = world.api.count(Verb::Get, "secrets") - reads;
+    assert!(reads <= 16, "{reads} reads for four objects");
+}
+
+#[tokio::test(start_paused = true)]
+async fn where_lists_cannot_be_streamed_they_are_read_page_by_page() {
+    let mut world = World::new();
+    world.api.stream_no_lists();
+    for number in 0..120 {
+        world.add(&name(number), json!({}));
+    }
+    world.start_operator();
+    pass(seconds(60)).await;
+    for number in 0..120 {
+        assert!(world.has_token(NAMESPACE, &name(number)), "{number}");
+    }
+    assert_eq!(world.api.count(Verb::Get, "secrets"), 120);
+    // Three pages of objects, and three of their Secrets.
+    for resource in ["edgecredentials", "secrets"] {
+        assert_eq!(world.api.count(Verb::List, resource), 3, "{resource}");
+    }
+    world.api.expire_history();
+    world.api.cut_watches();
+    pass(days(2)).await;
+    for number in 0..120 {
+        assert!(world.condition(&name(number), Ready).0, "{number}");
+    }
+}

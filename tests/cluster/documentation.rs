@@ -158,6 +158,34 @@ impl Reader {
         assert!(count >= 6, "{count} examples");
     }
 
+    /// Follows a block with a wrong client secret until the table is the one that README.md shows, and takes it back.
+    async fn has_the_refusal_that_is_shown(&self, block: &Block) {
+        let (until_applied, _) = block.text.split_once("kubectl wait").unwrap();
+        let wrong = until_applied.replace("YOUR-CLIENT-SECRET", "WRONG");
+        assert_ne!(wrong, until_applied);
+        let applied = self.run(&wrong).await;
+        assert!(applied.status.success(), "{applied:?}");
+        // All but the age, which stands last.
+        let without_age = |table: &str| -> Vec<String> {
+            let rows = table.lines().map(str::trim_end);
+            rows.map(|row| row.trim_end_matches(|c: char| c.is_ascii_digit() || "sm".contains(c)))
+                .map(str::to_owned)
+                .collect()
+        };
+        let [_, refused] = shown_tables();
+        let look = &format!("kubectl get ecred --namespace {SHOP}");
+        let mut printed = String::new();
+        let seen = find(PATIENCE, async || {
+            let output = self.run(look).await;
+            printed = String::from_utf8_lossy(&output.stdout).into_owned();
+            (without_age(&printed) == without_age(&refused)).then_some(())
+        });
+        assert!(seen.await.is_some(), "{printed}");
+        let delete =
+            format!("kubectl delete ecred/edge-admin secret/edge-client --namespace {SHOP}");
+        assert!(self.run(&delete).await.status.success());
+    }
+
     /// Where the programs are that the reader has.
     pub fn folder(&self) -> &Path {
         &self.folder
@@ -215,14 +243,11 @@ async fn the_commands_of_the_documentation_work_and_lead_to_a_token_that_is_rene
                         continue;
                     }
                     ("README.md", 1) => {
+                        reader.has_the_refusal_that_is_shown(&block).await;
                         let printed = reader.enter(&block).await;
                         let table = printed.lines().rev().take(2).collect::<Vec<_>>();
-                        eprintln!("{}\n{}", table[1], table[0]);
-                        let shown = blocks(page)
-                            .into_iter()
-                            .find(|block| block.language.is_empty());
-                        let shown = shown.unwrap().text;
-                        assert_eq!(shown.lines().next(), Some(table[1]));
+                        let [ready, _] = shown_tables();
+                        assert_eq!(ready.lines().next(), Some(table[1]));
                         assert!(
                             table[0].starts_with("edge-admin   True    TokenValid   "),
                             "{printed}"
@@ -261,6 +286,14 @@ async fn the_commands_of_the_documentation_work_and_lead_to_a_token_that_is_rene
         () = read => {}
         () = node => {}
     }
+}
+
+/// What README.md shows of `kubectl get ecred`: with a token, and with wrong credentials.
+fn shown_tables() -> [String; 2] {
+    let shown = blocks("README.md").into_iter();
+    let shown = shown.filter(|block| block.language.is_empty());
+    let tables: Vec<_> = shown.map(|block| block.text).collect();
+    tables.try_into().unwrap()
 }
 
 /// Whether this test runs a block: no other one does, and nothing keeps it from being run.

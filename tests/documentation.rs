@@ -54,7 +54,13 @@ fn each_command_is_run_by_a_test_or_says_why_not() {
 
 #[test]
 fn each_link_leads_to_a_place_that_is_there() {
-    let more = ["SECURITY.md", "CONTRIBUTING.md", "CHANGELOG.md"].map(str::to_owned);
+    let more = [
+        "SECURITY.md",
+        "CONTRIBUTING.md",
+        "CODE_OF_CONDUCT.md",
+        "CHANGELOG.md",
+    ]
+    .map(str::to_owned);
     let mut count = 0;
     for page in pages().into_iter().chain(more) {
         for link in links(&markdown::read(&page)) {
@@ -151,9 +157,9 @@ fn the_lines_of_the_log_are_those_of_the_program() {
 }
 
 #[test]
-fn the_versions_that_were_run_are_those_of_the_control_plane() {
+fn the_versions_that_were_run_are_those_that_are_built() {
     let version = |folder: &str, module: &str| {
-        let modules = markdown::read(&format!("tests/kit/controlplane/{folder}/go.mod"));
+        let modules = markdown::read(&format!("tests/{folder}/go.mod"));
         let line = modules.lines().find_map(|line| {
             line.trim()
                 .trim_start_matches("require ")
@@ -163,8 +169,9 @@ fn the_versions_that_were_run_are_those_of_the_control_plane() {
         line.unwrap().split(' ').next().unwrap().to_owned()
     };
     for run in [
-        version("kubernetes", "k8s.io/kubernetes"),
-        version("helm", "helm.sh/helm/v4"),
+        version("kit/controlplane/kubernetes", "k8s.io/kubernetes"),
+        version("kit/controlplane/helm", "helm.sh/helm/v4"),
+        version("chart/helm3", "helm.sh/helm/v3"),
     ] {
         for page in ["docs/stability.md", "docs/testing/reliability.md"] {
             assert!(

@@ -39,6 +39,11 @@ impl Calls {
         self.leadership.check()
     }
 
+    /// A version of the API server's store at which the process before this one still acted, if one is known.
+    pub fn taken_over_at(&self) -> Option<u64> {
+        self.leadership.taken_over_at()
+    }
+
     /// Makes a call, within its deadline, as soon as fewer than `concurrency` others are being made.
     pub async fn read<T>(
         &self,

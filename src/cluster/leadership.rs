@@ -1,6 +1,12 @@
 //! Whether this process may act: write to the cluster, and request tokens.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
 
 use parking_lot::Mutex;
 
@@ -19,6 +25,8 @@ struct Elected {
     clock: Clock,
     renew_deadline: Duration,
     renewed: Mutex<Option<Moment>>,
+    /// The version of the lease as it was taken over; 0 where there is none.
+    taken_over_at: AtomicU64,
 }
 
 impl Leadership {
@@ -33,7 +41,22 @@ impl Leadership {
             clock,
             renew_deadline,
             renewed: Mutex::default(),
+            taken_over_at: AtomicU64::default(),
         })))
+    }
+
+    /// The lease had this version when this process took it over.
+    pub fn take_over(&self, version: u64) {
+        if let Some(elected) = &self.0 {
+            elected.taken_over_at.store(version, Ordering::Relaxed);
+        }
+    }
+
+    /// A version of the API server's store at which the process before this one still acted, if one is known.
+    pub fn taken_over_at(&self) -> Option<u64> {
+        let elected = self.0.as_ref()?;
+        let version = elected.taken_over_at.load(Ordering::Relaxed);
+        (version > 0).then_some(version)
     }
 
     /// Has this process lead for the renew deadline from `began` on, when the request began that acquired or renewed the

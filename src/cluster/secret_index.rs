@@ -4,13 +4,18 @@ use std::{
     collections::HashMap,
     hash::{BuildHasher, RandomState},
     mem,
+    time::Duration,
 };
 
 use parking_lot::Mutex;
 use serde::{Deserialize, Deserializer};
+use tokio::time::Instant;
 
 use super::object_key::ObjectKey;
 use crate::api::credentials::SecretVersion;
+
+/// For how long it is remembered when a Secret was there last. The API server itself forgets after 5 to 10 minutes what was.
+const GONE_FOR: Duration = Duration::from_mins(10);
 
 /// A Secret as a watch shows it: everything else that its metadata has is skipped as it comes.
 #[derive(Clone, Debug)]
@@ -67,6 +72,8 @@ struct Scope {
     listing: HashMap<SecretHash, Entry>,
     /// What calls answered that the watch has not shown yet.
     answers: HashMap<SecretHash, Entry>,
+    /// At which version a Secret was there last that has been deleted, and when that was seen.
+    gone: HashMap<SecretHash, (u64, Instant)>,
     /// The newest version that the watch has shown.
     version: u64,
 }
@@ -100,6 +107,7 @@ impl SecretIndex {
             entries: HashMap::new(),
             listing: HashMap::new(),
             answers: HashMap::new(),
+            gone: HashMap::new(),
             version: 0,
         };
         let namespace = namespace.unwrap_or_default().to_owned();
@@ -111,9 +119,12 @@ impl SecretIndex {
         SecretHash(self.hasher.hash_one((namespace, name)))
     }
 
-    /// A list begins.
-    pub fn begin_list(&self, scope: Option<&str>) {
-        self.with(scope, |scope| scope.listing = HashMap::new());
+    /// A list begins. Up to `version` the watch has shown all changes.
+    pub fn begin_list(&self, scope: Option<&str>, version: u64) {
+        self.with(scope, |scope| {
+            scope.listing = HashMap::new();
+            scope.version = scope.version.max(version);
+        });
     }
 
     /// A list has this Secret.
@@ -141,14 +152,18 @@ impl SecretIndex {
         });
     }
 
-    /// A Secret was deleted.
-    pub fn delete(&self, scope: Option<&str>, secret: &SeenSecret) {
+    /// A Secret was deleted; `is_named` where anybody may want to know what it was.
+    pub fn delete(&self, scope: Option<&str>, secret: &SeenSecret, is_named: bool) {
         let Some((hash, entry)) = self.entry_of(secret) else {
             return;
         };
         self.with(scope, |scope| {
             scope.entries.remove(&hash);
             scope.saw(hash, entry);
+            if is_named {
+                // A deletion has a version of its own.
+                scope.lose([hash], entry.version.saturating_sub(1));
+            }
         });
     }
 
@@ -176,6 +191,22 @@ impl SecretIndex {
         };
         let is_current = |scope: &mut Scope| (scope.is_reliable)() && scope.find(hash) == entry;
         self.with(Some(namespace), is_current).unwrap_or(false)
+    }
+
+    /// Whether there is a watch of the Secrets of a namespace.
+    pub fn covers(&self, namespace: &str) -> bool {
+        self.with(Some(namespace), |_| ()).is_some()
+    }
+
+    /// The newest version of the API server's store at which a Secret is known to have been there.
+    pub fn last_there_at(&self, namespace: &str, name: &str) -> Option<u64> {
+        let hash = self.hash(namespace, name);
+        self.with(Some(namespace), |scope| {
+            let answered = scope.answers.get(&hash).map(|answer| answer.version);
+            let shown = scope.entries.contains_key(&hash).then_some(scope.version);
+            let gone = scope.gone.get(&hash).map(|(version, _)| *version);
+            answered.or(shown).or(gone)
+        })?
     }
 
     /// Acts on the scope that has the Secrets of a namespace.
@@ -220,17 +251,31 @@ impl Scope {
         let is_restored = version < self.version;
         self.answers
             .retain(|_, answer| !is_restored && answer.version > version);
-        self.version = version;
+        let known_until = mem::replace(&mut self.version, version);
         let before = mem::replace(&mut self.entries, listed);
-        let gone = before
-            .keys()
-            .filter(|hash| !self.entries.contains_key(hash));
+        let is_gone = |hash: &SecretHash| !self.entries.contains_key(hash);
+        let gone: Vec<_> = before.keys().copied().filter(is_gone).collect();
         let differs = |(hash, entry): &(&SecretHash, &Entry)| before.get(hash) != Some(entry);
-        let changed = self.entries.iter().filter(differs).map(|(hash, _)| hash);
+        let changed = self.entries.iter().filter(differs).map(|(hash, _)| *hash);
+        let changed = changed.chain(gone.iter().copied()).collect();
+        if is_restored {
+            self.gone.clear();
+        } else {
+            self.lose(gone, known_until);
+        }
         Relisted {
-            changed: changed.chain(gone).copied().collect(),
+            changed,
             is_restored,
         }
+    }
+
+    /// These Secrets were there at a version, and are not any longer.
+    fn lose(&mut self, secrets: impl IntoIterator<Item = SecretHash>, version: u64) {
+        let now = Instant::now();
+        self.gone
+            .retain(|_, (_, seen)| now.duration_since(*seen) < GONE_FOR);
+        let gone = secrets.into_iter().map(|hash| (hash, (version, now)));
+        self.gone.extend(gone);
     }
 }
 
@@ -258,7 +303,7 @@ mod tests {
     fn listed() -> SecretIndex {
         let index = SecretIndex::default();
         index.add_scope(None, || true);
-        index.begin_list(None);
+        index.begin_list(None, 0);
         index.list(None, &seen("edge", 1, 1));
         index.end_list(None, 5);
         index
@@ -279,7 +324,7 @@ mod tests {
         }
         index.apply(None, &seen("edge", 1, 6));
         assert!(is(&index, "edge", Some((1, 6))) && !is(&index, "edge", Some((1, 1))));
-        index.delete(None, &seen("edge", 1, 7));
+        index.delete(None, &seen("edge", 1, 7), true);
         assert!(is(&index, "edge", None) && !is(&index, "edge", Some((1, 6))));
     }
 
@@ -291,7 +336,7 @@ mod tests {
         // What comes late is no news.
         index.apply(None, &seen("edge", 1, 6));
         assert!(is(&index, "edge", Some((1, 8))));
-        index.delete(None, &seen("edge", 1, 9));
+        index.delete(None, &seen("edge", 1, 9), true);
         assert!(is(&index, "edge", None));
         // An answer that comes later than what happened after it.
         index.note("shop", "edge", &version(1, 8));
@@ -303,7 +348,7 @@ mod tests {
         let index = listed();
         index.note("shop", "edge", &version(1, 8));
         index.note("shop", "other", &version(2, 20));
-        index.begin_list(None);
+        index.begin_list(None, 0);
         index.end_list(None, 10);
         assert!(is(&index, "edge", None));
         assert!(is(&index, "other", Some((2, 20))));
@@ -314,7 +359,7 @@ mod tests {
         let index = listed();
         index.apply(None, &seen("gone", 2, 6));
         index.apply(None, &seen("same", 3, 7));
-        index.begin_list(None);
+        index.begin_list(None, 0);
         for secret in [seen("edge", 1, 8), seen("same", 3, 7), seen("new", 4, 9)] {
             index.list(None, &secret);
         }
@@ -332,10 +377,33 @@ mod tests {
         let index = listed();
         index.note("shop", "edge", &version(1, 100));
         index.apply(None, &seen("other", 2, 90));
-        index.begin_list(None);
+        index.begin_list(None, 0);
         index.list(None, &seen("edge", 1, 1));
         assert!(index.end_list(None, 50).is_restored);
         assert!(is(&index, "edge", Some((1, 1))));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn it_is_known_for_some_minutes_when_a_secret_was_there_last() {
+        let index = listed();
+        let last = || index.last_there_at("shop", "edge");
+        assert_eq!(last(), Some(5), "it is there");
+        assert_eq!(index.last_there_at("shop", "other"), None);
+        index.apply(None, &seen("other", 2, 8));
+        index.delete(None, &seen("edge", 1, 12), true);
+        assert_eq!(last(), Some(11));
+        tokio::time::advance(GONE_FOR).await;
+        index.delete(None, &seen("other", 2, 20), false);
+        assert_eq!(index.last_there_at("shop", "other"), None, "nobody asks");
+        assert_eq!(last(), Some(11), "until another one is deleted");
+        // In a gap of the watch, of which it had shown all until 30.
+        index.apply(None, &seen("other", 2, 21));
+        index.begin_list(None, 30);
+        index.end_list(None, 40);
+        assert_eq!(index.last_there_at("shop", "other"), Some(30));
+        assert_eq!(last(), None);
+        index.note("shop", "edge", &version(3, 50));
+        assert_eq!(last(), Some(50));
     }
 
     #[test]
@@ -406,7 +474,7 @@ mod tests {
                         shown += 1;
                         match (after, deleted) {
                             (Some((uid, number)), _) => index.apply(None, &seen("edge", uid, number)),
-                            (None, Some((uid, number))) => index.delete(None, &seen("edge", uid, number)),
+                            (None, Some((uid, number))) => index.delete(None, &seen("edge", uid, number), true),
                             (None, None) => {}
                         }
                         known = known.max(at);
@@ -416,7 +484,7 @@ mod tests {
                         known = history.len() - 1;
                     },
                     Step::List => {
-                        index.begin_list(None);
+                        index.begin_list(None, 0);
                         if let Some((uid, number)) = now {
                             index.list(None, &seen("edge", uid, number));
                         }

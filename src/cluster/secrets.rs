@@ -1,7 +1,10 @@
 //! Reads and writes Secrets. No other file has access to their content.
 
 use k8s_openapi::api::core::v1::Secret;
-use kube::{Api, Resource, api::PostParams};
+use kube::{
+    Api, Resource,
+    api::{ListParams, PostParams, VersionMatch},
+};
 
 use super::{
     calls::Calls,
@@ -44,6 +47,30 @@ impl<'a> Secrets<'a> {
             self.note(secret);
         }
         Ok(read)
+    }
+
+    /// Reads a Secret as it was at a version of the API server's store. That is kept for 5 to 10 minutes, and then refused with
+    /// HTTP 410. `None` where it was not there.
+    pub async fn read_at(&self, name: &str, version: u64) -> Result<Option<Secret>, kube::Error> {
+        let params = ListParams {
+            version_match: Some(VersionMatch::Exact),
+            ..ListParams::default()
+                .fields(&format!("metadata.name={name}"))
+                .at(&version.to_string())
+        };
+        let list = self.calls.read(self.secrets.list(&params)).await?;
+        Ok(list.items.into_iter().next())
+    }
+
+    /// The newest version of the API server's store at which a Secret is known to have been there, also by the process before
+    /// this one. `None` where the Secrets are not watched: to list them may not be allowed then.
+    pub fn last_there_at(&self, name: &str) -> Option<u64> {
+        let index = self.index;
+        let known = index.last_there_at(self.namespace, name);
+        known.or_else(|| {
+            let taken_over_at = self.calls.taken_over_at();
+            taken_over_at.filter(|_| index.covers(self.namespace))
+        })
     }
 
     /// Whether a Secret is not there, as far as a watch shows.

@@ -3,6 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use super::{
+    history::LookedFor,
     memory::{FailedCredentials, SeenVersions},
     repairs::Repairs,
 };
@@ -32,6 +33,7 @@ pub struct Context {
     pub target_locks: TargetLocks,
     pub failed_credentials: FailedCredentials,
     pub versions: SeenVersions,
+    pub looked_for: LookedFor,
     pub repairs: Repairs,
 }
 
@@ -57,6 +59,7 @@ impl Context {
             target_locks: TargetLocks::default(),
             failed_credentials: FailedCredentials::default(),
             versions: SeenVersions::default(),
+            looked_for: LookedFor::default(),
             repairs: Repairs::default(),
         }
     }

@@ -11,6 +11,7 @@
 //! Every path ends with the time of the next reconciliation. What can go wrong is listed in [`error`](rules::error).
 
 pub mod context;
+pub mod history;
 pub mod memory;
 pub mod observe;
 pub mod reconcile;
@@ -80,6 +81,7 @@ impl Reconciler for Context {
         self.statuses.forget(object);
         self.failed_credentials.forget(object);
         self.versions.forget(object);
+        self.looked_for.forget(object);
     }
 
     fn forget_versions(&self) {

@@ -12,6 +12,7 @@ use tokio::{sync::oneshot, time::timeout};
 
 use super::{
     context::Context,
+    history::find_deleted,
     observe::observe,
     repairs::{Contested, tell_contested},
     report::{report, with_latest_status},
@@ -184,6 +185,9 @@ async fn attempt_once(
     let mut observed = judge(object, allowed, found.credentials.as_ref(), found.target);
     let started = context.clock.now();
     remember(&mut observed, &key, started, context);
+    if find_deleted(&observed, &key, started, context).await? {
+        remember(&mut observed, &key, started, context);
+    }
     let Decision { action, problem } = decide(&observed, started);
     let attempt = Attempt {
         key,
@@ -293,6 +297,9 @@ impl Attempt<'_> {
         problem: Problem,
     ) -> Result<Outcome, Error> {
         let mut outcome = self.write(secret, proven).await?;
+        let status = self.observed.object.status.as_ref();
+        let had_target = status.is_some_and(|status| status.target.is_some());
+        outcome.restored = outcome.wrote && had_target && self.observed.existing().is_none();
         if !matches!(problem, Problem::None) {
             outcome.problem = problem;
             outcome.requeue_soon = !outcome.wrote;

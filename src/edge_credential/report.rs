@@ -23,7 +23,10 @@ use super::{
     },
 };
 use crate::{
-    api::{ConditionType, EdgeCredential, EdgeCredentialStatus, conditions},
+    api::{
+        ConditionType, EdgeCredential, EdgeCredentialStatus, conditions,
+        edge_credential::RENEW_REQUESTED_AT,
+    },
     cluster::{
         errors::is_refusal,
         object_key::ObjectKey,
@@ -59,7 +62,11 @@ pub async fn report(
 ) -> Result<Report, Error> {
     let now = context.clock.now();
     let status = describe_status(object, outcome, now);
-    let transitions = find_transitions(conditions_of(object.status.as_ref()), &status.conditions);
+    let mut transitions =
+        find_transitions(conditions_of(object.status.as_ref()), &status.conditions);
+    if outcome.restored {
+        transitions.push(tell_restored(object.target_name()));
+    }
     if is_unwritten || !says_the_same(object.status.as_ref(), &status) {
         let metadata = &object.metadata;
         let written = write(metadata, &status, context).await;
@@ -92,6 +99,17 @@ pub async fn report(
         }),
         renewal_delay: outcome.renewal_delay,
     })
+}
+
+/// Tells that a target that had been deleted is there again. Whoever deleted it may have wanted another token.
+fn tell_restored(name: &str) -> Transition {
+    Transition {
+        warning: false,
+        reason: "TargetRestored".into(),
+        message: format!(
+            "The Secret \"{name}\" had been deleted, and is there again with the same token. To have another one, set the annotation {RENEW_REQUESTED_AT} to a new value."
+        ),
+    }
 }
 
 /// Writes to an object's status that the program panicked when it reconciled the object.

@@ -267,7 +267,7 @@ fn enter_event<R: Reconciler>(
     let secrets = &context.secrets;
     let hash = |SeenSecret { key, .. }: &SeenSecret| secrets.hash(&key.namespace, &key.name);
     match event {
-        Event::Init => secrets.begin_list(scope),
+        Event::Init => secrets.begin_list(scope, version),
         Event::InitApply(secret) => secrets.list(scope, &secret),
         Event::InitDone => {
             let relisted = secrets.end_list(scope, version);
@@ -281,8 +281,10 @@ fn enter_event<R: Reconciler>(
             return vec![hash(&secret)];
         }
         Event::Delete(secret) => {
-            secrets.delete(scope, &secret);
-            return vec![hash(&secret)];
+            let hash = hash(&secret);
+            let is_named = context.references.has(hash);
+            secrets.delete(scope, &secret, is_named);
+            return vec![hash];
         }
     }
     Vec::new()

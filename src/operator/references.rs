@@ -38,6 +38,11 @@ impl SecretReferences {
         self.0.lock().remove(object);
     }
 
+    /// Whether any object names a Secret.
+    pub fn has(&self, secret: SecretHash) -> bool {
+        self.0.lock().secrets.contains_key(&secret)
+    }
+
     /// The objects that name a Secret.
     pub fn of_secret(&self, secret: SecretHash) -> Vec<Arc<ObjectKey>> {
         let index = self.0.lock();

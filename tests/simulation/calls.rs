@@ -127,7 +127,7 @@ async fn what_happened_while_no_operator_ran_is_seen_at_the_start() {
         assert!(world.condition(&name(number), Ready).0, "{number}");
         assert!(world.has_token(NAMESPACE, &name(number)), "{number}");
     }
-    assert_eq!(world.endpoint.total_requests(), requests + 4);
+    assert_eq!(world.endpoint.total_requests(), requests + 3);
     let reads = world.api.count(Verb::Get, "secrets") - reads;
     assert!(reads <= 16, "{reads} reads for four objects");
 }

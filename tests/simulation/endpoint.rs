@@ -15,7 +15,7 @@ use serde_json::json;
 
 use crate::world::{World, hours, pass, seconds};
 
-const DOWN: TokenError = TokenError::Unreachable(Unreachable::Timeout);
+pub const DOWN: TokenError = TokenError::Unreachable(Unreachable::Timeout);
 
 const BROKEN: TokenError = TokenError::Refused {
     status: 500,

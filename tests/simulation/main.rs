@@ -6,6 +6,7 @@ mod conflict;
 mod endpoint;
 mod events;
 mod fleet;
+mod history;
 mod kind;
 mod leadership;
 mod malformed;

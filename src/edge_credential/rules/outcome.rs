@@ -16,6 +16,8 @@ pub struct Outcome {
     pub requested: bool,
     /// Whether the target was written.
     pub wrote: bool,
+    /// Whether a target that had been deleted was written again with the token that it held.
+    pub restored: bool,
     /// Whether the object waits in the line of its endpoint, and is woken when it may ask.
     pub is_in_line: bool,
     /// Whether to look again soon, for what no count of failures tells of.
@@ -42,6 +44,7 @@ impl Outcome {
             problem,
             requested: false,
             wrote: false,
+            restored: false,
             is_in_line: false,
             requeue_soon: false,
             renewal_delay: None,

@@ -203,6 +203,12 @@ impl Candidate {
         self.current = false;
         let began = self.clock.moment();
         let claim = self.election.claim(began.wall);
+        let found = claim.metadata.resource_version.as_ref();
+        if let Some(Ok(version)) = found.map(|version| version.parse())
+            && !self.leadership.may_act()
+        {
+            self.leadership.take_over(version);
+        }
         let written = if claim.metadata.resource_version.is_none() {
             self.call(Action::Create, self.leases.create(&params(), &claim))
                 .await?

@@ -1,0 +1,226 @@
+//! A target that was deleted comes back from the API server's history, so that it costs no request.
+
+use edge_credential_operator::api::{
+    ConditionType::Ready, EdgeCredential, edge_credential::RENEW_REQUESTED_AT,
+};
+use k8s_openapi::api::core::v1::Secret;
+use kit::fake_api::{Fault, Verb};
+use serde_json::json;
+
+use crate::world::{NAMESPACE, World, days, hours, pass, seconds, target};
+
+/// A new process, an hour after the token was written: it has read no Secret.
+async fn restarted() -> World {
+    let mut world = World::new();
+    world.add("edge", json!({}));
+    world.start_operator();
+    pass(hours(1)).await;
+    world.restart_operator().await;
+    pass(seconds(10)).await;
+    world
+}
+
+fn delete_target(world: &World) {
+    assert!(
+        world
+            .api
+            .delete_object::<Secret>(NAMESPACE, &target("edge"))
+    );
+}
+
+fn lists(world: &World) -> u64 {
+    world.api.count(Verb::List, "secrets")
+}
+
+fn requests(world: &World) -> usize {
+    world.endpoint.requests("edge").len()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_target_that_is_deleted_after_a_restart_comes_back_without_a_request_and_that_is_told() {
+    let world = restarted().await;
+    let before = world.secret("edge").unwrap().data;
+    delete_target(&world);
+    pass(seconds(2)).await;
+    assert_eq!(world.secret("edge").unwrap().data, before);
+    assert_eq!((requests(&world), lists(&world)), (1, 1));
+    pass(seconds(30)).await;
+    let events = world.api.list_as::<k8s_openapi::api::events::v1::Event>();
+    let told: Vec<_> = events
+        .iter()
+        .filter(|event| event.reason.as_deref() == Some("TargetRestored"))
+        .collect();
+    assert_eq!(told.len(), 1);
+    assert!(
+        told[0]
+            .note
+            .as_deref()
+            .unwrap()
+            .contains(RENEW_REQUESTED_AT)
+    );
+    // Once more.
+    delete_target(&world);
+    pass(seconds(2)).await;
+    assert_eq!(world.secret("edge").unwrap().data, before);
+    assert_eq!(requests(&world), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_target_that_is_deleted_in_a_gap_of_the_watch_comes_back_without_a_request() {
+    let world = restarted().await;
+    let before = world.secret("edge").unwrap().data;
+    let (resource, verb) = ("secrets", Verb::Watch);
+    world.api.deny(verb, resource, None);
+    world.api.cut_watches();
+    pass(seconds(5)).await;
+    delete_target(&world);
+    world.api.allow_all();
+    pass(seconds(20)).await;
+    assert_eq!(world.secret("edge").unwrap().data, before);
+    assert_eq!(requests(&world), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_target_that_was_deleted_while_no_operator_ran_comes_back_if_it_was_written_of_late() {
+    let mut world = World::new();
+    world.add("edge", json!({}));
+    world.start_operator();
+    pass(seconds(60)).await;
+    let before = world.secret("edge").unwrap().data;
+    world.stop_operator().await;
+    delete_target(&world);
+    world.start_operator();
+    pass(seconds(10)).await;
+    assert_eq!(world.secret("edge").unwrap().data, before);
+    assert_eq!(requests(&world), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn where_the_history_is_gone_or_may_not_be_read_a_token_is_requested_at_once() {
+    type Change = fn(&World);
+    let rows: [(&str, Change); 3] = [
+        ("compacted", |world| world.api.expire_history()),
+        ("no right to list", |world| {
+            world.api.deny(Verb::List, "secrets", None);
+        }),
+        ("refused for another reason", |world| {
+            world.api.on_request(|request| match request.verb {
+                Verb::List if request.resource == "secrets" => {
+                    Fault::Status(400, "BadRequest".to_owned())
+                }
+                _ => Fault::None,
+            });
+        }),
+    ];
+    for (row, change) in rows {
+        let world = restarted().await;
+        let before = world.secret("edge").unwrap().data;
+        delete_target(&world);
+        change(&world);
+        pass(seconds(5)).await;
+        let after = world.secret("edge").expect(row).data;
+        assert_ne!(after, before, "{row}");
+        assert_eq!((requests(&world), lists(&world)), (2, 1), "{row}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_api_server_that_fails_is_asked_three_times_for_the_history() {
+    let world = restarted().await;
+    delete_target(&world);
+    world.api.on_request(|request| match request.verb {
+        Verb::List if request.resource == "secrets" => Fault::Status(503, "No".to_owned()),
+        _ => Fault::None,
+    });
+    pass(seconds(10)).await;
+    assert!(world.has_token(NAMESPACE, "edge"));
+    assert_eq!((requests(&world), lists(&world)), (2, 3));
+}
+
+#[tokio::test(start_paused = true)]
+async fn with_the_endpoint_down_a_history_without_the_target_is_asked_once() {
+    let world = restarted().await;
+    world.endpoint.fail(Some(crate::endpoint::DOWN));
+    delete_target(&world);
+    world.api.expire_history();
+    pass(hours(1)).await;
+    assert_eq!(lists(&world), 1);
+    world.endpoint.fail(None);
+    pass(seconds(60)).await;
+    assert!(world.condition("edge", Ready).0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_replaced_or_belongs_to_nobody_any_more_is_not_brought_back() {
+    let mut world = restarted().await;
+    world.stop_operator().await;
+    // The target goes with its owner.
+    world.delete(NAMESPACE, "edge");
+    assert!(world.secret("edge").is_none());
+    world.start_operator();
+    pass(seconds(60)).await;
+    assert!(world.secret("edge").is_none());
+    assert_eq!((requests(&world), lists(&world)), (1, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_token_for_other_credentials_or_parameters_is_not_brought_back() {
+    for other in ["credentials", "parameters"] {
+        let mut world = restarted().await;
+        world.stop_operator().await;
+        delete_target(&world);
+        if other == "credentials" {
+            world.put_credentials("edge", "another");
+        } else {
+            world
+                .api
+                .edit::<EdgeCredential>(NAMESPACE, "edge", |object| {
+                    object["spec"]["tokenRequest"]["scopes"] = json!(["edge.admin:manage"]);
+                });
+        }
+        world.start_operator();
+        pass(seconds(60)).await;
+        assert!(world.has_token(NAMESPACE, "edge"));
+        assert_eq!(requests(&world), 2, "{other}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_target_that_is_deleted_while_suspended_comes_back_with_its_token_when_that_ends() {
+    let world = restarted().await;
+    let before = world.secret("edge").unwrap().data;
+    let suspend = |suspend: bool| {
+        world
+            .api
+            .edit::<EdgeCredential>(NAMESPACE, "edge", |object| {
+                object["spec"]["suspend"] = json!(suspend);
+            });
+    };
+    suspend(true);
+    pass(seconds(10)).await;
+    delete_target(&world);
+    pass(seconds(10)).await;
+    assert!(world.secret("edge").is_none(), "nothing is written");
+    // By then the API server has forgotten it.
+    world.api.expire_history();
+    pass(hours(1)).await;
+    suspend(false);
+    pass(seconds(10)).await;
+    assert_eq!(world.secret("edge").unwrap().data, before);
+    assert_eq!(requests(&world), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn somebody_elses_secret_of_that_name_is_left_alone() {
+    let world = restarted().await;
+    delete_target(&world);
+    let foreign: Secret = serde_json::from_value(json!({
+        "metadata": {"namespace": NAMESPACE, "name": target("edge")},
+        "type": "Opaque",
+    }))
+    .unwrap();
+    world.api.apply_object(&foreign);
+    pass(days(1)).await;
+    assert!(!world.has_token(NAMESPACE, "edge"));
+    assert_eq!(requests(&world), 1);
+}

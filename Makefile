@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help build unit test test-chart bench bench-docs soak lint lint-workflows deny advisories fuzz mutants demo image e2e controlplane stand-in generate manifests chart-readme
+.PHONY: help build unit test test-chart bench bench-docs soak lint lint-workflows deny advisories fuzz mutants demo image e2e controlplane stand-in generate manifests chart-readme site
 
 DENY_VERSION := 0.20.2
 DENY := .cache/tools/cargo-deny-$(DENY_VERSION)/bin/cargo-deny
@@ -11,6 +11,9 @@ ACTIONLINT_VERSION := 1.7.12
 ACTIONLINT := .cache/tools/actionlint-$(ACTIONLINT_VERSION)/actionlint
 ZIZMOR_VERSION := 1.32.0
 ZIZMOR := .cache/tools/zizmor-$(ZIZMOR_VERSION)/bin/zizmor
+
+MDBOOK_VERSION := 0.4.52
+MDBOOK := .cache/tools/mdbook-$(MDBOOK_VERSION)/bin/mdbook
 
 FUZZ_TARGETS := $(basename $(notdir $(wildcard fuzz/fuzz_targets/*.rs)))
 FUZZ_SECONDS := 60
@@ -50,7 +53,7 @@ demo: ## Watch tokens being requested, mounted and renewed on a local control pl
 	cargo run -p tools --bin demo
 
 unit: ## Run the tests that need neither Go nor a control plane: pure functions, protocol, simulated months
-	cargo test --lib --test architecture --test generated --test schema --test fuzz_corpora --test oauth --test simulation
+	cargo test --lib --test architecture --test generated --test documentation --test schema --test fuzz_corpora --test oauth --test simulation
 
 test: controlplane ## Run all tests, also those on a real API server
 	cargo test --workspace
@@ -145,7 +148,14 @@ controlplane: ## Build the programs of the local control plane (once; needs Go 1
 stand-in: ## Run the stand-in for Sitecore's services by itself, and show how to call it
 	cargo run -q -p kit --bin sitecore-stand-in
 
-generate: ## Write what is generated: the CRD and schemas, the tables of README.md, and the chart's manifests for its tests
+site: $(MDBOOK) ## Build the site of the documentation, in target/site (mdBook is compiled once, in 5 minutes)
+	$(MDBOOK) build
+
+# Without what serves and watches: a browser opens target/site/index.html.
+$(MDBOOK):
+	cargo install --locked --root $(@D)/.. --version $(MDBOOK_VERSION) --no-default-features --features search mdbook
+
+generate: ## Write what is generated: the CRD and schemas, the tables of docs/reference, and the chart's manifests for its tests
 	UPDATE_GENERATED=1 cargo test -q --test generated
 	UPDATE_GENERATED=1 cargo test -q --test chart -- --test-threads=1
 

@@ -79,7 +79,8 @@ pub struct EdgeCredentialSpec {
     pub token_request: TokenRequestSpec,
 
     /// How long before its expiry a token is renewed, as a Go duration such as `8h` or `90m`. By default, and where
-    /// it is not shorter than the token's lifetime, one third of the lifetime.
+    /// it is not shorter than the token's lifetime, one third of the lifetime. A token is renewed after a tenth of its
+    /// lifetime, and a minute, at the earliest.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(
         length(min = 2, max = 32),
@@ -87,7 +88,7 @@ pub struct EdgeCredentialSpec {
     )]
     pub renew_before: Option<String>,
 
-    /// How long before its expiry a token is renewed, in hundredths of its lifetime.
+    /// How long before its expiry a token is renewed, in hundredths of its lifetime, instead of `renewBefore`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 99))]
     pub renew_before_percentage: Option<i32>,
@@ -199,11 +200,12 @@ pub struct TokenStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 4096), regex(pattern = GRANTED_SCOPES))]
     pub scope: Option<String>,
-    /// Sitecore's tenant id, from the token.
+    /// Sitecore's tenant id, from the token: the environment that it opens, so a look here shows whether the right client
+    /// was used. Unverified, and left out where it looks wrong.
     #[serde(default, rename = "tenantID", skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 128), regex(pattern = IDENTIFIER))]
     pub tenant_id: Option<String>,
-    /// Sitecore's organization id, from the token.
+    /// Sitecore's organization id, from the token. Unverified, and left out where it looks wrong.
     #[serde(
         default,
         rename = "organizationID",

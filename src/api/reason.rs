@@ -66,7 +66,7 @@ reasons! {
         "Correct `spec.tokenRequest.url`, or have an administrator add the origin with `--allowed-token-origin`.";
     CredentialsNotFound:
         "The credentials Secret does not exist.",
-        "Create it; the operator goes on within a second.";
+        "Create it; the operator goes on within a second, with `--watch-secrets=false` within 5 minutes.";
     CredentialsMalformed:
         "A key of the credentials Secret is missing, empty, too long, not printable ASCII, or has white space around it (`echo` adds a newline).",
         "Correct the key that the message names, with `printf %s` or `kubectl create secret generic --from-literal`.";
@@ -98,7 +98,7 @@ reasons! {
         "The token endpoint could not be reached, did not answer in time, or answered with a server error. It is tried again.",
         "Nothing, unless it lasts: then check network policy, proxy, DNS and the endpoint's status.";
     RateLimited:
-        "The token endpoint asked to wait (HTTP 429). It is tried again.",
+        "The token endpoint asked to wait (HTTP 429), or said with an earlier answer that no request is left. It is tried again.",
         "Look for other programs that request tokens with the same client instead of sharing one.";
     CredentialsRejected:
         "The token endpoint refused the client id or the client secret (HTTP 401).",

@@ -115,7 +115,7 @@ impl Metrics {
         };
         registry.register(
             "edgecredential_token_requests",
-            "Token requests, by origin and outcome",
+            "Token requests. The outcome is `Success`, or the reason of the failure",
             metrics.token_requests.clone(),
         );
         registry.register(
@@ -126,12 +126,12 @@ impl Metrics {
         registry.register_collector(Box::new(metrics.quotas.clone()));
         registry.register(
             "edgecredential_token_endpoint_clock_skew_seconds",
-            "How far the token endpoint's clock is ahead of the operator's",
+            "How far the endpoint's clock is ahead of the operator's. A difference of more than 30 s is logged. Lifetimes do not depend on it",
             metrics.clock_skew.clone(),
         );
         registry.register(
             "edgecredential_reconciliations",
-            "Reconciliations, by outcome",
+            "Reconciliations of an EdgeCredential. The outcome is `Success`, or the reason of the problem",
             metrics.reconciliations.clone(),
         );
         registry.register(
@@ -141,32 +141,32 @@ impl Metrics {
         );
         registry.register(
             "edgecredential_reconcile_panics",
-            "Reconciliations that panicked",
+            "Reconciliations that ended in a panic: a fault in the operator, which stops no other EdgeCredential",
             metrics.reconcile_panics.clone(),
         );
         registry.register(
             "edgecredential_events",
-            "Kubernetes Events, by what came of them: repeats that were merged while they waited count as one",
+            "Kubernetes Events: `Published`; `Failed`, where the API server refused or did not answer; `Expired` after waiting for ten minutes; `Displaced` from a full queue by others of their namespace",
             metrics.events.clone(),
         );
         registry.register(
             "edgecredential_renewal_delay_seconds",
-            "How late renewals began",
+            "How late renewals started",
             metrics.renewal_delay.clone(),
         );
         registry.register(
             "edgecredential_leader",
-            "Whether this process acts (1) or stands by (0)",
+            "1 in the leader, 0 in a process that stands by. Always 1 without leader election",
             metrics.leader.clone(),
         );
         registry.register(
             "edgecredential_watch_failing",
-            "Whether a watch is refused or not answered (1) or not (0)",
+            "1 where the API server refuses a watch or does not answer it, else 0. The namespace is `*` where all are watched",
             metrics.watch_failing.clone(),
         );
         registry.register(
             "edgecredential_build",
-            "The version of the operator",
+            "Always 1. The label has the version of the operator",
             Info::new([("version", env!("CARGO_PKG_VERSION"))]),
         );
         #[cfg(target_os = "linux")]
@@ -329,27 +329,27 @@ impl Collector for ObjectCollector {
         };
         family(
             "edgecredential_ready",
-            "Whether the target holds a valid token (1) or not (0).",
+            "1 where the condition `Ready` is true, else 0.",
             |row| Some(row.ready.into()),
         )?;
         family(
             "edgecredential_stalled",
-            "1 where a person must act. Absent elsewhere.",
+            "1 where the condition `Stalled` is true, that is where a person must act. Absent elsewhere.",
             |row| row.stalled.then_some(1),
         )?;
         family(
             "edgecredential_suspended",
-            "1 where the EdgeCredential is suspended. Absent elsewhere.",
+            "1 where `spec.suspend` is true. Absent elsewhere.",
             |row| row.suspended.then_some(1),
         )?;
         family(
             "edgecredential_token_expiration_timestamp_seconds",
-            "When the token expires, in seconds since the UNIX epoch.",
+            "When the token in the target expires, in seconds since 1970.",
             |row| row.expires_at,
         )?;
         family(
             "edgecredential_token_renewal_timestamp_seconds",
-            "When the token is renewed, in seconds since the UNIX epoch. Absent while suspended.",
+            "When the next token is requested, in seconds since 1970. Absent while suspended.",
             |row| row.renew_at,
         )
     }

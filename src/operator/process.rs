@@ -49,7 +49,7 @@ impl Collector for ProcessCollector {
             ),
             (
                 "process_start_time_seconds",
-                "When the process started, in seconds since the UNIX epoch.",
+                "When the process started, in seconds since 1970.",
                 started.ok(),
             ),
         ];

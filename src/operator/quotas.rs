@@ -124,7 +124,7 @@ impl Collector for Quotas {
         };
         family(
             "edgecredential_token_quota_remaining",
-            "How many token requests the endpoint said are left of the tightest quota or rate limit. Absent once it is reset.",
+            "How many token requests the endpoint last said are left: of the tightest quota, else of the rate limit, of the client that has the smallest share left. Absent where it says nothing, and once the quota is reset.",
             |quota| quota.remaining,
         )?;
         family(

@@ -9,6 +9,7 @@ use kit::sitecore::{RetryAfter, Scenario};
 use kit::harness::{PATIENCE, SECRET, Scene, credentials};
 
 const ALERTS: &str = include_str!("../../charts/edge-credential-operator/monitoring/alerts.yaml");
+const REFERENCE: &str = include_str!("../../docs/reference/metrics.md");
 const DASHBOARD: &str =
     include_str!("../../charts/edge-credential-operator/monitoring/dashboard.json");
 
@@ -65,6 +66,43 @@ async fn every_metric_of_the_dashboard_and_the_alerts_is_one_of_the_operators() 
         missing.is_empty().then_some(())
     })
     .await;
+
+    let metrics = scene.operator.get("/metrics").await.unwrap().1;
+    let samples: BTreeSet<_> = metrics
+        .lines()
+        .filter(|line| !line.starts_with('#'))
+        .map(name_and_labels)
+        .collect();
+    assert!(samples.len() > 20, "{samples:?}");
+    for (name, labels) in &samples {
+        let row = format!("| `{name}` | ");
+        let row = REFERENCE.lines().find(|line| line.starts_with(&row));
+        let told = row.and_then(|row| row.split(" | ").nth(2));
+        let told = told.unwrap_or_else(|| panic!("the reference lacks {name}"));
+        let told: Vec<_> = told.split('`').skip(1).step_by(2).collect();
+        assert_eq!(&told, labels, "the labels of {name}");
+    }
+}
+
+/// Of a sample, without what belongs to a histogram.
+fn name_and_labels(sample: &str) -> (&str, Vec<&str>) {
+    let (name, rest) = sample
+        .split_once('{')
+        .unwrap_or((sample.split_once(' ').unwrap().0, ""));
+    let parts = ["_bucket", "_sum", "_count"];
+    let name = parts
+        .iter()
+        .find_map(|part| name.strip_suffix(part))
+        .unwrap_or(name);
+    let labels = rest
+        .split("=\"")
+        .map(|text| text.rsplit(['"', ',']).next().unwrap());
+    (
+        name,
+        labels
+            .filter(|label| !label.is_empty() && *label != "le" && !label.starts_with('}'))
+            .collect(),
+    )
 }
 
 /// The words that are metrics of the operator.

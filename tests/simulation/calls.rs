@@ -133,6 +133,46 @@ async fn what_happened_while_no_operator_ran_is_seen_at_the_start() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_target_that_an_earlier_version_wrote_is_written_anew_with_its_renewal_or_when_a_secret_is_touched()
+ {
+    let mut world = settled().await;
+    world.stop_operator().await;
+    for number in [1, 2] {
+        write_as_an_earlier_version(&world, &name(number));
+    }
+    let has_type = |world: &World, number| {
+        let data = world.secret(&name(number)).unwrap().data.unwrap();
+        data.contains_key("token_type")
+    };
+    let requests = world.endpoint.total_requests();
+    world.start_operator();
+    pass(hours(5)).await;
+    assert!(
+        !has_type(&world, 1) && !has_type(&world, 2),
+        "neither is read"
+    );
+    world.touch_credentials(&name(1), "one");
+    pass(seconds(60)).await;
+    assert!(has_type(&world, 1) && !has_type(&world, 2));
+    assert_eq!(world.endpoint.total_requests(), requests);
+    pass(hours(12)).await;
+    assert!(has_type(&world, 2), "it is renewed");
+}
+
+/// Leaves a key out of a target, in the version that the status names.
+fn write_as_an_earlier_version(world: &World, name: &str) {
+    let secret = world
+        .api
+        .edit::<Secret>(NAMESPACE, &target(name), |secret| {
+            secret["data"].as_object_mut().unwrap().remove("token_type");
+        });
+    let version = secret.metadata.resource_version;
+    world.api.edit::<EdgeCredential>(NAMESPACE, name, |object| {
+        object["status"]["target"]["resourceVersion"] = json!(version);
+    });
+}
+
+#[tokio::test(start_paused = true)]
 async fn where_lists_cannot_be_streamed_they_are_read_page_by_page() {
     let mut world = World::new();
     world.api.stream_no_lists();

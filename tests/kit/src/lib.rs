@@ -4,6 +4,7 @@
 //! - [`control_plane`]: a real Kubernetes control plane on loopback.
 //! - [`generated`]: files that are generated and checked in.
 //! - [`harness`]: a scene for each test on the control plane, with the operator installed by its chart.
+//! - [`markdown`]: the code blocks of the documentation.
 //! - [`operator`]: the operator as a process.
 //! - [`process`]: child processes that cannot outlive this one.
 //! - [`programs`]: finds or builds etcd, kube-apiserver and their like.
@@ -19,6 +20,7 @@ pub mod control_plane;
 pub mod fake_api;
 pub mod generated;
 pub mod harness;
+pub mod markdown;
 pub mod operator;
 pub mod process;
 pub mod programs;

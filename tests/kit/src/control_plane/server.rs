@@ -38,9 +38,11 @@ impl Server {
     }
 }
 
-/// What the controller manager does: owned objects go with their owner, namespaces can be deleted, and each namespace
-/// has its default ServiceAccount and the certificate authority's ConfigMap.
-const CONTROLLERS: [&str; 4] = [
+/// What the controller manager does: owned objects go with their owner, namespaces can be deleted, each namespace has its
+/// default ServiceAccount and the certificate authority's ConfigMap, and `view`, `edit` and `admin` have the rights that
+/// are aggregated to them.
+const CONTROLLERS: [&str; 5] = [
+    "clusterrole-aggregation-controller",
     "garbage-collector-controller",
     "namespace-controller",
     "serviceaccount-controller",

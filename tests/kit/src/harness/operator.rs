@@ -59,6 +59,12 @@ impl Operator {
         }
     }
 
+    /// Adds an argument, and environment variables, to those of the Deployment.
+    pub fn add(&mut self, arg: String, env: impl IntoIterator<Item = (String, String)>) {
+        self.args.push(arg);
+        self.env.extend(env);
+    }
+
     /// Starts the program, and waits until it says that it's ready.
     pub async fn start(&mut self) {
         self.spawn();

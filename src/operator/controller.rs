@@ -133,12 +133,17 @@ pub fn start_controller<R: Reconciler>(
             .reconcile_all_on(looks);
         secrets = Some(of_secrets);
     }
+    let stopped = shutdown.clone();
     let reconcile = move |object, context: Arc<ControllerContext<R>>| {
-        let secrets = secrets.clone();
+        let (secrets, stopped) = (secrets.clone(), stopped.clone());
         async move {
             if let Some(secrets) = secrets {
                 // With the Secrets listed, most objects need not be looked at.
-                let _ = timeout(FIRST_LIST, secrets.wait_for_answer()).await;
+                tokio::select! {
+                    _ = timeout(FIRST_LIST, secrets.wait_for_answer()) => {}
+                    // Nobody follows the list any more.
+                    () = stopped => return Ok(Action::await_change()),
+                }
             }
             reconcile_once(object, context).await
         }

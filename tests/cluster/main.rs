@@ -13,6 +13,7 @@ mod denials;
 mod documentation;
 mod expiry;
 mod healing;
+mod history;
 mod kstatus;
 mod leadership;
 mod lifecycle;

@@ -67,6 +67,7 @@ impl Node {
         let control_plane = ControlPlane::start_with(&Options {
             node: Some(NAME.to_owned()),
             parent: Some(sandbox.folder().to_owned()),
+            ..Options::default()
         })
         .await?;
         match Node::join(sandbox, sandbox_image, &binaries, control_plane).await {

@@ -88,6 +88,8 @@ pub struct Options {
     pub node: Option<String>,
     /// Where to make its folder: by default in the project's cache.
     pub parent: Option<PathBuf>,
+    /// How often the API server has etcd forget what was: by default every 5 minutes.
+    pub compaction_interval: Option<Duration>,
 }
 
 /// A server, unless it was stopped. Tests share a control plane, hence the lock.
@@ -118,7 +120,7 @@ impl ControlPlane {
             Some(parent) => RunFolder::create_in(parent)?,
             None => RunFolder::create()?,
         };
-        let setup = Setup::write(&folder, options.node.as_deref())?;
+        let setup = Setup::write(&folder, options)?;
         let control_plane = ControlPlane {
             controller_manager: Slot::default(),
             api_server: Slot::default(),

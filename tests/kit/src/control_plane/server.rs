@@ -4,10 +4,11 @@ use std::{
     fs,
     net::Ipv4Addr,
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 use super::{
-    audit,
+    Options, audit,
     certificates::{Authority, SigningKey},
     error::{Error, Result},
     kubeconfig::{self, User},
@@ -72,6 +73,7 @@ pub(super) struct Setup {
     api_port: u16,
     /// Whether a node may join.
     node: bool,
+    compaction_interval: Option<Duration>,
     etcd_port: u16,
     folder: PathBuf,
     authority_pem: String,
@@ -79,7 +81,8 @@ pub(super) struct Setup {
 
 impl Setup {
     /// Chooses ports and writes the files that the servers need, and those of this node.
-    pub(super) fn write(folder: &RunFolder, node: Option<&str>) -> Result<Setup> {
+    pub(super) fn write(folder: &RunFolder, options: &Options) -> Result<Setup> {
+        let node = options.node.as_deref();
         let authority = Authority::new()?;
         let (api_address, api_port) = match node {
             Some(_) => KUBERNETES_SERVICE,
@@ -89,6 +92,7 @@ impl Setup {
             api_address,
             api_port,
             node: node.is_some(),
+            compaction_interval: options.compaction_interval,
             etcd_port: port::free()?,
             folder: folder.path().to_owned(),
             authority_pem: authority.pem().to_owned(),
@@ -216,6 +220,12 @@ impl Setup {
             // In megabytes. A log that is rotated in the middle of a test loses the events before.
             "--audit-log-maxsize=100000".to_owned(),
         ];
+        if let Some(interval) = self.compaction_interval {
+            args.push(format!(
+                "--etcd-compaction-interval={}s",
+                interval.as_secs()
+            ));
+        }
         if self.node {
             args.extend([
                 // As the endpoint of the Service that has the same address, without which kube-proxy refuses connections.
@@ -280,6 +290,7 @@ mod tests {
             api_address: Ipv4Addr::LOCALHOST,
             api_port: 20_001,
             node: false,
+            compaction_interval: None,
             etcd_port: 20_002,
             folder: PathBuf::from("/run-folder"),
             authority_pem: "CA".to_owned(),
@@ -301,6 +312,7 @@ mod tests {
             api_address: KUBERNETES_SERVICE.0,
             api_port: KUBERNETES_SERVICE.1,
             node: true,
+            compaction_interval: None,
             ..setup()
         };
         let args = setup.api_server_args();

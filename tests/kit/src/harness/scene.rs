@@ -5,7 +5,7 @@ use std::path::Path;
 use std::thread;
 use std::time::Duration;
 
-use crate::control_plane::{AuditEvent, ControlPlane, chart, shared};
+use crate::control_plane::{AuditEvent, ControlPlane, Options, chart, shared};
 use crate::sitecore::Sitecore;
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::authorization::v1::{
@@ -43,6 +43,8 @@ pub struct Setup {
     pub start: bool,
     /// Gives the scene a control plane to itself: its servers may be stopped, and nobody else's objects are in it.
     pub own_control_plane: bool,
+    /// How often the API server of such a control plane forgets what was: by default every 5 minutes.
+    pub compaction_interval: Option<Duration>,
 }
 
 impl Default for Setup {
@@ -54,6 +56,7 @@ impl Default for Setup {
             origins: Vec::new(),
             start: true,
             own_control_plane: false,
+            compaction_interval: None,
         }
     }
 }
@@ -86,8 +89,12 @@ pub enum Plane {
 }
 
 impl Plane {
-    async fn own() -> Self {
-        let control_plane = ControlPlane::start().await.unwrap();
+    async fn own(compaction_interval: Option<Duration>) -> Self {
+        let options = Options {
+            compaction_interval,
+            ..Options::default()
+        };
+        let control_plane = ControlPlane::start_with(&options).await.unwrap();
         install_crd(&control_plane).await;
         Self::Own(Box::new(control_plane))
     }
@@ -166,7 +173,7 @@ impl Setup {
     /// Sets the scene.
     pub async fn scene(self, name: &str) -> Scene {
         let control_plane = if self.own_control_plane {
-            Plane::own().await
+            Plane::own(self.compaction_interval).await
         } else {
             Plane::Shared(prepared().await)
         };

@@ -2,6 +2,7 @@
 //! when one of them is ready. This project's own is described in the same way, in `subjects/`.
 
 use std::{
+    collections::BTreeMap,
     fs,
     path::{Path, PathBuf},
     time::{Duration, Instant},
@@ -61,8 +62,11 @@ struct Description {
     account: Option<String>,
     /// The program and its arguments. `{origins}` are those of token endpoints with commas in between, `{port}` is a free
     /// port, `{program}` the release build of
-    /// this project's operator. `KUBECONFIG` and `PATH` are all that is in its environment.
+    /// this project's operator.
     command: Vec<String>,
+    /// What is in its environment beside `KUBECONFIG` and `PATH`.
+    #[serde(default)]
+    environment: BTreeMap<String, String>,
     /// The file with what is created for each object, the credentials first and the object last.
     template: PathBuf,
     /// When an object is ready, see [`Ready`].
@@ -208,12 +212,15 @@ impl Process {
             .iter()
             .map(|word| self.subject.fill(word, &variables));
         let program = words.next().ok_or("the command is empty")?;
-        let process = GuardedProcess::command(self.subject.name(), program, &self.log)
+        let mut command = GuardedProcess::command(self.subject.name(), program, &self.log)
             .args(words)
             .env_clear()
             .env("KUBECONFIG", &self.kubeconfig)
-            .env("PATH", std::env::var_os("PATH").unwrap_or_default())
-            .spawn()?;
+            .env("PATH", std::env::var_os("PATH").unwrap_or_default());
+        for (name, value) in &description.environment {
+            command = command.env(name, value);
+        }
+        let process = command.spawn()?;
         let (process, port) = self.running.insert((process, port));
         let probe = fill(&description.probe, &[("port", &**port)]);
         while start.elapsed() < START {
@@ -270,6 +277,12 @@ mod tests {
         assert!(folder.join(description.chart.unwrap()).is_dir());
         Template::parse(&read(&folder.join(description.template)).unwrap()).unwrap();
         description.ready.parse::<Ready>().unwrap();
+        let image = read(&kit::workspace().join("Containerfile")).unwrap();
+        assert!(!description.environment.is_empty());
+        for (name, value) in description.environment {
+            let setting = format!("{name}={value}");
+            assert!(image.contains(&setting), "the image has {setting} too");
+        }
     }
 
     #[test]

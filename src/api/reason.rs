@@ -97,6 +97,9 @@ reasons! {
     TokenEndpointUnavailable:
         "The token endpoint could not be reached, did not answer in time, or answered with a server error. It is tried again.",
         "Nothing, unless it lasts: then check network policy, proxy, DNS and the endpoint's status.";
+    WaitingForTurn:
+        "Others wait for the token endpoint too, and it is not this one's turn yet.",
+        "Nothing. If it lasts, see whether the endpoint is slow, or whether very many EdgeCredentials are new.";
     RateLimited:
         "The token endpoint asked to wait (HTTP 429), or said with an earlier answer that no request is left. It is tried again.",
         "Look for other programs that request tokens with the same client instead of sharing one.";

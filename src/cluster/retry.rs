@@ -44,6 +44,7 @@ impl Class {
             | Reason::RenewalStalled
             | Reason::TokenExpired
             | Reason::TokenEndpointUnavailable
+            | Reason::WaitingForTurn
             | Reason::RateLimited => Self::Transient,
             Reason::InvalidResponse | Reason::ResponseTooLarge => Self::Unreadable,
             Reason::TargetWriteForbidden | Reason::TargetWriteFailed => Self::Write,
@@ -172,6 +173,7 @@ mod tests {
             (Class::Final, "InternalError"),
             (Class::Forbidden, "RBACMissing"),
             (Class::Transient, "TokenEndpointUnavailable"),
+            (Class::Transient, "WaitingForTurn"),
             (Class::Transient, "RateLimited"),
             (Class::Terminal, "CredentialsRejected"),
             (Class::Terminal, "ClientNotAllowed"),

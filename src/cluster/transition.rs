@@ -18,7 +18,7 @@ pub struct Transition {
 
 /// Finds the conditions that are new or have another status or reason than before. A retry that fails as the one before it
 /// changes nothing. `Ready` with the reason that its renewal fails does not count: `Reconciling` or `Stalled`, which
-/// has the cause, counts then.
+/// has the cause, counts then. Nor does it that an object waits for its turn: very many may.
 pub fn find_transitions(earlier: &[Condition], current: &[Condition]) -> Vec<Transition> {
     let changed = |now: &&Condition| {
         let before = earlier.iter().find(|before| before.type_ == now.type_);
@@ -33,6 +33,7 @@ pub fn find_transitions(earlier: &[Condition], current: &[Condition]) -> Vec<Tra
     let mut transitions: Vec<_> = current
         .iter()
         .filter(changed)
+        .filter(|condition| condition.reason != Reason::WaitingForTurn.as_str())
         .map(|condition| Transition {
             warning: condition.type_ != ConditionType::Ready.as_str() || condition.status != "True",
             reason: condition.reason.clone(),
@@ -93,7 +94,7 @@ mod tests {
     fn what_changed_is_told_once() {
         use Reason::{
             ClientNotAllowed, CredentialsNotFound, CredentialsRejected, RenewalFailing,
-            RenewalStalled, TokenEndpointUnavailable, TokenExpired,
+            RenewalStalled, TokenEndpointUnavailable, TokenExpired, WaitingForTurn,
         };
         let valid = (true, RenewalFailing);
         let down = |ready| troubled(ready, false, TokenEndpointUnavailable);
@@ -138,6 +139,11 @@ mod tests {
                 &["!ClientNotAllowed"],
             ),
             (Some(waiting), rejected(false), &["!CredentialsRejected"]),
+            (
+                None,
+                troubled((false, WaitingForTurn), false, WaitingForTurn),
+                &[],
+            ),
             // From now on a person must act.
             (
                 Some(troubled(valid, false, CredentialsRejected)),

@@ -26,7 +26,7 @@ use super::{
         settled::{settled_until, versions_of},
         spec::Plan,
         target::{ProvenToken, TargetProblem, render},
-        urgency::{urgency, urgency_by_status},
+        urgency::{urgency, urgency_by_status, waits_for_turn},
     },
 };
 use crate::{
@@ -44,7 +44,7 @@ use crate::{
     },
     oauth::{Token, TokenError, TokenRequest},
     traffic::{
-        Caller, Endpoint,
+        Caller, Endpoint, Urgency,
         requests::{Answer, Failure, Purpose},
     },
 };
@@ -54,6 +54,9 @@ const CONFLICT_ATTEMPTS: usize = 3;
 
 /// How long what was read is kept for the answer to a request, however large it is.
 const SHORT_WAIT: Duration = Duration::from_secs(1);
+
+/// How long a new object waits for its turn before its status says so.
+const UNTOLD_WAIT: Duration = Duration::from_secs(1);
 
 /// How large a target may be, as JSON in bytes, to be kept until the answer comes. A larger one is read again: many may wait.
 const SMALL: usize = 64 * 1024;
@@ -71,8 +74,15 @@ pub async fn reconcile(object: &EdgeCredential, context: &Context) -> Result<Rep
     if let Some(wait) = rest(&object, &key, is_unwritten, context) {
         return Ok(Report::look_again_after(wait));
     }
-    if let Some(wait) = ask_first(&object, &key, context) {
-        return Ok(Report::look_again_after(wait));
+    match ask_first(&object, &key, context) {
+        Some(InLine::Wait(wait)) => return Ok(Report::look_again_after(wait)),
+        Some(InLine::Tell) => {
+            let problem = Problem::Found(Error::InLine { fails: false });
+            let mut outcome = Outcome::untouched(None, problem);
+            outcome.is_in_line = true;
+            return report(&object, &outcome, is_unwritten, context).await;
+        }
+        None => {}
     }
     let mut attempt = 1;
     let outcome = loop {
@@ -123,14 +133,30 @@ fn rest(
     rests.then(|| left.min(context.resync_period))
 }
 
-/// Where a request is certain to be due, asks for a turn before anything is read. Returns how long to wait if there is none
-/// yet: the object is woken. However many are due at once, only those read that may send.
-fn ask_first(object: &EdgeCredential, key: &ObjectKey, context: &Context) -> Option<Duration> {
+/// What is to be done about an object that waits in the line of its endpoint.
+enum InLine {
+    /// Nothing for so long: it is woken.
+    Wait(Duration),
+    /// It has no token and has waited for a while, and its status does not say so yet.
+    Tell,
+}
+
+/// Where a request is certain to be due, asks for a turn before anything is read. `None` where there is a turn, or where more
+/// has to be known. However many are due at once, only those read that may send.
+fn ask_first(object: &EdgeCredential, key: &ObjectKey, context: &Context) -> Option<InLine> {
     let tokens = &context.tokens;
     let now = context.clock.now();
     let urgency = urgency_by_status(object, now)?;
+    let is_new = urgency == Urgency::NoToken;
     if tokens.is_known(key) {
-        return None;
+        let waits = is_new && !tokens.may_ask(key) && !tokens.waits_for_recovery(key);
+        return waits.then(|| {
+            if waits_for_turn(object) {
+                InLine::Wait(wait_unwoken(None, now))
+            } else {
+                InLine::Tell
+            }
+        });
     }
     let url = Url::parse(&object.spec.token_request.url).ok()?;
     let url = Some(url).filter(|url| context.allowed_origins.contain(url))?;
@@ -141,7 +167,13 @@ fn ask_first(object: &EdgeCredential, key: &ObjectKey, context: &Context) -> Opt
     };
     // Where requests fail, that is to be told, and a token may be at hand.
     let waits = !tokens.ask(&caller) && !tokens.waits_for_recovery(key);
-    waits.then(|| wait_unwoken(urgency.expires_at(), now))
+    waits.then(|| {
+        InLine::Wait(if is_new && !waits_for_turn(object) {
+            UNTOLD_WAIT
+        } else {
+            wait_unwoken(urgency.expires_at(), now)
+        })
+    })
 }
 
 /// How far one pass came.

@@ -1,6 +1,6 @@
 //! What an object costs in calls of the Kubernetes API: three for a new one, and none as long as nothing happens to it.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 use edge_credential_operator::api::{ConditionType::Ready, EdgeCredential};
 use k8s_openapi::{api::core::v1::Secret, jiff::SignedDuration};
@@ -29,6 +29,7 @@ fn calls(api: &FakeApi) -> BTreeMap<String, u64> {
 /// An operator with objects that have their tokens.
 async fn settled() -> World {
     let mut world = World::new();
+    world.endpoint.set_latency(Duration::from_millis(5));
     for number in 0..OBJECTS {
         world.add(&name(number), json!({}));
     }
@@ -195,4 +196,35 @@ async fn where_lists_cannot_be_streamed_they_are_read_page_by_page() {
     for number in 0..120 {
         assert!(world.condition(&name(number), Ready).0, "{number}");
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_new_object_that_waits_longer_than_a_second_says_so_with_a_fourth_call_and_no_event() {
+    const OBJECTS: u64 = 40;
+    let mut world = World::new();
+    world.endpoint.set_latency(Duration::from_secs(3));
+    for number in 0..OBJECTS {
+        world.add(&name(number), json!({}));
+    }
+    world.start_operator();
+    pass(seconds(5)).await;
+    let waiting = (0..OBJECTS).map(|number| world.condition(&name(number), Ready));
+    let waiting = waiting.filter(|ready| *ready == (false, "WaitingForTurn".to_owned()));
+    let waiting = waiting.count() as u64;
+    assert!(waiting > OBJECTS / 2, "{waiting}");
+    pass(hours(1)).await;
+    for number in 0..OBJECTS {
+        assert!(world.condition(&name(number), Ready).0, "{number}");
+    }
+    let calls = calls(&world.api);
+    assert_eq!(calls["get secrets"], OBJECTS);
+    assert_eq!(calls["create secrets"], OBJECTS);
+    let patches = calls["patch edgecredentials/status"];
+    assert!(
+        (OBJECTS + waiting..=2 * OBJECTS).contains(&patches),
+        "{patches}"
+    );
+    let events = world.api.list_as::<k8s_openapi::api::events::v1::Event>();
+    let mut reasons = events.iter().filter_map(|event| event.reason.as_deref());
+    assert!(reasons.all(|reason| reason == "TokenValid"));
 }

@@ -131,7 +131,8 @@ impl Error {
             Self::Credentials { problem, .. } => problem.reason(),
             Self::Target { problem, .. } => problem.reason(),
             Self::RequestToken(error) | Self::HeldBack(error) => error.reason(),
-            Self::InLine { .. } => Reason::TokenEndpointUnavailable,
+            Self::InLine { fails: true } => Reason::TokenEndpointUnavailable,
+            Self::InLine { fails: false } => Reason::WaitingForTurn,
             Self::MissingRight { .. } => Reason::RBACMissing,
             Self::ReadSecret { source, .. } if is_forbidden(source) => Reason::RBACMissing,
             Self::WriteTarget { source, .. } if is_forbidden(source) => {

@@ -3,7 +3,10 @@
 use k8s_openapi::jiff::Timestamp;
 
 use super::judge::Observed;
-use crate::{api::EdgeCredential, traffic::Urgency};
+use crate::{
+    api::{EdgeCredential, Reason},
+    traffic::Urgency,
+};
 
 /// How urgent it is by the status alone, before anything is read: for an object that is new, or whose valid token is to be
 /// renewed by now. `None` where more has to be known.
@@ -14,7 +17,8 @@ pub fn urgency_by_status(object: &EdgeCredential, now: Timestamp) -> Option<Urge
     let Some(status) = &object.status else {
         return Some(Urgency::NoToken);
     };
-    if status.target.is_none() && status.conditions.is_empty() {
+    let is_new = status.conditions.is_empty() || waits_for_turn(object);
+    if status.target.is_none() && is_new {
         return Some(Urgency::NoToken);
     }
     let token = status
@@ -24,6 +28,13 @@ pub fn urgency_by_status(object: &EdgeCredential, now: Timestamp) -> Option<Urge
     let (renew_at, expires_at) = (token.renew_at.0, token.expires_at.0);
     let is_due = renew_at <= now && now < expires_at;
     is_due.then(|| Urgency::of_renewal(renew_at, expires_at, now))
+}
+
+/// Whether the status says that the object waits for its turn.
+pub fn waits_for_turn(object: &EdgeCredential) -> bool {
+    let conditions = object.status.iter().flat_map(|status| &status.conditions);
+    let mut reasons = conditions.map(|condition| &condition.reason);
+    reasons.any(|reason| reason == Reason::WaitingForTurn.as_str())
 }
 
 /// How urgent it is by what the target holds. A token that was requested with credentials that have been replaced since is

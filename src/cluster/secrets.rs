@@ -17,20 +17,10 @@ use super::{
 };
 use crate::api::credentials::SecretVersion;
 
-/// One version of a Secret.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct SecretAt {
-    pub key: ObjectKey,
-    pub resource_version: String,
-}
-
-/// Reads a Secret that this process wrote, in whatever namespace, if it is still as it was written.
-pub async fn read_written(at: &SecretAt, calls: &Calls) -> Result<Option<Secret>, kube::Error> {
-    let secrets: Api<Secret> = Api::namespaced(calls.client(), &at.key.namespace);
-    let read = calls.read(secrets.get_opt(&at.key.name)).await?;
-    let is_same =
-        |secret: &Secret| secret.metadata.resource_version.as_ref() == Some(&at.resource_version);
-    Ok(read.filter(is_same))
+/// Reads a Secret to which this process wrote a token, in whatever namespace.
+pub async fn read_written(key: &ObjectKey, calls: &Calls) -> Result<Option<Secret>, kube::Error> {
+    let secrets: Api<Secret> = Api::namespaced(calls.client(), &key.namespace);
+    calls.read(secrets.get_opt(&key.name)).await
 }
 
 /// The Secrets of one object's own namespace: it has access to no others.
@@ -80,12 +70,14 @@ impl<'a> Secrets<'a> {
     }
 
     /// The versions of the API server's store at which a Secret may be as it was before others changed or deleted it, the
-    /// likeliest first. None where the Secrets are not watched: to list them may not be allowed then.
-    pub fn versions_before(&self, name: &str) -> Vec<u64> {
-        let mut versions = self.index.versions_before(self.namespace, name);
-        if self.index.covers(self.namespace) {
-            versions.extend(self.calls.taken_over_at());
+    /// likeliest first: as the watch shows it, as the process before this one left it, and as it was `written`. None where the
+    /// Secrets are not watched: to list them may not be allowed then.
+    pub fn versions_before(&self, name: &str, written: Option<u64>) -> Vec<u64> {
+        if !self.index.covers(self.namespace) {
+            return Vec::new();
         }
+        let mut versions = self.index.versions_before(self.namespace, name);
+        versions.extend(self.calls.taken_over_at().into_iter().chain(written));
         versions
     }
 

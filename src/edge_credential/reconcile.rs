@@ -40,7 +40,7 @@ use crate::{
         report::Report,
         retry::Class,
         rights::Verb,
-        secrets::{SecretAt, Secrets},
+        secrets::Secrets,
     },
     oauth::{Token, TokenError, TokenRequest},
     traffic::{
@@ -567,7 +567,7 @@ impl Attempt<'_> {
             Ok(target) => {
                 let mut outcome = Outcome::untouched(Some(proven), Problem::None);
                 outcome.wrote = true;
-                self.leave_in_target(&outcome, target.as_ref());
+                self.leave_in_target(&outcome);
                 outcome.versions = Some(Versions {
                     target,
                     ..self.observed.versions()
@@ -613,18 +613,16 @@ impl Attempt<'_> {
     }
 
     /// Takes the token out of memory that was just written, where it can be read again also if the target is deleted.
-    fn leave_in_target(&self, outcome: &Outcome, target: Option<&SecretVersion>) {
+    fn leave_in_target(&self, outcome: &Outcome) {
         let (object, context) = (self.observed.object, self.context);
         let uid = object.metadata.uid.as_ref();
         if let (Some(request), Some(uid)) = (self.observed.request(), uid)
-            && let (Some(proven), Some(target)) = (&outcome.token, target)
+            && let Some(proven) = &outcome.token
             && context.secrets.covers(&self.key.namespace)
         {
-            let at = SecretAt {
-                key: ObjectKey::new(&self.key.namespace, object.target_name()),
-                resource_version: target.resource_version.clone(),
-            };
-            context.tokens.leave_in(&request, uid, &proven.token, &at);
+            let target = ObjectKey::new(&self.key.namespace, object.target_name());
+            let tokens = &context.tokens;
+            tokens.leave_in(&request, uid, &proven.token, target);
         }
     }
 

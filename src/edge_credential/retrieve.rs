@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use k8s_openapi::{api::core::v1::Secret, jiff::Timestamp};
 use kube::Api;
+use secrecy::SecretString;
 use tokio::time::sleep;
 
 use super::{
@@ -22,6 +23,7 @@ use crate::{
         object_key::ObjectKey,
         secrets::{Secrets, read_written},
     },
+    traffic::tokens::WrittenToken,
 };
 
 /// How often the API server is asked that does not answer, before a token is requested.
@@ -38,85 +40,92 @@ pub async fn retrieve(
     now: Timestamp,
     context: &Context,
 ) -> Result<bool, Error> {
-    Ok(retrieve_written(observed, now, context).await?
-        || retrieve_lost(observed, key, now, context).await?)
-}
-
-/// Reads the token that was written for an equal request, where the object needs another one than it has. It is good only as
-/// long as its Secret is as this process wrote it.
-async fn retrieve_written(
-    observed: &Observed<'_>,
-    now: Timestamp,
-    context: &Context,
-) -> Result<bool, Error> {
-    let Some(request) = observed.request().filter(|_| observed.needs_token(now)) else {
+    let tokens = &context.tokens;
+    let request = observed.request().filter(|_| observed.needs_token(now));
+    let (Some(request), Some(uid)) = (request, &observed.object.metadata.uid) else {
         return Ok(false);
     };
-    let Some(written) = context.tokens.written(&request, now) else {
-        return Ok(false);
-    };
-    let read = read_written(&written.at, &context.calls).await;
-    let secret = match read {
-        Ok(secret) => secret,
-        Err(error) if is_refusal(&error) => None,
-        Err(source) => {
-            return Err(Error::ReadSecret {
-                secret: observed.object.target_name().into(),
-                source,
-            });
+    let written = tokens.written(&request, now);
+    if let Some(written) = &written
+        && let Some(token) = read_token(written, observed, context).await?
+    {
+        tokens.take_back(&request, Some(token));
+        return Ok(true);
+    }
+    let lost = find_lost(observed, key, context).await?;
+    let is_good =
+        |proven: &ProvenToken| proven.is_of(&request.credentials) && proven.token.is_valid(now);
+    let lost = lost.filter(is_good).map(|proven| proven.token);
+    match (written, lost) {
+        (None, None) => return Ok(false),
+        (Some(_), None) => {
+            tokens.take_back(&request, None);
+            return Ok(false);
         }
-    };
-    let token = secret.and_then(|secret| find_value(&secret, |token| written.is(token)));
-    let is_there = token.is_some();
-    context.tokens.take_back(&request, token);
-    Ok(is_there)
+        (Some(written), Some(token)) if written.is(&token.access_token) => {
+            tokens.take_back(&request, Some(token.access_token));
+        }
+        (written, Some(token)) => {
+            if written.is_some() {
+                tokens.take_back(&request, None);
+            }
+            tokens.keep_for(&request, uid, &token);
+        }
+    }
+    Ok(true)
 }
 
-/// Looks for the token that a target had before it was deleted or changed, where nothing else has it. What is found is kept in
-/// memory for this object alone, and counts only if it proves to have been requested with its parameters and its credentials.
-async fn retrieve_lost(
+/// Reads the token that was written for an equal request, if it is still there.
+async fn read_token(
+    written: &WrittenToken,
+    observed: &Observed<'_>,
+    context: &Context,
+) -> Result<Option<SecretString>, Error> {
+    match read_written(&written.key, &context.calls).await {
+        Ok(secret) => Ok(secret.and_then(|secret| find_value(&secret, |token| written.is(token)))),
+        Err(error) if is_refusal(&error) => Ok(None),
+        Err(source) => Err(Error::ReadSecret {
+            secret: observed.object.target_name().into(),
+            source,
+        }),
+    }
+}
+
+/// Finds the token that a target had before it was deleted or changed. It proves to have been requested with the parameters of
+/// the object.
+async fn find_lost(
     observed: &Observed<'_>,
     key: &ObjectKey,
-    now: Timestamp,
     context: &Context,
-) -> Result<bool, Error> {
+) -> Result<Option<ProvenToken>, Error> {
     let object = observed.object;
     let is_lost = observed.target.is_ok() && observed.stored().is_none();
     let status = object.status.as_ref().filter(|_| is_lost);
     let Some(target) = status.and_then(|status| status.target.as_ref()) else {
         context.looked_for.forget(key);
-        return Ok(false);
+        return Ok(None);
     };
-    let (Some(request), Some(uid)) = (observed.request(), &object.metadata.uid) else {
-        return Ok(false);
-    };
-    if observed.memory.token.is_some() {
-        return Ok(false);
-    }
     let Context { calls, secrets, .. } = context;
     let secrets = Secrets::beside(object, calls, secrets).ok_or(Error::Unidentified)?;
     let name = object.target_name();
-    let mut versions = secrets.versions_before(name);
     let written = target.resource_version.as_ref();
-    versions.extend(written.and_then(|version| version.parse::<u64>().ok()));
+    let written = written.and_then(|version| version.parse().ok());
+    let versions = secrets.versions_before(name, written);
     let is_new = |newest: &u64| context.looked_for.begin(key, *newest);
     if !versions.first().is_some_and(is_new) || !is_still_there(object, context).await? {
-        return Ok(false);
+        return Ok(None);
     }
-    let is_good =
-        |proven: &ProvenToken| proven.is_of(&request.credentials) && proven.token.is_valid(now);
     for version in versions {
         // What is older than a history that is gone is gone too.
         let Some(found) = read_at(&secrets, name, version).await else {
-            return Ok(false);
+            return Ok(None);
         };
         let proven = found.and_then(|secret| find_token(&secret, object));
-        if let Some(proven) = proven.filter(is_good) {
-            context.tokens.keep_for(&request, uid, &proven.token);
-            return Ok(true);
+        if proven.is_some() {
+            return Ok(proven);
         }
     }
-    Ok(false)
+    Ok(None)
 }
 
 /// Reads a Secret as it was, if it was there. `None` where that is not known any more, may not be read, or is not answered.

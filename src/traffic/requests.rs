@@ -35,7 +35,7 @@ use super::{
 use crate::{
     api::{Reason, token_request::TokenFormat},
     clock::Clock,
-    cluster::{object_key::ObjectKey, secrets::SecretAt},
+    cluster::object_key::ObjectKey,
     oauth::{Reply, Token, TokenError, TokenRequest, TokenSource},
 };
 
@@ -212,11 +212,11 @@ impl TokenRequests {
     }
 
     /// Takes a token out of memory that was written to a Secret, and can be read there.
-    pub fn leave_in(&self, request: &TokenRequest, owner: &str, token: &Token, at: &SecretAt) {
+    pub fn leave_in(&self, request: &TokenRequest, owner: &str, token: &Token, key: ObjectKey) {
         let of_all = self.0.inputs(request);
         let of_owner = self.0.inputs_of(request, Some(owner));
         let mut state = self.0.state.lock();
-        state.tokens.leave_in(&of_all, token, at.clone());
+        state.tokens.leave_in(&of_all, token, key);
         state.tokens.forget(&of_owner);
     }
 

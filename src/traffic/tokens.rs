@@ -7,7 +7,7 @@ use k8s_openapi::jiff::Timestamp;
 use secrecy::{ExposeSecret, SecretString};
 
 use super::keys::{Inputs, RenewHash};
-use crate::{cluster::secrets::SecretAt, oauth::Token};
+use crate::{cluster::object_key::ObjectKey, oauth::Token};
 
 /// Below this number of tokens it is not worth looking for expired ones.
 const SWEEP_MINIMUM: usize = 64;
@@ -28,11 +28,12 @@ struct Kept {
     answers: Box<[RenewHash]>,
 }
 
-/// A token that is in a Secret as this process wrote it, where it takes no memory. A kilobyte for each of ten thousand objects
-/// is what they take otherwise.
+/// A token that this process wrote to a Secret, where it takes no memory: otherwise it is a kilobyte for each object. It is
+/// known by its hash, so that whoever can change the Secret cannot give another one to others.
 #[derive(Clone, Debug)]
 pub struct WrittenToken {
-    pub at: SecretAt,
+    /// The Secret.
+    pub key: ObjectKey,
     hash: [u8; 32],
 }
 
@@ -66,7 +67,7 @@ impl Tokens {
     }
 
     /// Takes a token out of memory that was written to a Secret.
-    pub fn leave_in(&mut self, inputs: &Inputs, token: &Token, at: SecretAt) {
+    pub fn leave_in(&mut self, inputs: &Inputs, token: &Token, key: ObjectKey) {
         let Some(kept) = self.kept.get_mut(inputs) else {
             return;
         };
@@ -76,7 +77,7 @@ impl Tokens {
             written.map_or_else(|| self::hash(&kept.token.access_token), |kept| kept.hash);
         if hash == earlier {
             kept.token.access_token = String::new().into();
-            kept.written = Some(Box::new(WrittenToken { at, hash }));
+            kept.written = Some(Box::new(WrittenToken { key, hash }));
         }
     }
 

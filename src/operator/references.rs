@@ -28,7 +28,10 @@ impl SecretReferences {
         index.remove(key);
         let key = Arc::new(key.clone());
         for secret in &secrets {
-            index.secrets.entry(*secret).or_default().push(key.clone());
+            let objects = index.secrets.entry(*secret);
+            // Most are named by one object, and a vector that grows has room for four.
+            let objects = objects.or_insert_with(|| Vec::with_capacity(1));
+            objects.push(key.clone());
         }
         index.objects.insert(key, secrets);
     }

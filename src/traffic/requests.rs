@@ -224,8 +224,7 @@ impl TokenRequests {
     pub fn written(&self, request: &TokenRequest, now: Timestamp) -> Option<WrittenToken> {
         let inputs = self.0.inputs(request);
         let state = self.0.state.lock();
-        let (written, _) = state.tokens.written(&inputs, now)?;
-        Some(written.clone())
+        state.tokens.written(&inputs, now).cloned()
     }
 
     /// Puts a token back into memory that was read from its Secret; `None` where it is not there any more.
@@ -352,8 +351,8 @@ impl State {
                 self.queue.leave(object, now);
                 return Err(Answer::Known(token));
             }
-        } else if let Some((_, times)) = self.tokens.written(&inputs, time)
-            && acceptable(times)
+        } else if let Some(written) = self.tokens.written(&inputs, time)
+            && acceptable(written.times())
         {
             // It was written since the caller looked.
             return Err(Answer::WaitFor(LOOK_AGAIN));

@@ -22,10 +22,23 @@ pub struct Tokens {
 
 /// A token, and the renew requests that it answers.
 struct Kept {
-    /// Without the token itself where that is in a Secret.
-    token: Token,
-    written: Option<Box<WrittenToken>>,
+    token: Place,
     answers: Box<[RenewHash]>,
+}
+
+/// Where a token is.
+enum Place {
+    Memory(Box<Token>),
+    Secret(Box<WrittenToken>),
+}
+
+impl Kept {
+    fn is_valid(&self, now: Timestamp) -> bool {
+        match &self.token {
+            Place::Memory(token) => token.is_valid(now),
+            Place::Secret(written) => written.token.is_valid(now),
+        }
+    }
 }
 
 /// A token that this process wrote to a Secret, where it takes no memory: otherwise it is a kilobyte for each object. It is
@@ -34,10 +47,17 @@ struct Kept {
 pub struct WrittenToken {
     /// The Secret.
     pub key: ObjectKey,
+    /// All of the token but itself.
+    token: Token,
     hash: [u8; 32],
 }
 
 impl WrittenToken {
+    /// All of the token but itself.
+    pub fn times(&self) -> &Token {
+        &self.token
+    }
+
     /// Whether this is the token itself.
     pub fn is(&self, access_token: &SecretString) -> bool {
         self.hash == hash(access_token)
@@ -55,12 +75,11 @@ impl Tokens {
     /// Keeps a token, and which renew requests it answers.
     pub fn keep(&mut self, inputs: Inputs, token: &Token, answers: Vec<RenewHash>, now: Timestamp) {
         if self.kept.len() >= self.sweep_at.max(SWEEP_MINIMUM) {
-            self.kept.retain(|_, kept| kept.token.is_valid(now));
+            self.kept.retain(|_, kept| kept.is_valid(now));
             self.sweep_at = self.kept.len() * 2;
         }
         let kept = Kept {
-            token: token.clone(),
-            written: None,
+            token: Place::Memory(Box::new(token.clone())),
             answers: answers.into(),
         };
         self.kept.insert(inputs, kept);
@@ -72,25 +91,33 @@ impl Tokens {
             return;
         };
         let hash = hash(&token.access_token);
-        let written = kept.written.as_ref();
-        let earlier =
-            written.map_or_else(|| self::hash(&kept.token.access_token), |kept| kept.hash);
-        if hash == earlier {
-            kept.token.access_token = String::new().into();
-            kept.written = Some(Box::new(WrittenToken { key, hash }));
+        let known = match &kept.token {
+            Place::Memory(token) => self::hash(&token.access_token),
+            Place::Secret(written) => written.hash,
+        };
+        if hash == known {
+            let token = Token {
+                access_token: String::new().into(),
+                ..token.clone()
+            };
+            kept.token = Place::Secret(Box::new(WrittenToken { key, token, hash }));
         }
     }
 
     /// Puts a token back into memory that was read from its Secret; `None` where it is not there any more.
     pub fn take_back(&mut self, inputs: &Inputs, access_token: Option<SecretString>) {
-        match (self.kept.get_mut(inputs), access_token) {
-            (Some(kept), Some(access_token)) => {
-                kept.token.access_token = access_token;
-                kept.written = None;
+        let Some(kept) = self.kept.get_mut(inputs) else {
+            return;
+        };
+        match (&kept.token, access_token) {
+            (Place::Secret(written), Some(access_token)) => {
+                kept.token = Place::Memory(Box::new(Token {
+                    access_token,
+                    ..written.token.clone()
+                }));
             }
-            _ => {
-                self.kept.remove(inputs);
-            }
+            (Place::Secret(_), None) => self.forget(inputs),
+            (Place::Memory(_), _) => {}
         }
     }
 
@@ -101,20 +128,94 @@ impl Tokens {
 
     /// The valid token for these inputs, if there is one in memory.
     pub fn valid(&self, inputs: &Inputs, now: Timestamp) -> Option<&Token> {
-        let kept = self.kept.get(inputs)?;
-        Some(&kept.token).filter(|token| kept.written.is_none() && token.is_valid(now))
+        match &self.kept.get(inputs)?.token {
+            Place::Memory(token) => Some(&**token).filter(|token| token.is_valid(now)),
+            Place::Secret(_) => None,
+        }
     }
 
-    /// The valid token for these inputs that is in a Secret, with its times, and without the token itself.
-    pub fn written(&self, inputs: &Inputs, now: Timestamp) -> Option<(&WrittenToken, &Token)> {
-        let kept = self.kept.get(inputs)?;
-        let written = kept.written.as_ref()?;
-        kept.token.is_valid(now).then_some((written, &kept.token))
+    /// The valid token for these inputs that is in a Secret.
+    pub fn written(&self, inputs: &Inputs, now: Timestamp) -> Option<&WrittenToken> {
+        match &self.kept.get(inputs)?.token {
+            Place::Secret(written) => Some(&**written).filter(|it| it.token.is_valid(now)),
+            Place::Memory(_) => None,
+        }
     }
 
     /// Whether the token for these inputs answers a renew request.
     pub fn answers(&self, inputs: &Inputs, renew_request: &RenewHash) -> bool {
         let kept = self.kept.get(inputs);
         kept.is_some_and(|kept| kept.answers.contains(renew_request))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const INPUTS: Inputs = [1; 32];
+
+    fn token(text: &str) -> Token {
+        Token {
+            access_token: text.into(),
+            scope: Some("read".into()),
+            tenant_id: None,
+            organization_id: None,
+            issued_at: at(0),
+            expires_at: at(100),
+        }
+    }
+
+    fn at(second: i64) -> Timestamp {
+        Timestamp::from_second(second).unwrap()
+    }
+
+    fn key() -> ObjectKey {
+        ObjectKey::new("shop", "edge")
+    }
+
+    fn kept() -> Tokens {
+        let mut tokens = Tokens::default();
+        tokens.keep(INPUTS, &token("one"), vec![[7; 32]], at(0));
+        tokens
+    }
+
+    #[test]
+    fn a_token_that_was_written_is_in_no_memory_and_comes_back_as_it_was() {
+        let mut tokens = kept();
+        tokens.leave_in(&INPUTS, &token("one"), key());
+        assert!(tokens.valid(&INPUTS, at(0)).is_none());
+        let written = tokens.written(&INPUTS, at(99)).unwrap().clone();
+        assert_eq!(written.key, key());
+        assert!(written.times().access_token.expose_secret().is_empty());
+        assert!(written.is(&"one".into()) && !written.is(&"two".into()));
+        assert!(tokens.answers(&INPUTS, &[7; 32]));
+        assert!(tokens.written(&INPUTS, at(100)).is_none(), "it has expired");
+
+        tokens.take_back(&INPUTS, Some("one".into()));
+        let valid = tokens.valid(&INPUTS, at(99)).unwrap();
+        assert_eq!(valid.access_token.expose_secret(), "one");
+        assert_eq!(valid.scope.as_deref(), Some("read"));
+        assert!(tokens.written(&INPUTS, at(0)).is_none());
+    }
+
+    #[test]
+    fn a_token_that_is_not_where_it_was_written_is_forgotten() {
+        let mut tokens = kept();
+        tokens.take_back(&INPUTS, None);
+        assert!(tokens.valid(&INPUTS, at(0)).is_some(), "it is in memory");
+        tokens.leave_in(&INPUTS, &token("one"), key());
+        tokens.take_back(&INPUTS, None);
+        assert!(tokens.written(&INPUTS, at(0)).is_none() && tokens.kept.is_empty());
+    }
+
+    #[test]
+    fn another_token_that_was_written_does_not_take_the_place_of_one_in_memory() {
+        let mut tokens = kept();
+        tokens.leave_in(&INPUTS, &token("two"), key());
+        assert!(tokens.valid(&INPUTS, at(0)).is_some());
+        tokens.leave_in(&INPUTS, &token("one"), key());
+        tokens.leave_in(&INPUTS, &token("two"), ObjectKey::new("shop", "other"));
+        assert_eq!(tokens.written(&INPUTS, at(0)).unwrap().key, key());
     }
 }

@@ -22,7 +22,12 @@ const CHANGED_FOR: Duration = Duration::from_mins(10);
 pub struct SeenSecret {
     pub key: ObjectKey,
     pub version: SecretVersion,
+    /// Whether its label says that this operator made it.
+    pub is_ours: bool,
 }
+
+/// Marks a Secret as made by this operator, for people and for selectors.
+pub const MANAGED_BY: (&str, &str) = ("app.kubernetes.io/managed-by", "edge-credential-operator");
 
 impl<'de> Deserialize<'de> for SeenSecret {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
@@ -37,9 +42,14 @@ impl<'de> Deserialize<'de> for SeenSecret {
             name: String,
             uid: String,
             resource_version: String,
+            #[serde(default)]
+            labels: Option<HashMap<String, String>>,
         }
         let Object { metadata } = Object::deserialize(from)?;
+        let labels = metadata.labels.unwrap_or_default();
+        let (label, ours) = MANAGED_BY;
         Ok(Self {
+            is_ours: labels.get(label).is_some_and(|value| value == ours),
             key: ObjectKey::new(metadata.namespace, metadata.name),
             version: SecretVersion {
                 uid: metadata.uid,
@@ -247,7 +257,7 @@ impl SecretIndex {
     }
 
     fn entry_of(&self, secret: &SeenSecret) -> Option<(SecretHash, Entry)> {
-        let SeenSecret { key, version } = secret;
+        let SeenSecret { key, version, .. } = secret;
         Some((self.hash(&key.namespace, &key.name), self.entry(version)?))
     }
 
@@ -338,6 +348,7 @@ mod tests {
         SeenSecret {
             key: ObjectKey::new("shop", name),
             version: version(uid, number),
+            is_ours: false,
         }
     }
 

@@ -17,13 +17,7 @@ use super::{
 };
 use crate::api::credentials::SecretVersion;
 
-/// Reads a Secret to which this process wrote a token, in whatever namespace.
-pub async fn read_written(key: &ObjectKey, calls: &Calls) -> Result<Option<Secret>, kube::Error> {
-    let secrets: Api<Secret> = Api::namespaced(calls.client(), &key.namespace);
-    calls.read(secrets.get_opt(&key.name)).await
-}
-
-/// The Secrets of one object's own namespace: it has access to no others.
+/// The Secrets of one namespace: an object has access to those of its own, and to a token that this process wrote elsewhere.
 pub struct Secrets<'a> {
     secrets: Api<Secret>,
     namespace: &'a str,
@@ -32,6 +26,16 @@ pub struct Secrets<'a> {
 }
 
 impl<'a> Secrets<'a> {
+    /// The Secrets beside one to which this process wrote a token.
+    pub fn beside_written(key: &'a ObjectKey, calls: &'a Calls, index: &'a SecretIndex) -> Self {
+        Self {
+            secrets: Api::namespaced(calls.client(), &key.namespace),
+            namespace: &key.namespace,
+            calls,
+            index,
+        }
+    }
+
     /// The Secrets beside an object. `None` where the object has no namespace.
     pub fn beside(
         object: &'a impl Resource,

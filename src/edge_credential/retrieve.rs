@@ -18,11 +18,7 @@ use super::{
 };
 use crate::{
     api::EdgeCredential,
-    cluster::{
-        errors::is_refusal,
-        object_key::ObjectKey,
-        secrets::{Secrets, read_written},
-    },
+    cluster::{errors::is_refusal, object_key::ObjectKey, secrets::Secrets},
     traffic::tokens::WrittenToken,
 };
 
@@ -75,20 +71,39 @@ pub async fn retrieve(
     Ok(true)
 }
 
-/// Reads the token that was written for an equal request, if it is still there.
+/// Reads the token that was written for an equal request, where it is or where it was.
 async fn read_token(
     written: &WrittenToken,
     observed: &Observed<'_>,
     context: &Context,
 ) -> Result<Option<SecretString>, Error> {
-    match read_written(&written.key, &context.calls).await {
-        Ok(secret) => Ok(secret.and_then(|secret| find_value(&secret, |token| written.is(token)))),
-        Err(error) if is_refusal(&error) => Ok(None),
-        Err(source) => Err(Error::ReadSecret {
-            secret: observed.object.target_name().into(),
-            source,
-        }),
+    let Context { calls, secrets, .. } = context;
+    let secrets = Secrets::beside_written(&written.key, calls, secrets);
+    let name = &written.key.name;
+    let find = |secret: Option<Secret>| find_value(&secret?, |token| written.is(token));
+    match secrets.read(name).await {
+        Ok(secret) => {
+            if let Some(token) = find(secret) {
+                return Ok(Some(token));
+            }
+        }
+        Err(error) if is_refusal(&error) => return Ok(None),
+        Err(source) => {
+            return Err(Error::ReadSecret {
+                secret: observed.object.target_name().into(),
+                source,
+            });
+        }
     }
+    for version in secrets.versions_before(name, None) {
+        let Some(found) = read_at(&secrets, name, version).await else {
+            return Ok(None);
+        };
+        if let Some(token) = find(found) {
+            return Ok(Some(token));
+        }
+    }
+    Ok(None)
 }
 
 /// Finds the token that a target had before it was deleted or changed. It proves to have been requested with the parameters of

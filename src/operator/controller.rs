@@ -270,6 +270,7 @@ fn enter_event<R: Reconciler>(
     version: u64,
 ) -> Vec<SecretHash> {
     let secrets = &context.secrets;
+    let is_named = |secret: &SeenSecret, hash| secret.is_ours || context.references.has(hash);
     let hash = |SeenSecret { key, .. }: &SeenSecret| secrets.hash(&key.namespace, &key.name);
     match event {
         Event::Init => secrets.begin_list(scope, version),
@@ -283,12 +284,12 @@ fn enter_event<R: Reconciler>(
         }
         Event::Apply(secret) => {
             let hash = hash(&secret);
-            secrets.apply(scope, &secret, context.references.has(hash));
+            secrets.apply(scope, &secret, is_named(&secret, hash));
             return vec![hash];
         }
         Event::Delete(secret) => {
             let hash = hash(&secret);
-            secrets.delete(scope, &secret, context.references.has(hash));
+            secrets.delete(scope, &secret, is_named(&secret, hash));
             return vec![hash];
         }
     }

@@ -275,3 +275,22 @@ async fn a_token_that_somebody_put_into_another_ones_secret_is_not_taken() {
     let token = &second.data.unwrap()["access_token"].0;
     assert!(!token.starts_with(b"forged"));
 }
+
+#[tokio::test(start_paused = true)]
+async fn an_object_that_is_made_anew_has_the_token_of_the_one_before() {
+    let world = {
+        let mut world = World::new();
+        world.add("edge", json!({}));
+        world.start_operator();
+        pass(hours(1)).await;
+        world
+    };
+    let before = world.secret("edge").unwrap().data;
+    // The target goes with its owner.
+    world.delete(NAMESPACE, "edge");
+    pass(seconds(10)).await;
+    world.add("edge", json!({}));
+    pass(seconds(10)).await;
+    assert_eq!(world.secret("edge").unwrap().data, before);
+    assert_eq!(requests(&world), 1);
+}

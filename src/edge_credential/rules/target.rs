@@ -34,6 +34,7 @@ use crate::{
         target::{Source, TargetEntry, is_reserved_annotation, is_reserved_label},
         token_request::TokenFormat,
     },
+    cluster::secret_index::MANAGED_BY,
     oauth::{
         ClientCredentials, RequestParameters, TOKEN_TYPE, Token, jwt,
         response::{MAX_SECOND, is_bearer_token, is_scope},
@@ -50,9 +51,6 @@ pub const SECRET_TYPE: &str = "Opaque";
 /// The version of the proof. A field that is new does not change it: who does not know the field passes it over, so that a
 /// rollback costs no request. It is raised only once the version before reads both.
 const PROOF_VERSION: u32 = 1;
-
-/// Marks the Secret as made by this operator, for people and for selectors.
-const MANAGED_BY: (&str, &str) = ("app.kubernetes.io/managed-by", "edge-credential-operator");
 
 /// Has the name of the EdgeCredential, so that its Secret is found by a selector.
 const NAME: &str = "edgecredentials.io/name";

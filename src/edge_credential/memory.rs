@@ -50,15 +50,14 @@ impl SeenVersions {
 pub struct LookedFor(Mutex<HashMap<ObjectKey, u64>>);
 
 impl LookedFor {
-    /// Notes that the target of an object is looked for. `false` where it was already, at this version or a later one.
-    pub fn begin(&self, object: &ObjectKey, version: u64) -> bool {
-        let mut looked_for = self.0.lock();
-        let earlier = looked_for.get(object).copied();
-        let is_new = Some(version) > earlier;
-        if is_new {
-            looked_for.insert(object.clone(), version);
-        }
-        is_new
+    /// Whether the target of an object was looked for at this version, or at a later one.
+    pub fn contains(&self, object: &ObjectKey, version: u64) -> bool {
+        self.0.lock().get(object).is_some_and(|at| *at >= version)
+    }
+
+    /// The target of an object is looked for at this version.
+    pub fn enter(&self, object: &ObjectKey, version: u64) {
+        self.0.lock().insert(object.clone(), version);
     }
 
     /// Forgets an object whose target is there, or that is gone.

@@ -126,10 +126,14 @@ async fn find_lost(
     let written = target.resource_version.as_ref();
     let written = written.and_then(|version| version.parse().ok());
     let versions = secrets.versions_before(name, written);
-    let is_new = |newest: &u64| context.looked_for.begin(key, *newest);
-    if !versions.first().is_some_and(is_new) || !is_still_there(object, context).await? {
+    let newest = versions.first().copied();
+    let Some(newest) = newest.filter(|newest| !context.looked_for.contains(key, *newest)) else {
+        return Ok(None);
+    };
+    if !is_still_there(object, context).await? {
         return Ok(None);
     }
+    context.looked_for.enter(key, newest);
     for version in versions {
         // What is older than a history that is gone is gone too.
         let Some(found) = read_at(&secrets, name, version).await else {

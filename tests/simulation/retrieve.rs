@@ -294,3 +294,20 @@ async fn an_object_that_is_made_anew_has_the_token_of_the_one_before() {
     assert_eq!(world.secret("edge").unwrap().data, before);
     assert_eq!(requests(&world), 1);
 }
+
+/// Seen after a restart of a real API server: the look counted as made although it had not begun.
+#[tokio::test(start_paused = true)]
+async fn an_api_server_that_fails_before_the_history_is_asked_for_costs_no_token() {
+    let world = restarted().await;
+    let before = world.secret("edge").unwrap().data;
+    world.api.on_request(|request| match request.verb {
+        Verb::Get if request.resource == "edgecredentials" => Fault::DropConnection,
+        _ => Fault::None,
+    });
+    delete_target(&world);
+    pass(seconds(3)).await;
+    world.api.no_faults();
+    pass(seconds(20)).await;
+    assert_eq!(world.secret("edge").unwrap().data, before);
+    assert_eq!(requests(&world), 1);
+}

@@ -306,3 +306,27 @@ fn normal(path: &Path) -> PathBuf {
     }
     normal
 }
+
+/// The chart's defaults are for the number of objects that the page says, by the table on it.
+#[test]
+fn the_charts_memory_limit_is_that_of_the_sizing_table() {
+    let page = markdown::read("docs/scaling.md");
+    let (_, rest) = page
+        .split_once("The chart's defaults are those for ")
+        .unwrap();
+    let (objects, _) = rest.split_once('.').unwrap();
+    let row = format!("| up to {objects} | ");
+    let (_, rest) = page
+        .split_once(&row)
+        .unwrap_or_else(|| panic!("no row {row}"));
+    let (limit, _) = rest.split_once(' ').unwrap();
+    let values = markdown::read("charts/edge-credential-operator/values.yaml");
+    let (_, rest) = values.split_once("\nresources:\n").unwrap();
+    let (_, rest) = rest.split_once("limits:\n    memory: ").unwrap();
+    let (chart, _) = rest.split_once('\n').unwrap();
+    let mebibytes = |text: &str| text.strip_suffix("Mi").unwrap().parse::<u64>().unwrap();
+    assert!(
+        mebibytes(chart) >= mebibytes(limit),
+        "{chart} for {objects} objects"
+    );
+}

@@ -38,10 +38,14 @@ pub async fn retrieve(
 ) -> Result<bool, Error> {
     let tokens = &context.tokens;
     let request = observed.request().filter(|_| observed.needs_token(now));
-    let (Some(request), Some(uid)) = (request, &observed.object.metadata.uid) else {
+    let (Some(request), Some(uid), Ok(plan)) =
+        (request, &observed.object.metadata.uid, &observed.plan)
+    else {
         return Ok(false);
     };
-    let written = tokens.written(&request, now);
+    // One that is to be renewed itself serves nobody.
+    let is_fresh = |written: &WrittenToken| plan.is_fresh(observed.object, written.times(), now);
+    let written = tokens.written(&request, now).filter(is_fresh);
     if let Some(written) = &written
         && let Some(token) = read_token(written, observed, context).await?
     {

@@ -54,6 +54,23 @@ async fn a_new_object_takes_three_calls() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_renewal_takes_four_calls() {
+    let world = settled().await;
+    let before = calls(&world.api);
+    pass(hours(20)).await;
+    assert_eq!(world.endpoint.total_requests() as u64, 2 * OBJECTS);
+    let after = calls(&world.api);
+    let of = |call: &str| after.get(call).unwrap_or(&0) - before.get(call).unwrap_or(&0);
+    assert_eq!(of("get secrets"), 2 * OBJECTS);
+    assert_eq!(of("update secrets"), OBJECTS);
+    assert_eq!(of("patch edgecredentials/status"), OBJECTS);
+    assert_eq!(
+        after.values().sum::<u64>() - before.values().sum::<u64>(),
+        4 * OBJECTS
+    );
+}
+
+#[tokio::test(start_paused = true)]
 async fn nothing_is_called_for_an_echo_a_list_a_jump_of_the_clock_another_secret_or_an_idle_hour() {
     let world = settled().await;
     let before = calls(&world.api);

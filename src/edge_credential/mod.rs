@@ -6,8 +6,10 @@
 //!   target ─────────┘  (reads)    (pure)   (pure)    (or reuse one)     (pure)    (fenced by uid)     (status)
 //! ```
 //!
-//! [`reconcile`] is the flow. It reads the two Secrets with [`observe`], has [`judge`](rules::judge) say what they mean and
-//! [`decide`](rules::decide) what is to be done, does it, and writes the status with [`report`] if that says anything new.
+//! [`reconcile`] is the flow. Where the status says all that there is to say ([`settled`](rules::settled)) and no Secret changed, it
+//! ends there. Else it reads the two Secrets with [`observe`], has [`judge`](rules::judge) say what they mean and
+//! [`decide`](rules::decide) what is to be done, does it, and writes the status with [`report`] if that says anything new. A token
+//! that is needed and was there before is had from where it is or was by [`retrieve`].
 //! Every path ends with the time of the next reconciliation. What can go wrong is listed in [`error`](rules::error).
 
 pub mod context;

@@ -227,6 +227,12 @@ impl SecretIndex {
         self.with(Some(namespace), |_| ()).is_some()
     }
 
+    /// Whether what the watch of the Secrets of a namespace shows can be relied on.
+    pub fn is_reliable(&self, namespace: &str) -> bool {
+        let is_reliable = self.with(Some(namespace), |scope| (scope.is_reliable)());
+        is_reliable.unwrap_or(false)
+    }
+
     /// The versions of the API server's store at which a Secret may be as it was before others changed or deleted it, the
     /// likeliest first.
     pub fn versions_before(&self, namespace: &str, name: &str) -> Vec<u64> {

@@ -277,7 +277,8 @@ fn remember(observed: &mut Observed<'_>, key: &ObjectKey, now: Timestamp, contex
     };
     let tokens = &context.tokens;
     let stored = observed.valid(now);
-    let is_lost_with_target = !context.secrets.covers(&key.namespace);
+    // Nothing would tell that the target is gone, and its history may be closed too.
+    let is_lost_with_target = !context.secrets.is_reliable(&key.namespace);
     if let Some(stored) = stored.filter(|stored| stored.is_of(&request.credentials))
         && is_lost_with_target
     {
@@ -618,7 +619,7 @@ impl Attempt<'_> {
         let uid = object.metadata.uid.as_ref();
         if let (Some(request), Some(uid)) = (self.observed.request(), uid)
             && let Some(proven) = &outcome.token
-            && context.secrets.covers(&self.key.namespace)
+            && context.secrets.is_reliable(&self.key.namespace)
         {
             let target = ObjectKey::new(&self.key.namespace, object.target_name());
             let tokens = &context.tokens;

@@ -1,6 +1,6 @@
 //! One watch: its own pause after a failure, what is said of a failure, and the looks that take its place meanwhile.
 
-use std::{fmt::Debug, sync::Arc, time::Duration};
+use std::{fmt::Debug, mem, sync::Arc, time::Duration};
 
 use futures::{Stream, stream::unfold};
 use kube::{
@@ -132,8 +132,8 @@ impl Watch {
     }
 
     /// Begins. The first stream has the events, without an end and without an error: after a failure the watch pauses and
-    /// goes on where it was. The second has an item each [`LOOK_INTERVAL`] while the watch is refused, so that no event tells
-    /// what happens. It then begins anew with a list, which may be allowed where watching is not.
+    /// goes on where it was. The second has an item once the watch has been refused for a minute, and then each [`LOOK_INTERVAL`]: no
+    /// event tells what happens. It then begins anew with a list, which may be allowed where watching is not.
     pub fn begin<K>(
         &self,
         selection: Selection,
@@ -149,6 +149,8 @@ impl Watch {
             events: ListWatch::new(selection),
             begun: Instant::now(),
             lists: true,
+            has_listed: false,
+            has_looked: false,
             watch: self.clone(),
             looks,
         };
@@ -245,6 +247,10 @@ struct ActiveWatch<K> {
     begun: Instant,
     /// Whether the list has not ended yet.
     lists: bool,
+    /// Whether the end of a list was returned last.
+    has_listed: bool,
+    /// Whether a look was asked for since the watch is refused.
+    has_looked: bool,
     watch: Watch,
     looks: Sender<()>,
 }
@@ -255,6 +261,10 @@ where
 {
     /// The next event, however often the watch fails before it.
     async fn next(&mut self) -> Event<K> {
+        if mem::take(&mut self.has_listed) {
+            // Whoever takes the events has taken all of the list by now, and not when its end was returned.
+            self.watch.listed();
+        }
         loop {
             match self.wait().await {
                 Ok(Ok(event)) => {
@@ -267,11 +277,15 @@ where
                     if self.is_due_anew() {
                         self.begun = Instant::now();
                         self.events.restart();
-                        // Where the last one has not been taken yet, one look is enough for both.
-                        let _ = self.looks.try_send(());
+                        self.look();
+                    } else if !self.has_looked && self.is_refused_for(RELIABLE_FOR) {
+                        self.look();
                     }
                 }
-                Err(_) => self.watch.works(),
+                Err(_) => {
+                    self.has_looked = false;
+                    self.watch.works();
+                }
             }
         }
     }
@@ -292,16 +306,29 @@ where
             Event::InitApply(_) => {}
             Event::InitDone => {
                 self.lists = false;
-                self.watch.listed();
+                self.has_listed = true;
             }
-            Event::Apply(_) | Event::Delete(_) => self.watch.works(),
+            Event::Apply(_) | Event::Delete(_) => {
+                self.has_looked = false;
+                self.watch.works();
+            }
         }
+    }
+
+    fn look(&mut self) {
+        self.has_looked = true;
+        // Where the last one has not been taken yet, one look is enough for both.
+        let _ = self.looks.try_send(());
+    }
+
+    fn is_refused_for(&self, time: Duration) -> bool {
+        let refused = self.watch.0.state.lock().refused_since();
+        refused.is_some_and(|since| since.elapsed() >= time)
     }
 
     /// Whether it has been refused for so long that it is to begin with a list.
     fn is_due_anew(&self) -> bool {
-        let refused = self.watch.0.state.lock().refused_since();
-        refused.is_some_and(|since| since.max(self.begun).elapsed() >= LOOK_INTERVAL)
+        self.is_refused_for(LOOK_INTERVAL) && self.begun.elapsed() >= LOOK_INTERVAL
     }
 }
 

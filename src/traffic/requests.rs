@@ -241,8 +241,14 @@ impl TokenRequests {
         let of_all = self.0.inputs(request);
         let inputs = self.0.inputs_of(request, Some(owner));
         let mut state = self.0.state.lock();
-        let tokens = &state.tokens;
-        if tokens.valid(&of_all, now).is_some() || tokens.written(&of_all, now).is_some() {
+        if state.tokens.valid(&of_all, now).is_some() {
+            return;
+        }
+        if let Some(written) = state.tokens.written(&of_all, now) {
+            if written.is(&token.access_token) {
+                let access_token = Some(token.access_token.clone());
+                state.tokens.take_back(&of_all, access_token);
+            }
             return;
         }
         let known = state.tokens.valid(&inputs, now);

@@ -15,6 +15,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use edge_credential_operator::api::{ConditionType, EdgeCredential};
+use edge_credential_operator::cluster::write::FIELD_MANAGER;
 use k8s_openapi::api::core::v1::Secret;
 use k8s_openapi::api::events::v1::Event;
 use kit::canary::assert_absent;
@@ -22,9 +23,8 @@ use kit::control_plane::ControlPlane;
 use kit::operator::Operator;
 use kit::proxy::{ApiServer, Call, Injected, Proxy};
 use kit::sitecore::Sitecore;
-use kube::api::{ListParams, Patch, PatchParams};
+use kube::api::ListParams;
 use kube::{Api, Client};
-use serde_json::json;
 use tokio::time::{sleep, timeout};
 
 use crate::batch::Case;
@@ -56,6 +56,7 @@ const POLL: Duration = Duration::from_secs(1);
 /// Another EdgeCredential in the same namespace, which nothing happens to.
 const NEIGHBOUR: &str = "neighbour";
 const NEIGHBOUR_CLIENT: &str = "neighbour-client-id";
+const NEIGHBOURS_CREDENTIALS: &str = "neighbour-client";
 
 /// Text of the servers that no one may ever see.
 const SERVER_TEXT: &str = "faults-server-text";
@@ -194,13 +195,16 @@ impl Lab {
         .await;
         namespace.create_credentials().await;
         namespace
-            .create_secret("neighbour-client", &credentials(NEIGHBOUR_CLIENT, SECRET))
+            .create_secret(
+                NEIGHBOURS_CREDENTIALS,
+                &credentials(NEIGHBOUR_CLIENT, SECRET),
+            )
             .await;
         namespace
             .create_secret("unrelated", &[("password", "not to be touched")])
             .await;
         let mut neighbour = namespace.edge_credential(NEIGHBOUR);
-        neighbour.spec.credentials_secret_ref.name = "neighbour-client".to_owned();
+        neighbour.spec.credentials_secret_ref.name = NEIGHBOURS_CREDENTIALS.to_owned();
         namespace.create_object(&neighbour).await;
         if scenario.begins_ready() {
             namespace
@@ -271,11 +275,18 @@ impl Run {
         let secrets = self.namespace.secrets.list(&ListParams::default()).await;
         let secrets = secrets.unwrap().into_iter().filter_map(|mut secret| {
             let name = secret.metadata.name.clone()?;
+            if [CREDENTIALS, NEIGHBOURS_CREDENTIALS].contains(&&*name) {
+                // The scenario and the pokes change them. What the operator changed would have its field manager.
+                let metadata = &mut secret.metadata;
+                metadata.resource_version = None;
+                metadata.annotations = None;
+                let fields = metadata.managed_fields.iter_mut();
+                fields.for_each(|fields| {
+                    fields.retain(|it| it.manager.as_deref() == Some(FIELD_MANAGER))
+                });
+            }
             if name == CREDENTIALS && self.scenario == Scenario::Rotate {
-                // The scenario itself changes it.
                 secret.data = None;
-                secret.metadata.resource_version = None;
-                secret.metadata.managed_fields = None;
             }
             Some((name, secret))
         });
@@ -404,13 +415,18 @@ impl Run {
         self.until("visited", visited).await;
     }
 
-    /// Changes something that does not matter.
+    /// Changes something that does not matter, and that the operator has to read to know that.
     async fn poke(&self, name: &str) {
         let time = k8s_openapi::jiff::Timestamp::now().to_string();
-        let patch = json!({"metadata": {"annotations": {"example.com/poked-at": time}}});
-        let (params, patch) = (PatchParams::default(), Patch::Merge(patch));
-        let poked = self.namespace.objects.patch(name, &params, &patch).await;
-        poked.unwrap_or_else(|error| panic!("patch {name}: {error}"));
+        let secret = match name {
+            NEIGHBOUR => NEIGHBOURS_CREDENTIALS,
+            _ => CREDENTIALS,
+        };
+        let poke = |secret: &mut Secret| {
+            let annotations = secret.metadata.annotations.get_or_insert_default();
+            annotations.insert("example.com/poked-at".to_owned(), time.clone());
+        };
+        self.namespace.edit_secret(secret, poke).await;
     }
 
     /// The calls of the record that are about the scenario's objects. Lists are not: they are where a process begins.

@@ -94,7 +94,6 @@ impl Scenario {
         match self {
             Self::Create | Self::Delete => &[
                 "GET secrets/edge-client",
-                "GET secrets/edge",
                 "POST /oauth/token",
                 "POST secrets",
                 "PATCH edgecredentials/edge/status",

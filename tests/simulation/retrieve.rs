@@ -311,3 +311,29 @@ async fn an_api_server_that_fails_before_the_history_is_asked_for_costs_no_token
     assert_eq!(world.secret("edge").unwrap().data, before);
     assert_eq!(requests(&world), 1);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_target_whose_status_was_lost_in_a_crash_is_seen_at_the_start() {
+    let mut world = World::new();
+    world.api.on_request(|request| match request.verb {
+        Verb::Patch => Fault::DropConnection,
+        _ => Fault::None,
+    });
+    for number in 0..50 {
+        world.add(&format!("edge-{number}"), json!({}));
+    }
+    world.start_operator();
+    pass(seconds(60)).await;
+    assert_eq!(world.endpoint.total_requests(), 50);
+    world.kill_operator().await;
+    world.api.no_faults();
+    world.start_operator();
+    pass(seconds(60)).await;
+    for number in 0..50 {
+        assert!(
+            world.condition(&format!("edge-{number}"), Ready).0,
+            "{number}"
+        );
+    }
+    assert_eq!(world.endpoint.total_requests(), 50);
+}

@@ -118,6 +118,13 @@ impl Record {
         stale.map(|(_, version)| version)
     }
 
+    /// Whether the list of this resource that comes next is to be stale.
+    pub fn awaits_stale(&self, resource: &str) -> bool {
+        let state = self.lock();
+        let stale = state.stale.as_ref();
+        stale.is_some_and(|(awaited, _)| awaited == resource)
+    }
+
     /// Counts a call as in flight for as long as the value lives.
     pub fn in_flight(&self) -> InFlight<'_> {
         self.lock().in_flight += 1;

@@ -60,6 +60,10 @@ async fn handle(
     mut request: Request,
 ) -> Response {
     let answer = match kind(request.method(), request.uri()) {
+        // A list that is streamed has no version of its own choice: the one that is read in its place has.
+        None if streamed_list(request.uri()).is_some_and(|list| gate.record.awaits_stale(list)) => {
+            Ok(gate.refusal(422))
+        }
         None => gate.forward(request).await,
         Some(what) => {
             let _in_flight = gate.record.in_flight();
@@ -172,6 +176,12 @@ fn end_to_end(mut headers: HeaderMap, without: &[HeaderName]) -> HeaderMap {
         headers.remove(name);
     }
     headers
+}
+
+/// The resource of a list that is streamed.
+fn streamed_list(uri: &Uri) -> Option<&str> {
+    let is_streamed = uri.query()?.contains("sendInitialEvents=true");
+    is_streamed.then(|| uri.path().rsplit('/').next())?
 }
 
 /// Turns a list into one of this very resource version.

@@ -89,7 +89,12 @@ async fn in_30_days_of_50_objects_no_token_expires_and_each_request_was_due() {
         total,
         "one write of a Secret for each token"
     );
-    assert_eq!(statuses, total, "one write of a status for each token");
+    // At the beginning most wait for their turn for longer than a second, and say so.
+    let waited = statuses - total;
+    assert!(
+        waited < FLEET as u64,
+        "one write of a status for each token, and {waited} more"
+    );
     assert_eq!(
         events, FLEET as u64,
         "one Event for each object that became ready"

@@ -118,8 +118,15 @@ async fn find_lost(
     context: &Context,
 ) -> Result<Option<ProvenToken>, Error> {
     let object = observed.object;
-    let is_lost = observed.target.is_ok() && observed.stored().is_none();
-    let status = object.status.as_ref().filter(|_| is_lost);
+    let status = object.status.as_ref();
+    let same_spec = status.is_some_and(|it| it.observed_generation == object.metadata.generation);
+    let is_lost = match &observed.target {
+        Ok(None) => true,
+        // With another spec it may hold a good token for the one before.
+        Ok(Some(target)) => target.stored.is_none() && same_spec,
+        Err(_) => false,
+    };
+    let status = status.filter(|_| is_lost);
     let Some(target) = status.and_then(|status| status.target.as_ref()) else {
         context.looked_for.forget(key);
         return Ok(None);
@@ -134,7 +141,7 @@ async fn find_lost(
     let Some(newest) = newest.filter(|newest| !context.looked_for.contains(key, *newest)) else {
         return Ok(None);
     };
-    if !is_still_there(object, context).await? {
+    if !is_as_known(object, context).await? {
         return Ok(None);
     }
     context.looked_for.enter(key, newest);
@@ -164,8 +171,9 @@ async fn read_at(secrets: &Secrets<'_>, name: &str, version: u64) -> Option<Opti
     None
 }
 
-/// Whether this very object is there and is not being deleted: its target may have gone with it.
-async fn is_still_there(object: &EdgeCredential, context: &Context) -> Result<bool, Error> {
+/// Whether this very object is there, as it is known here, and is not being deleted: its target may have gone with it, or may have
+/// been written for a later spec than a list that lags behind shows.
+async fn is_as_known(object: &EdgeCredential, context: &Context) -> Result<bool, Error> {
     let metadata = &object.metadata;
     let (Some(namespace), Some(name)) = (&metadata.namespace, &metadata.name) else {
         return Err(Error::Unidentified);
@@ -174,6 +182,8 @@ async fn is_still_there(object: &EdgeCredential, context: &Context) -> Result<bo
     let latest = context.calls.read(objects.get_metadata_opt(name)).await;
     let latest = latest.map_err(|source| Error::ReadObject { source })?;
     Ok(latest.is_some_and(|latest| {
-        latest.metadata.uid == metadata.uid && latest.metadata.deletion_timestamp.is_none()
+        latest.metadata.uid == metadata.uid
+            && latest.metadata.generation == metadata.generation
+            && latest.metadata.deletion_timestamp.is_none()
     }))
 }

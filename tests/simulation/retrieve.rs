@@ -337,3 +337,29 @@ async fn a_target_whose_status_was_lost_in_a_crash_is_seen_at_the_start() {
     }
     assert_eq!(world.endpoint.total_requests(), 50);
 }
+
+/// Seen in a test of faults: the object was looked at ten times a second.
+#[tokio::test(start_paused = true)]
+async fn a_repair_whose_answer_was_lost_is_over_with_the_next_attempt() {
+    let mut world = World::new();
+    world.add("edge", json!({}));
+    world.start_operator();
+    pass(hours(1)).await;
+    world.api.on_request(|request| match request.verb {
+        Verb::Update => Fault::CrashedAfter,
+        _ => Fault::None,
+    });
+    world
+        .api
+        .edit::<Secret>(NAMESPACE, &target("edge"), |secret| {
+            secret["metadata"]["labels"] = json!({});
+        });
+    pass(seconds(3)).await;
+    world.api.no_faults();
+    let reads = world.api.count(Verb::Get, "secrets");
+    pass(hours(1)).await;
+    let reads = world.api.count(Verb::Get, "secrets") - reads;
+    assert!(reads < 10, "{reads} reads");
+    assert!(world.object("edge").status.unwrap().failures.is_none());
+    assert_eq!(requests(&world), 1);
+}

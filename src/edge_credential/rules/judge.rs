@@ -152,13 +152,15 @@ impl Observed<'_> {
 
     /// Whether the object needs another token than the target holds.
     pub fn needs_token(&self, now: Timestamp) -> bool {
-        let Ok(credentials) = &self.credentials else {
+        let (Ok(credentials), Ok(plan)) = (&self.credentials, &self.plan) else {
             return false;
         };
+        let is_fresh = |known: &Token| plan.is_fresh(self.object, known, now);
         let is_good = |stored: &ProvenToken| {
             !stored.is_due(now) && stored.is_of(&credentials.client) && !self.has_renew_request(now)
         };
-        self.memory.token.is_none() && !self.valid(now).is_some_and(is_good)
+        let rests = self.valid(now).is_some_and(is_good) && self.failures(now).is_none();
+        !rests && !self.memory.token.as_ref().is_some_and(is_fresh)
     }
 
     /// Whether a renewal that a person asked for is still to be requested: the token in memory may be the answer.

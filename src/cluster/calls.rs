@@ -17,6 +17,7 @@ pub struct Calls {
     leadership: Leadership,
     /// Limits calls rather than objects: one that waits for a token endpoint must not keep others waiting.
     places: Semaphore,
+    concurrency: usize,
 }
 
 impl Calls {
@@ -26,6 +27,7 @@ impl Calls {
             client,
             leadership,
             places: Semaphore::new(concurrency),
+            concurrency,
         }
     }
 
@@ -42,6 +44,11 @@ impl Calls {
     /// A version of the API server's store at which the process before this one still acted, if one is known.
     pub fn taken_over_at(&self) -> Option<u64> {
         self.leadership.taken_over_at()
+    }
+
+    /// Whether more than half of the calls that may be made at a time are being made: what can wait waits.
+    pub fn is_busy(&self) -> bool {
+        self.places.available_permits() * 2 < self.concurrency
     }
 
     /// Makes a call, within its deadline, as soon as fewer than `concurrency` others are being made.

@@ -153,6 +153,9 @@ fn ask_first(object: &EdgeCredential, key: &ObjectKey, context: &Context) -> Opt
         return waits.then(|| {
             if waits_for_turn(object) {
                 InLine::Wait(wait_unwoken(None, now))
+            } else if context.calls.is_busy() {
+                // Those who have a turn need the calls.
+                InLine::Wait(UNTOLD_WAIT)
             } else {
                 InLine::Tell
             }

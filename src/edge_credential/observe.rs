@@ -1,6 +1,7 @@
 //! Reads what a decision rests on, and nothing else.
 
 use k8s_openapi::api::core::v1::Secret;
+use kube::Api;
 
 use super::{
     context::Context,
@@ -49,4 +50,21 @@ pub async fn observe(
         credentials: credentials?,
         target: target?,
     })
+}
+
+/// Whether this very object is there with the spec that is known here, and is not being deleted: a list that lags behind shows
+/// an earlier one.
+pub async fn is_latest(object: &EdgeCredential, context: &Context) -> Result<bool, Error> {
+    let metadata = &object.metadata;
+    let (Some(namespace), Some(name)) = (&metadata.namespace, &metadata.name) else {
+        return Err(Error::Unidentified);
+    };
+    let objects: Api<EdgeCredential> = Api::namespaced(context.calls.client(), namespace);
+    let latest = context.calls.read(objects.get_metadata_opt(name)).await;
+    let latest = latest.map_err(|source| Error::ReadObject { source })?;
+    Ok(latest.is_some_and(|latest| {
+        latest.metadata.uid == metadata.uid
+            && latest.metadata.generation == metadata.generation
+            && latest.metadata.deletion_timestamp.is_none()
+    }))
 }

@@ -6,13 +6,12 @@ use k8s_openapi::{
     api::core::v1::Secret,
     jiff::{SignedDuration, Timestamp},
 };
-use kube::Api;
 use reqwest::Url;
 use tokio::{sync::oneshot, time::timeout};
 
 use super::{
     context::Context,
-    observe::observe,
+    observe::{is_latest, observe},
     repairs::{Contested, tell_contested},
     report::{report, with_latest_status},
     retrieve::retrieve,
@@ -528,18 +527,7 @@ impl Attempt<'_> {
         if self.observed.existing().is_none() || self.observed.stored().is_some() {
             return Ok(());
         }
-        let metadata = &self.observed.object.metadata;
-        let (Some(namespace), Some(name)) = (&metadata.namespace, &metadata.name) else {
-            return Err(Error::Unidentified);
-        };
-        let calls = &self.context.calls;
-        let objects: Api<EdgeCredential> = Api::namespaced(calls.client(), namespace);
-        let latest = calls.read(objects.get_metadata_opt(name)).await;
-        let latest = latest.map_err(|source| Error::ReadObject { source })?;
-        let is_latest = latest.is_some_and(|latest| {
-            latest.metadata.uid == metadata.uid && latest.metadata.generation == metadata.generation
-        });
-        if is_latest {
+        if is_latest(self.observed.object, self.context).await? {
             Ok(())
         } else {
             Err(Error::Outdated)

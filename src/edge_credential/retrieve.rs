@@ -4,12 +4,12 @@
 use std::time::Duration;
 
 use k8s_openapi::{api::core::v1::Secret, jiff::Timestamp};
-use kube::Api;
 use secrecy::SecretString;
 use tokio::time::sleep;
 
 use super::{
     context::Context,
+    observe::is_latest,
     rules::{
         error::Error,
         judge::Observed,
@@ -17,7 +17,6 @@ use super::{
     },
 };
 use crate::{
-    api::EdgeCredential,
     cluster::{errors::is_refusal, object_key::ObjectKey, secrets::Secrets},
     traffic::tokens::WrittenToken,
 };
@@ -141,7 +140,8 @@ async fn find_lost(
     let Some(newest) = newest.filter(|newest| !context.looked_for.contains(key, *newest)) else {
         return Ok(None);
     };
-    if !is_as_known(object, context).await? {
+    // Its target may have gone with it, or may have been written for a later spec than a list that lags behind shows.
+    if !is_latest(object, context).await? {
         return Ok(None);
     }
     context.looked_for.enter(key, newest);
@@ -169,21 +169,4 @@ async fn read_at(secrets: &Secrets<'_>, name: &str, version: u64) -> Option<Opti
         }
     }
     None
-}
-
-/// Whether this very object is there, as it is known here, and is not being deleted: its target may have gone with it, or may have
-/// been written for a later spec than a list that lags behind shows.
-async fn is_as_known(object: &EdgeCredential, context: &Context) -> Result<bool, Error> {
-    let metadata = &object.metadata;
-    let (Some(namespace), Some(name)) = (&metadata.namespace, &metadata.name) else {
-        return Err(Error::Unidentified);
-    };
-    let objects: Api<EdgeCredential> = Api::namespaced(context.calls.client(), namespace);
-    let latest = context.calls.read(objects.get_metadata_opt(name)).await;
-    let latest = latest.map_err(|source| Error::ReadObject { source })?;
-    Ok(latest.is_some_and(|latest| {
-        latest.metadata.uid == metadata.uid
-            && latest.metadata.generation == metadata.generation
-            && latest.metadata.deletion_timestamp.is_none()
-    }))
 }

@@ -74,8 +74,8 @@ pub async fn reconcile(object: &EdgeCredential, context: &Context) -> Result<Rep
         return Ok(Report::look_again_after(wait));
     }
     match ask_first(&object, &key, context) {
-        Some(InLine::Wait(wait)) => return Ok(Report::look_again_after(wait)),
-        Some(InLine::Tell) => {
+        Some(Waiting::Leave(wait)) => return Ok(Report::look_again_after(wait)),
+        Some(Waiting::Tell) => {
             let problem = Problem::Found(Error::InLine { fails: false });
             let mut outcome = Outcome::untouched(None, problem);
             outcome.is_in_line = true;
@@ -133,16 +133,16 @@ fn rest(
 }
 
 /// What is to be done about an object that waits in the line of its endpoint.
-enum InLine {
+enum Waiting {
     /// Nothing for so long: it is woken.
-    Wait(Duration),
+    Leave(Duration),
     /// It has no token and has waited for a while, and its status does not say so yet.
     Tell,
 }
 
 /// Where a request is certain to be due, asks for a turn before anything is read. `None` where there is a turn, or where more
 /// has to be known. However many are due at once, only those read that may send.
-fn ask_first(object: &EdgeCredential, key: &ObjectKey, context: &Context) -> Option<InLine> {
+fn ask_first(object: &EdgeCredential, key: &ObjectKey, context: &Context) -> Option<Waiting> {
     let tokens = &context.tokens;
     let now = context.clock.now();
     let urgency = urgency_by_status(object, now)?;
@@ -151,12 +151,12 @@ fn ask_first(object: &EdgeCredential, key: &ObjectKey, context: &Context) -> Opt
         let waits = is_new && !tokens.may_ask(key) && !tokens.waits_for_recovery(key);
         return waits.then(|| {
             if waits_for_turn(object) {
-                InLine::Wait(wait_unwoken(None, now))
+                Waiting::Leave(wait_unwoken(None, now))
             } else if context.calls.is_busy() {
                 // Those who have a turn need the calls.
-                InLine::Wait(UNTOLD_WAIT)
+                Waiting::Leave(UNTOLD_WAIT)
             } else {
-                InLine::Tell
+                Waiting::Tell
             }
         });
     }
@@ -170,7 +170,7 @@ fn ask_first(object: &EdgeCredential, key: &ObjectKey, context: &Context) -> Opt
     // Where requests fail, that is to be told, and a token may be at hand.
     let waits = !tokens.ask(&caller) && !tokens.waits_for_recovery(key);
     waits.then(|| {
-        InLine::Wait(if is_new && !waits_for_turn(object) {
+        Waiting::Leave(if is_new && !waits_for_turn(object) {
             UNTOLD_WAIT
         } else {
             wait_unwoken(urgency.expires_at(), now)

@@ -1,7 +1,7 @@
 //! Which Secrets there are, and in which versions, as far as a watch shows and calls have answered.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     hash::{BuildHasher, RandomState},
     mem,
     time::Duration,
@@ -169,7 +169,7 @@ impl SecretIndex {
             let is_news = scope.saw(hash, entry);
             let existed = scope.entries.insert(hash, entry).is_some();
             if is_named && is_news && existed {
-                scope.remember([hash], entry.version.saturating_sub(1));
+                scope.remember([(hash, entry.version.saturating_sub(1))]);
             }
         });
     }
@@ -184,7 +184,7 @@ impl SecretIndex {
             scope.entries.remove(&hash);
             if is_named {
                 // A deletion has a version of its own.
-                scope.remember([hash], entry.version.saturating_sub(1));
+                scope.remember([(hash, entry.version.saturating_sub(1))]);
             }
         });
     }
@@ -297,19 +297,39 @@ impl Scope {
     fn end_list(&mut self, version: u64) -> Relisted {
         let listed = mem::take(&mut self.listing);
         let is_restored = version < self.version;
-        self.answers
-            .retain(|_, answer| !is_restored && answer.version > version);
+        let (later, answers): (HashMap<_, _>, HashMap<_, _>) = mem::take(&mut self.answers)
+            .into_iter()
+            .partition(|(_, answer)| !is_restored && answer.version > version);
+        self.answers = later;
         let known_until = mem::replace(&mut self.version, version);
-        let before = mem::replace(&mut self.entries, listed);
-        let is_gone = |hash: &SecretHash| !self.entries.contains_key(hash);
-        let gone: Vec<_> = before.keys().copied().filter(is_gone).collect();
-        let differs = |(hash, entry): &(&SecretHash, &Entry)| before.get(hash) != Some(entry);
-        let changed = self.entries.iter().filter(differs).map(|(hash, _)| *hash);
-        let changed = changed.chain(gone.iter().copied()).collect();
+        let shown = mem::replace(&mut self.entries, listed);
+        let listed = &self.entries;
+        let unshown = listed.keys().chain(answers.keys());
+        let unshown: HashSet<_> = unshown.filter(|hash| !shown.contains_key(hash)).collect();
+        let is_other = |known: &Entry, hash: &SecretHash| listed.get(hash) != Some(known);
+        // Also where a call has answered with it: that was for one object, and several may name it.
+        let is_changed = |hash: &&SecretHash| {
+            shown.get(hash) != listed.get(hash)
+                || answers
+                    .get(hash)
+                    .is_some_and(|answer| is_other(answer, hash))
+        };
+        let all = shown.keys().chain(unshown);
+        let changed: Vec<_> = all.filter(is_changed).copied().collect();
+        // What a call answered came after all that the watch had shown.
+        let known = |hash| match answers.get(hash) {
+            Some(answer) => Some((answer, answer.version)),
+            None => Some((shown.get(hash)?, known_until)),
+        };
+        let lost = changed.iter().filter_map(|hash| {
+            let (entry, version) = known(hash)?;
+            is_other(entry, hash).then_some((*hash, version))
+        });
+        let lost: Vec<_> = lost.collect();
         if is_restored {
             self.before.clear();
         } else {
-            self.remember(gone, known_until);
+            self.remember(lost);
         }
         Relisted {
             changed,
@@ -317,12 +337,12 @@ impl Scope {
         }
     }
 
-    /// These Secrets were at a version as they are not any longer.
-    fn remember(&mut self, secrets: impl IntoIterator<Item = SecretHash>, version: u64) {
+    /// These Secrets were at these versions as they are not any longer.
+    fn remember(&mut self, secrets: impl IntoIterator<Item = (SecretHash, u64)>) {
         let seen = Instant::now();
         self.before
             .retain(|_, before| seen.duration_since(before.seen) < CHANGED_FOR);
-        for secret in secrets {
+        for (secret, version) in secrets {
             let first = self
                 .before
                 .get(&secret)
@@ -429,6 +449,38 @@ mod tests {
         let expected = ["edge", "gone", "new"].map(|name| index.hash("shop", name));
         assert_eq!(changed.len(), 3);
         assert!(expected.iter().all(|hash| changed.contains(hash)) && !is_restored);
+    }
+
+    #[test]
+    fn a_list_tells_also_of_what_only_a_call_answered_before() {
+        let index = listed();
+        // One of several objects that name it has read it.
+        index.note("shop", "edge", &version(1, 8));
+        index.note_written("shop", "gone", &version(2, 9));
+        index.begin_list(None, 0);
+        index.list(None, &seen("edge", 1, 8));
+        let changed = index.end_list(None, 10).changed;
+        let expected = ["edge", "gone"].map(|name| index.hash("shop", name));
+        assert_eq!(changed.len(), 2);
+        assert!(expected.iter().all(|hash| changed.contains(hash)));
+    }
+
+    #[test]
+    fn what_was_lost_before_a_list_was_there_as_it_was_answered_last_or_else_as_it_was_shown() {
+        let index = listed();
+        index.apply(None, &seen("same", 1, 6), true);
+        index.apply(None, &seen("changed", 2, 7), true);
+        index.note_written("shop", "edge", &version(1, 20));
+        index.note_written("shop", "made", &version(3, 22));
+        index.note("shop", "same", &version(1, 24));
+        index.begin_list(None, 10);
+        index.list(None, &seen("same", 1, 24));
+        index.list(None, &seen("changed", 2, 26));
+        index.end_list(None, 30);
+        let before = |name| index.versions_before("shop", name);
+        assert_eq!((before("edge"), before("made")), (vec![20], vec![22]));
+        assert_eq!(before("changed"), [10, 30]);
+        assert_eq!(before("same"), [30], "not shown yet, if it was changed");
     }
 
     #[test]

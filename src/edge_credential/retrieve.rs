@@ -17,6 +17,7 @@ use super::{
     },
 };
 use crate::{
+    api::EdgeCredential,
     cluster::{errors::is_refusal, object_key::ObjectKey, secrets::Secrets},
     traffic::tokens::WrittenToken,
 };
@@ -151,11 +152,19 @@ async fn find_lost(
             return Ok(None);
         };
         let proven = found.and_then(|secret| find_token(&secret, object));
+        let proven = proven.filter(|proven| !was_replaced(proven, object));
         if proven.is_some() {
             return Ok(proven);
         }
     }
     Ok(None)
+}
+
+/// Whether a token is from before the one that the status tells of: a person may have had it replaced because it leaked.
+fn was_replaced(proven: &ProvenToken, object: &EdgeCredential) -> bool {
+    let status = object.status.as_ref();
+    let token = status.and_then(|status| status.token.as_ref());
+    token.is_some_and(|token| proven.token.issued_at < token.issued_at.0)
 }
 
 /// Reads a Secret as it was, if it was there. `None` where that is not known any more, may not be read, or is not answered.

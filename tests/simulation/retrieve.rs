@@ -80,6 +80,84 @@ async fn a_target_that_is_deleted_in_a_gap_of_the_watch_comes_back_without_a_req
     assert_eq!(requests(&world), 1);
 }
 
+/// Seen after a restart of a real API server: the list that ended the gap had neither the write nor the deletion, and the token
+/// before was taken for the one that was lost.
+#[tokio::test(start_paused = true)]
+async fn a_target_that_is_renewed_and_lost_in_a_gap_of_the_watch_comes_back_without_a_request() {
+    type Loss = fn(&World);
+    let rows: [(&str, Loss); 2] = [
+        ("deleted", delete_target),
+        ("damaged", |world| {
+            world
+                .api
+                .edit::<Secret>(NAMESPACE, &target("edge"), |secret| {
+                    secret["data"] = json!({});
+                });
+        }),
+    ];
+    for (row, lose) in rows {
+        let world = restarted().await;
+        world.api.deny(Verb::Watch, "secrets", None);
+        world.api.cut_watches();
+        pass(seconds(1)).await;
+        world
+            .api
+            .edit::<EdgeCredential>(NAMESPACE, "edge", |object| {
+                object["metadata"]["annotations"] = json!({RENEW_REQUESTED_AT: row});
+            });
+        pass(seconds(3)).await;
+        let renewed = world.secret("edge").unwrap().data;
+        assert_eq!(requests(&world), 2, "{row}");
+        lose(&world);
+        // The watch begins anew with a list, and the history before is there.
+        world.api.expire_watches();
+        world.api.allow_all();
+        pass(seconds(20)).await;
+        assert_eq!(world.secret("edge").expect(row).data, renewed, "{row}");
+        assert_eq!(requests(&world), 2, "{row}");
+    }
+}
+
+/// Whoever leaked it asked for the renewal.
+#[tokio::test(start_paused = true)]
+async fn a_token_that_was_replaced_is_not_brought_back_in_place_of_the_one_that_came_after_it() {
+    let mut world = restarted().await;
+    let set = |world: &World, part: &str, field: &str, value: serde_json::Value| {
+        world
+            .api
+            .edit::<EdgeCredential>(NAMESPACE, "edge", |object| object[part][field] = value);
+    };
+    let put = |world: &World, secret: &Secret| {
+        world
+            .api
+            .edit::<Secret>(NAMESPACE, &target("edge"), |stored| {
+                stored["data"] = json!(secret.data);
+                stored["metadata"]["annotations"] = json!(secret.metadata.annotations);
+            });
+    };
+    let replaced = world.secret("edge").unwrap();
+    set(
+        &world,
+        "metadata",
+        "annotations",
+        json!({RENEW_REQUESTED_AT: "leaked"}),
+    );
+    pass(seconds(10)).await;
+    let renewed = world.secret("edge").unwrap();
+    // No memory has it any more.
+    world.restart_operator().await;
+    set(&world, "spec", "suspend", json!(true));
+    pass(seconds(10)).await;
+    put(&world, &Secret::default());
+    put(&world, &replaced);
+    delete_target(&world);
+    pass(seconds(10)).await;
+    set(&world, "spec", "suspend", json!(false));
+    pass(seconds(10)).await;
+    assert_eq!(world.secret("edge").unwrap().data, renewed.data);
+    assert_eq!(requests(&world), 2);
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_target_that_was_deleted_while_no_operator_ran_comes_back_if_it_was_written_of_late() {
     let mut world = World::new();
@@ -151,7 +229,7 @@ async fn with_the_endpoint_down_a_history_without_the_target_is_asked_once() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_was_replaced_or_belongs_to_nobody_any_more_is_not_brought_back() {
+async fn the_target_of_a_deleted_object_is_not_brought_back() {
     let mut world = restarted().await;
     world.stop_operator().await;
     // The target goes with its owner.

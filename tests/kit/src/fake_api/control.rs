@@ -179,11 +179,21 @@ impl FakeApi {
     /// Forgets all changes so far: every watch, running or resumed from before, ends with 410 Gone, and so does a list
     /// whose next page is still to be fetched.
     pub fn expire_history(&self) {
-        let forgotten = self.shared.write(|store| {
-            store.forget_history();
+        self.expire(Store::forget_history);
+    }
+
+    /// Ends every watch, running or resumed from before, with 410 Gone, as a restart of the API server does, whose cache begins
+    /// anew. Lists of earlier revisions are answered as before.
+    pub fn expire_watches(&self) {
+        self.expire(Store::expire_watches);
+    }
+
+    fn expire(&self, expire: impl FnOnce(&mut Store)) {
+        let expired = self.shared.write(|store| {
+            expire(store);
             Ok(())
         });
-        debug_assert!(forgotten.is_ok());
+        debug_assert!(expired.is_ok());
     }
 
     /// Ends all running watches, as a restart of the API server does. They can be resumed.

@@ -68,6 +68,8 @@ pub(super) struct Store {
     history: VecDeque<Change>,
     /// The last revision that is no longer in the history.
     forgotten: u64,
+    /// No watch can be resumed from before this revision.
+    unwatched: u64,
     revision: u64,
     uids: u64,
     namespaces: BTreeMap<String, NamespaceState>,
@@ -129,19 +131,25 @@ impl Store {
         Some(objects)
     }
 
-    /// The changes after a revision, oldest first; `None` if some of them are forgotten.
+    /// The changes after a revision, oldest first; `None` if a watch cannot have some of them any longer.
     pub fn changes_after(&self, revision: u64) -> Option<impl Iterator<Item = &Change>> {
         let start = self
             .history
             .partition_point(|change| change.revision <= revision);
-        (revision >= self.forgotten).then(|| self.history.range(start..))
+        (revision >= self.forgotten.max(self.unwatched)).then(|| self.history.range(start..))
     }
 
     /// Forgets all that happened. The revision moves on, so that even who has seen everything has missed something.
     pub fn forget_history(&mut self) {
-        self.revision += 1;
+        self.expire_watches();
         self.forgotten = self.revision;
         self.history.clear();
+    }
+
+    /// Lets no watch resume from before. The revision moves on, as above.
+    pub fn expire_watches(&mut self) {
+        self.revision += 1;
+        self.unwatched = self.revision;
     }
 
     pub fn set_namespace(&mut self, namespace: &str, state: NamespaceState) {

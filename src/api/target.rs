@@ -93,6 +93,13 @@ pub enum Source {
     Json,
 }
 
+impl Source {
+    /// Whether the token itself is in what is written.
+    pub fn has_token(self) -> bool {
+        matches!(self, Self::AccessToken | Self::Authorization | Self::Json)
+    }
+}
+
 /// A version of the Secret that holds the token.
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
 #[serde(rename_all = "camelCase")]

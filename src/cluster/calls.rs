@@ -1,6 +1,6 @@
 //! Calls of the Kubernetes API: each within a deadline, few at a time, and changes only while this process leads.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use kube::Client;
 use tokio::{sync::Semaphore, time::timeout};
@@ -11,12 +11,13 @@ use super::leadership::{Leadership, NotLeading};
 /// limit to how long an answer may take, and one call to an API server that hangs would block an object for ever.
 const CALL_TIMEOUT: Duration = Duration::from_secs(15);
 
-/// The way to the Kubernetes API.
+/// The way to the Kubernetes API. All clones share the places.
+#[derive(Clone)]
 pub struct Calls {
     client: Client,
     leadership: Leadership,
     /// Limits calls rather than objects: one that waits for a token endpoint must not keep others waiting.
-    places: Semaphore,
+    places: Arc<Semaphore>,
     concurrency: usize,
 }
 
@@ -26,7 +27,7 @@ impl Calls {
         Self {
             client,
             leadership,
-            places: Semaphore::new(concurrency),
+            places: Arc::new(Semaphore::new(concurrency)),
             concurrency,
         }
     }
@@ -46,9 +47,12 @@ impl Calls {
         self.leadership.taken_over_at()
     }
 
-    /// Whether more than half of the calls that may be made at a time are being made: what can wait waits.
+    /// Whether more than a quarter of the calls that may be made at a time are being made: what can wait waits.
     pub fn is_busy(&self) -> bool {
-        self.places.available_permits() * 2 < self.concurrency
+        let made = self
+            .concurrency
+            .saturating_sub(self.places.available_permits());
+        made * 4 > self.concurrency
     }
 
     /// Makes a call, within its deadline, as soon as fewer than `concurrency` others are being made.

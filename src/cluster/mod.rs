@@ -5,7 +5,7 @@
 //! - [`secrets`] and [`write`] replace only the version of an object that was read.
 //! - [`rights`] asks beforehand what the API server would refuse, [`errors`] says what its errors mean, [`denial`] what refused,
 //!   and [`retry`] when to try again.
-//! - [`secret_index`] knows what a watch of Secrets has shown.
+//! - [`secret_index`] knows what a watch of Secrets has shown, and [`shared_reads`] what is being read.
 //! - [`written_statuses`] and [`target_locks`] remember what was written until a watch shows it.
 //! - [`transition`] finds what changed in the conditions.
 
@@ -20,6 +20,7 @@ pub mod retry;
 pub mod rights;
 pub mod secret_index;
 pub mod secrets;
+pub mod shared_reads;
 pub mod target_locks;
 pub mod transition;
 pub mod write;

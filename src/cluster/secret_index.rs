@@ -7,11 +7,12 @@ use std::{
     time::Duration,
 };
 
+use k8s_openapi::api::core::v1::Secret;
 use parking_lot::Mutex;
 use serde::{Deserialize, Deserializer};
 use tokio::time::Instant;
 
-use super::object_key::ObjectKey;
+use super::{object_key::ObjectKey, shared_reads::SharedReads};
 use crate::api::credentials::SecretVersion;
 
 /// For how long it is remembered when a Secret was changed. The API server itself forgets after 5 to 10 minutes what was before.
@@ -71,6 +72,8 @@ pub struct SecretIndex {
     hasher: RandomState,
     /// By namespace; the empty one has all of them.
     scopes: Mutex<HashMap<String, Scope>>,
+    /// The reads that are under way.
+    pub reads: SharedReads<SecretHash, Known, Option<Secret>>,
 }
 
 /// The Secrets of one watch.
@@ -95,6 +98,10 @@ struct Entry {
     uid: u64,
     version: u64,
 }
+
+/// Stands for what is known of a Secret at a moment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Known(Option<Entry>);
 
 /// The versions of the API server's store at which a Secret was as it was before the first and before the last change by others.
 #[derive(Clone, Copy, Debug)]
@@ -220,6 +227,12 @@ impl SecretIndex {
         };
         let is_current = |scope: &mut Scope| (scope.is_reliable)() && scope.find(hash) == entry;
         self.with(Some(namespace), is_current).unwrap_or(false)
+    }
+
+    /// Stands for what is known of a Secret, and is another with each event that tells of it. `None` where no watch does.
+    pub fn known(&self, namespace: &str, name: &str) -> Option<Known> {
+        let hash = self.hash(namespace, name);
+        self.with(Some(namespace), |scope| Known(scope.find(hash)))
     }
 
     /// Whether there is a watch of the Secrets of a namespace.

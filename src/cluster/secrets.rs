@@ -1,5 +1,6 @@
 //! Reads and writes Secrets. No other file has access to their content.
 
+use futures::FutureExt;
 use k8s_openapi::api::core::v1::Secret;
 use kube::{
     Api, Resource,
@@ -13,6 +14,7 @@ use super::{
     object_key::ObjectKey,
     rights::{Rights, Verb},
     secret_index::SecretIndex,
+    shared_reads::Answer,
     write::FIELD_MANAGER,
 };
 use crate::api::credentials::SecretVersion;
@@ -52,12 +54,33 @@ impl<'a> Secrets<'a> {
     }
 
     /// Reads a Secret, if it is there.
-    pub async fn read(&self, name: &str) -> Result<Option<Secret>, kube::Error> {
+    pub async fn read(&self, name: &str) -> Answer<Option<Secret>> {
         let read = self.calls.read(self.secrets.get_opt(name)).await?;
-        if let Some((name, version)) = read.as_ref().and_then(name_and_version) {
+        self.note(read.as_ref());
+        Ok(read)
+    }
+
+    /// As [`read`](Self::read), with one call for all who want to know it at the same time. It shows every change that a watch
+    /// had shown to the caller, but maybe not the caller's own.
+    pub async fn read_with_others(&self, name: &str) -> Answer<Option<Secret>> {
+        let Some(known) = self.index.known(self.namespace, name) else {
+            return self.read(name).await;
+        };
+        let hash = self.index.hash(self.namespace, name);
+        let read = self.index.reads.join(hash, known, || {
+            let (calls, secrets, name) =
+                (self.calls.clone(), self.secrets.clone(), name.to_owned());
+            async move { Ok(calls.read(secrets.get_opt(&name)).await?) }.boxed()
+        });
+        let read = read.await?;
+        self.note(read.as_ref());
+        Ok(read)
+    }
+
+    fn note(&self, read: Option<&Secret>) {
+        if let Some((name, version)) = read.and_then(name_and_version) {
             self.index.note(self.namespace, name, &version);
         }
-        Ok(read)
     }
 
     /// Reads a Secret as it was at a version of the API server's store. That is kept for 5 to 10 minutes, and then refused with

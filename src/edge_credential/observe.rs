@@ -25,14 +25,15 @@ pub async fn observe(
     check_names(object).map_err(Error::Spec)?;
     let Context { calls, secrets, .. } = context;
     let secrets = Secrets::beside(object, calls, secrets).ok_or(Error::Unidentified)?;
-    let read = async |name: &str| {
-        let secret = secrets.read(name).await;
-        secret.map_err(|source| Error::ReadSecret {
-            secret: name.into(),
-            source,
-        })
+    let unreadable = |name: &str, source| Error::ReadSecret {
+        secret: name.into(),
+        source,
     };
-    let credentials = read(&object.spec.credentials_secret_ref.name);
+    let credentials = async {
+        let name = &object.spec.credentials_secret_ref.name;
+        let secret = secrets.read_with_others(name).await;
+        secret.map_err(|source| unreadable(name, source))
+    };
     let name = object.target_name();
     let had_target = object
         .status
@@ -45,10 +46,10 @@ pub async fn observe(
         });
     }
     // Both to the end, and judged in order: the first one to fail would be another each time, and so the status.
-    let (credentials, target) = futures::future::join(credentials, read(name)).await;
+    let (credentials, target) = futures::future::join(credentials, secrets.read(name)).await;
     Ok(Found {
         credentials: credentials?,
-        target: target?,
+        target: target.map_err(|source| unreadable(name, source))?,
     })
 }
 

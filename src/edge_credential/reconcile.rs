@@ -22,6 +22,7 @@ use super::{
         judge::{Observed, Remembered, judge},
         outcome::{Outcome, Problem, Versions},
         revisit::wait_unwoken,
+        schedule::fraction,
         settled::{settled_until, versions_of},
         spec::Plan,
         target::{ProvenToken, TargetProblem, render},
@@ -56,6 +57,9 @@ const SHORT_WAIT: Duration = Duration::from_secs(1);
 
 /// How long a new object waits for its turn before its status says so.
 const UNTOLD_WAIT: Duration = Duration::from_secs(1);
+
+/// How long it waits to say so while those who have a turn need the calls.
+const UNTOLD_WAIT_BUSY: Duration = Duration::from_secs(5);
 
 /// How large a target may be, as JSON in bytes, to be kept until the answer comes. A larger one is read again: many may wait.
 const SMALL: usize = 64 * 1024;
@@ -153,8 +157,7 @@ fn ask_first(object: &EdgeCredential, key: &ObjectKey, context: &Context) -> Opt
             if waits_for_turn(object) {
                 Waiting::Leave(wait_unwoken(None, now))
             } else if context.calls.is_busy() {
-                // Those who have a turn need the calls.
-                Waiting::Leave(UNTOLD_WAIT)
+                Waiting::Leave(spread(UNTOLD_WAIT_BUSY, object))
             } else {
                 Waiting::Tell
             }
@@ -171,11 +174,17 @@ fn ask_first(object: &EdgeCredential, key: &ObjectKey, context: &Context) -> Opt
     let waits = !tokens.ask(&caller) && !tokens.waits_for_recovery(key);
     waits.then(|| {
         Waiting::Leave(if is_new && !waits_for_turn(object) {
-            UNTOLD_WAIT
+            spread(UNTOLD_WAIT, object)
         } else {
             wait_unwoken(urgency.expires_at(), now)
         })
     })
+}
+
+/// A wait, and up to as long again by the object's uid, so that not all of those who came together write together.
+fn spread(wait: Duration, object: &EdgeCredential) -> Duration {
+    let uid = object.metadata.uid.as_deref().unwrap_or_default();
+    wait.mul_f64(1.0 + fraction(&[uid]))
 }
 
 /// How far one pass came.

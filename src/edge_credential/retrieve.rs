@@ -85,7 +85,7 @@ async fn read_token(
     let secrets = Secrets::beside_written(&written.key, calls, secrets);
     let name = &written.key.name;
     let find = |secret: Option<Secret>| find_value(&secret?, |token| written.is(token));
-    match secrets.read(name).await {
+    match secrets.read_with_others(name).await {
         Ok(secret) => {
             if let Some(token) = find(secret) {
                 return Ok(Some(token));

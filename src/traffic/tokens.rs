@@ -1,9 +1,9 @@
-//! The tokens that this process knows, each until it expires.
+//! The tokens that this process knows, each until it expires, and no longer than a month.
 
 use std::collections::HashMap;
 
 use aws_lc_rs::digest;
-use k8s_openapi::jiff::Timestamp;
+use k8s_openapi::jiff::{SignedDuration, Timestamp};
 use secrecy::{ExposeSecret, SecretString};
 
 use super::keys::{Inputs, RenewHash};
@@ -11,6 +11,10 @@ use crate::{cluster::object_key::ObjectKey, oauth::Token};
 
 /// Below this number of tokens it is not worth looking for expired ones.
 const SWEEP_MINIMUM: usize = 64;
+
+/// For how long a token is known at most, whatever its endpoint says: a tenant's own endpoint could otherwise fill the memory
+/// for good, with one token after the other. Its Secret has it for as long as it is valid.
+const KNOWN_FOR: SignedDuration = SignedDuration::from_hours(32 * 24);
 
 /// Tokens by what they were requested with.
 #[derive(Default)]
@@ -33,11 +37,13 @@ enum Place {
 }
 
 impl Kept {
-    fn is_valid(&self, now: Timestamp) -> bool {
-        match &self.token {
-            Place::Memory(token) => token.is_valid(now),
-            Place::Secret(written) => written.token.is_valid(now),
-        }
+    /// Whether it is valid, and not older than a token may be here.
+    fn counts(&self, now: Timestamp) -> bool {
+        let token = match &self.token {
+            Place::Memory(token) => token,
+            Place::Secret(written) => &written.token,
+        };
+        token.is_valid(now) && now.duration_since(token.issued_at) < KNOWN_FOR
     }
 }
 
@@ -75,7 +81,7 @@ impl Tokens {
     /// Keeps a token, and which renew requests it answers.
     pub fn keep(&mut self, inputs: Inputs, token: &Token, answers: Vec<RenewHash>, now: Timestamp) {
         if self.kept.len() >= self.sweep_at.max(SWEEP_MINIMUM) {
-            self.kept.retain(|_, kept| kept.is_valid(now));
+            self.kept.retain(|_, kept| kept.counts(now));
             self.sweep_at = self.kept.len() * 2;
         }
         let kept = Kept {
@@ -128,18 +134,22 @@ impl Tokens {
 
     /// The valid token for these inputs, if there is one in memory.
     pub fn valid(&self, inputs: &Inputs, now: Timestamp) -> Option<&Token> {
-        match &self.kept.get(inputs)?.token {
-            Place::Memory(token) => Some(&**token).filter(|token| token.is_valid(now)),
+        match &self.counting(inputs, now)?.token {
+            Place::Memory(token) => Some(token),
             Place::Secret(_) => None,
         }
     }
 
     /// The valid token for these inputs that is in a Secret.
     pub fn written(&self, inputs: &Inputs, now: Timestamp) -> Option<&WrittenToken> {
-        match &self.kept.get(inputs)?.token {
-            Place::Secret(written) => Some(&**written).filter(|it| it.token.is_valid(now)),
+        match &self.counting(inputs, now)?.token {
+            Place::Secret(written) => Some(written),
             Place::Memory(_) => None,
         }
+    }
+
+    fn counting(&self, inputs: &Inputs, now: Timestamp) -> Option<&Kept> {
+        self.kept.get(inputs).filter(|kept| kept.counts(now))
     }
 
     /// Whether the token for these inputs answers a renew request.
@@ -197,6 +207,28 @@ mod tests {
         assert_eq!(valid.access_token.expose_secret(), "one");
         assert_eq!(valid.scope.as_deref(), Some("read"));
         assert!(tokens.written(&INPUTS, at(0)).is_none());
+    }
+
+    #[test]
+    fn a_token_that_lives_for_years_is_known_for_a_month() {
+        let month = KNOWN_FOR.as_secs();
+        let long = Token {
+            expires_at: at(10 * month),
+            ..token("one")
+        };
+        let mut tokens = Tokens::default();
+        tokens.keep(INPUTS, &long, Vec::new(), at(0));
+        assert!(tokens.valid(&INPUTS, at(month - 1)).is_some());
+        assert!(tokens.valid(&INPUTS, at(month)).is_none());
+        tokens.leave_in(&INPUTS, &long, key());
+        assert!(tokens.written(&INPUTS, at(month - 1)).is_some());
+        assert!(tokens.written(&INPUTS, at(month)).is_none());
+        for number in 0..SWEEP_MINIMUM {
+            let mut inputs = INPUTS;
+            inputs[0] = u8::try_from(number).unwrap() + 100;
+            tokens.keep(inputs, &token("another"), Vec::new(), at(month));
+        }
+        assert!(!tokens.kept.contains_key(&INPUTS));
     }
 
     #[test]

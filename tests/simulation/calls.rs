@@ -4,10 +4,10 @@ use std::{collections::BTreeMap, time::Duration};
 
 use edge_credential_operator::api::{ConditionType::Ready, EdgeCredential};
 use k8s_openapi::{api::core::v1::Secret, jiff::SignedDuration};
-use kit::fake_api::{FakeApi, Verb};
+use kit::fake_api::{FakeApi, Request, Verb};
 use serde_json::json;
 
-use crate::world::{NAMESPACE, World, days, hours, pass, seconds, target};
+use crate::world::{NAMESPACE, World, credentials, days, hours, pass, seconds, target};
 
 const OBJECTS: u64 = 20;
 
@@ -98,6 +98,31 @@ async fn a_label_on_a_secret_costs_one_look_at_the_object_that_names_it() {
     world.api.cut_watches();
     pass(hours(1)).await;
     assert_eq!(world.api.count(Verb::Get, "secrets"), before + 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_secret_that_many_objects_name_is_read_once_for_all_of_them() {
+    let many = 60;
+    let mut world = World::new();
+    world.put_credentials("client", "secret");
+    for number in 0..many {
+        let spec = json!({"credentialsSecretRef": {"name": credentials("client")}});
+        world.add_object(NAMESPACE, &name(number), spec);
+    }
+    world.start_operator();
+    pass(seconds(60)).await;
+    world.api.take_requests();
+    world.touch_credentials("client", "one");
+    pass(hours(1)).await;
+    let requests = world.api.take_requests();
+    let reads = |secret: &str| {
+        let is_read = |request: &&Request| request.verb == Verb::Get && request.name == secret;
+        requests.iter().filter(is_read).count()
+    };
+    assert_eq!(reads(&credentials("client")), 1);
+    for number in 0..many {
+        assert_eq!(reads(&target(&name(number))), 1, "{number}");
+    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -11,6 +11,7 @@ use crate::{
         reconciler::Failure,
         retry::Class,
         rights::Verb,
+        shared_reads::SharedError,
     },
     oauth::TokenError,
 };
@@ -47,8 +48,8 @@ pub enum Error {
     ReadSecret {
         /// The Secret's name.
         secret: String,
-        /// What the API server answered.
-        source: kube::Error,
+        /// What the API server answered, to all who wanted to read it.
+        source: SharedError,
     },
     /// The target Secret must not be written, which is known before it is tried.
     MissingRight {
@@ -241,7 +242,7 @@ mod tests {
     fn read(source: kube::Error) -> Error {
         Error::ReadSecret {
             secret: "edge".into(),
-            source,
+            source: source.into(),
         }
     }
 

@@ -291,16 +291,10 @@ fn check_entries(entries: Cow<'_, [TargetEntry]>) -> Result<Vec<TargetEntry>, Sp
         field,
         "must have values of at most 8192 bytes in all",
     )?;
-    let carries_token = |source: Source| {
-        matches!(
-            source,
-            Source::AccessToken | Source::Authorization | Source::Json
-        )
-    };
     ensure(
         entries
             .iter()
-            .any(|entry| entry.from.is_some_and(carries_token)),
+            .any(|entry| entry.from.is_some_and(Source::has_token)),
         field,
         "must carry the token: from AccessToken, Authorization or JSON",
     )?;

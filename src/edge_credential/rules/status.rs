@@ -378,7 +378,7 @@ mod tests {
         };
         let read = |code| Error::ReadSecret {
             secret: "edge".into(),
-            source: answer(code, None),
+            source: answer(code, None).into(),
         };
         let written = |code| Error::WriteTarget {
             secret: "edge".into(),
@@ -589,7 +589,7 @@ mod tests {
     fn unreadable() -> Problem {
         Problem::Found(Error::ReadSecret {
             secret: "edge".into(),
-            source: answer(403, None),
+            source: answer(403, None).into(),
         })
     }
 
@@ -843,7 +843,7 @@ mod tests {
             || {
                 Problem::Found(Error::ReadSecret {
                     secret: "edge".into(),
-                    source: answer(403, Some(CANARY)),
+                    source: answer(403, Some(CANARY)).into(),
                 })
             },
         ];

@@ -31,12 +31,12 @@ use crate::{
     api::{
         EdgeCredential, GROUP, Reason,
         names::LABEL_MAX_LENGTH,
-        target::{Source, TargetEntry, is_reserved_annotation, is_reserved_label},
+        target::{MAX_ENTRIES, Source, TargetEntry, is_reserved_annotation, is_reserved_label},
         token_request::TokenFormat,
     },
     cluster::secret_index::MANAGED_BY,
     oauth::{
-        ClientCredentials, RequestParameters, TOKEN_TYPE, Token, jwt,
+        ClientCredentials, TOKEN_TYPE, Token, jwt,
         response::{MAX_SECOND, is_bearer_token, is_scope},
     },
 };
@@ -51,6 +51,10 @@ pub const SECRET_TYPE: &str = "Opaque";
 /// The version of the proof. A field that is new does not change it: who does not know the field passes it over, so that a
 /// rollback costs no request. It is raised only once the version before reads both.
 const PROOF_VERSION: u32 = 1;
+
+/// How many values of a Secret are tried as the token. Twice as many as a target can have: whoever changes it could otherwise
+/// have tens of thousands tried each time.
+const MAX_CANDIDATES: usize = 2 * MAX_ENTRIES;
 
 /// Has the name of the EdgeCredential, so that its Secret is found by a selector.
 const NAME: &str = "edgecredentials.io/name";
@@ -92,6 +96,9 @@ struct Proof {
     renew_request: Option<String>,
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     repeated: bool,
+    /// The key of a value that has the token, which is tried first.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    key: Option<String>,
     /// The labels and annotations that were written for the spec, so that they go when the spec drops them.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     labels: BTreeSet<String>,
@@ -253,8 +260,7 @@ pub fn find_token(secret: &Secret, object: &EdgeCredential) -> Option<ProvenToke
     let parameters = &make_parameters(&object.spec.token_request).ok()?;
     let renew_before = RenewBefore::of(&object.spec).unwrap_or_default();
     let uid = object.metadata.uid.as_deref().unwrap_or_default();
-    let annotation = secret.metadata.annotations.as_ref()?.get(PROOF)?;
-    let proof: Proof = serde_json::from_str(annotation).ok()?;
+    let proof = proof_of(secret)?;
     // Whoever can write the Secret can write a proof that verifies: its scope and times are shown in the status.
     let presentable = proof.scope.as_deref().is_none_or(is_scope)
         && proof.issued_at < proof.expires_at
@@ -263,11 +269,8 @@ pub fn find_token(secret: &Secret, object: &EdgeCredential) -> Option<ProvenToke
     if proof.version != PROOF_VERSION || !presentable {
         return None;
     }
-    secret
-        .data
-        .iter()
-        .flatten()
-        .filter_map(|(_, value)| token_in(value))
+    let fingerprint = parameters.fingerprint();
+    candidates(secret, proof.key.as_deref())
         .map(|access_token| Token {
             access_token,
             scope: proof.scope.clone(),
@@ -276,7 +279,7 @@ pub fn find_token(secret: &Secret, object: &EdgeCredential) -> Option<ProvenToke
             issued_at: proof.issued_at,
             expires_at: proof.expires_at,
         })
-        .filter(|token| proof.request == request_code(token, name, parameters))
+        .filter(|token| proof.request == request_code(token, name, &fingerprint))
         .find_map(|token| {
             let Some(claims) = jwt::decode_claims(token.access_token.expose_secret()) else {
                 return (parameters.token_format == TokenFormat::Any).then_some(token);
@@ -309,10 +312,23 @@ pub fn find_value(
     secret: &Secret,
     is_wanted: impl Fn(&SecretString) -> bool,
 ) -> Option<SecretString> {
-    let values = secret.data.iter().flatten();
-    values
-        .filter_map(|(_, value)| token_in(value))
-        .find(|token| is_wanted(token))
+    let proof = proof_of(secret);
+    let key = proof.as_ref().and_then(|proof| proof.key.as_deref());
+    candidates(secret, key).find(|token| is_wanted(token))
+}
+
+fn proof_of(secret: &Secret) -> Option<Proof> {
+    let annotation = secret.metadata.annotations.as_ref()?.get(PROOF)?;
+    serde_json::from_str(annotation).ok()
+}
+
+/// What may be the token in a Secret: the value with this key first.
+fn candidates(secret: &Secret, key: Option<&str>) -> impl Iterator<Item = SecretString> {
+    let data = secret.data.as_ref();
+    let first = data.and_then(|data| data.get(key?));
+    let values = data.into_iter().flat_map(BTreeMap::values);
+    let values = first.into_iter().chain(values).take(MAX_CANDIDATES);
+    values.filter_map(token_in)
 }
 
 /// The token in a value that was written from `AccessToken`, `Authorization` or `JSON`.
@@ -334,8 +350,9 @@ fn token_in(value: &ByteString) -> Option<SecretString> {
     is_bearer_token(token).then(|| token.into())
 }
 
-fn request_code(token: &Token, object: &str, parameters: &RequestParameters) -> String {
-    code(token, object, "request", &parameters.fingerprint())
+/// Over the fingerprint of the request parameters.
+fn request_code(token: &Token, object: &str, fingerprint: &str) -> String {
+    code(token, object, "request", fingerprint)
 }
 
 fn credentials_code(token: &Token, object: &str, credentials: &ClientCredentials) -> String {
@@ -375,18 +392,19 @@ pub fn render(
     let target = &object.spec.target;
     let token = &proven.token;
     let name = object.metadata.name.as_deref().unwrap_or_default();
-    let previous = existing
-        .and_then(|secret| secret.metadata.annotations.as_ref()?.get(PROOF))
-        .and_then(|proof| serde_json::from_str::<Proof>(proof).ok());
+    let previous = existing.and_then(proof_of);
+    let has_token = |entry: &&TargetEntry| entry.from.is_some_and(Source::has_token);
+    let entry = plan.entries.iter().find(has_token);
     let proof = Proof {
         version: PROOF_VERSION,
         issued_at: token.issued_at,
         expires_at: token.expires_at,
         scope: token.scope.clone(),
-        request: request_code(token, &proven.object, &plan.parameters),
+        request: request_code(token, &proven.object, &plan.parameters.fingerprint()),
         credentials: proven.credentials_code.clone(),
         renew_request: proven.renew_request.clone(),
         repeated: proven.repeated,
+        key: entry.map(|entry| entry.key.clone()),
         labels: target.labels.keys().cloned().collect(),
         annotations: target.annotations.keys().cloned().collect(),
     };

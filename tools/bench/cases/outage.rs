@@ -2,11 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use k8s_openapi::api::core::v1::Secret;
-use kube::{
-    Api,
-    api::{DeleteParams, ListParams},
-};
+use futures::{StreamExt, TryStreamExt, stream};
 use tokio::time::sleep;
 
 use crate::{
@@ -21,25 +17,29 @@ use crate::{
 /// How far apart retries may be: an outage ends at any time of one.
 const PHASES: f64 = 8.0;
 
+/// How long after one outage the next one begins. They overlap, as hardly anything is done in one, but none ends while
+/// another does.
+const STAGGER: Duration = Duration::from_secs(30);
+
 pub async fn measure(bench: &Bench, measured: &mut Measured) -> Result<()> {
-    let mut scene = Scene::set_up(bench).await?;
     let outage = bench
         .settings
         .pick(Duration::from_mins(2), Duration::from_secs(20));
     let starts = bench.settings.pick(20, 2);
     let seconds = outage.as_secs();
 
-    let (mut requests, mut recoveries) = (Vec::new(), Vec::new());
-    for start in 0..starts {
+    let outages = stream::iter(0..starts).map(async |start| {
+        sleep(STAGGER * start).await;
         bench.say(format!("outage {} of {starts}", start + 1));
-        let mut orders = scene.orders(&format!("outage-{start}"), 200);
+        let mut scene = Scene::set_up(bench).await?;
+        let mut orders = scene.orders("outage", 200);
         for order in &mut orders {
             order.namespace = namespace(0);
         }
-        let (asked, recovered) = once(&mut scene, &orders, outage).await?;
-        requests.push(asked);
-        recoveries.push(recovered);
-    }
+        once(&mut scene, &orders, outage).await
+    });
+    let outages = outages.buffer_unordered(starts as usize);
+    let (requests, recoveries): (Vec<_>, Vec<_>) = outages.try_collect().await?;
     let (requests, recoveries) = (sorted(requests), sorted(recoveries));
     let name = format!("{starts} times {seconds} s, 200 new objects of one namespace");
     let mut found = measured.of(&name);
@@ -48,7 +48,8 @@ pub async fn measure(bench: &Bench, measured: &mut Measured) -> Result<()> {
 
     let count = bench.settings.objects.min(1_000);
     bench.say(format!("an outage with {count} objects"));
-    let orders = scene.orders("outage-of-many", count);
+    let mut scene = Scene::set_up(bench).await?;
+    let orders = scene.orders("outage", count);
     let (asked, recovered) = once(&mut scene, &orders, outage).await?;
     let name = format!("once {seconds} s, {count} new objects of {NAMESPACES} namespaces");
     let mut found = measured.of(&name);
@@ -76,15 +77,5 @@ async fn once(scene: &mut Scene, orders: &[Order], outage: Duration) -> Result<(
     let end = Instant::now();
     let ready = scene.all_ready(orders).await?;
     let last = ready.iter().max().copied().unwrap_or(end);
-
-    scene.operator.stop().await?;
-    let (params, everything) = (DeleteParams::default(), ListParams::default());
-    for number in 0..NAMESPACES {
-        let namespace = namespace(number);
-        let objects = scene.objects(&namespace);
-        objects.delete_collection(&params, &everything).await?;
-        let secrets = Api::<Secret>::namespaced(scene.client.clone(), &namespace);
-        secrets.delete_collection(&params, &everything).await?;
-    }
     Ok((asked as f64, last.duration_since(end).as_secs_f64()))
 }

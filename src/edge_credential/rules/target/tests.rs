@@ -832,3 +832,34 @@ fn of_the_owners_only_this_object_and_one_that_it_follows_are_replaced() {
         assert_eq!(owners(&object, Some(&existing)), expected, "{existing:?}");
     }
 }
+
+#[test]
+fn the_key_that_has_the_token_is_tried_first_and_of_others_no_more_than_a_target_can_have() {
+    let mut object = object();
+    object.spec.target.data =
+        entries(&[("type", Source::TokenType), ("token", Source::AccessToken)]);
+    let written = target_with(&object, token(0, 3600));
+    let with_others = |count: usize| {
+        let mut secret = written.clone();
+        let data = secret.data.as_mut().unwrap();
+        for number in 0..count {
+            data.insert(format!("a-{number:05}"), ByteString(b"opaque".to_vec()));
+        }
+        secret
+    };
+    let is_found = |secret: &Secret| {
+        let wanted = |value: &SecretString| value.expose_secret() == text(&written, "token");
+        let found = find_value(secret, wanted).is_some();
+        assert_eq!(find(secret, &object).is_some(), found);
+        found
+    };
+    assert!(is_found(&with_others(20_000)));
+    // Where the annotation does not name it.
+    for (others, expected) in [(MAX_CANDIDATES - 1, true), (MAX_CANDIDATES, false)] {
+        let mut secret = with_others(others);
+        edit_proof(&mut secret, |proof| proof["key"] = Value::Null);
+        assert_eq!(is_found(&secret), expected, "{others}");
+        edit_proof(&mut secret, |proof| proof["key"] = json!("type"));
+        assert_eq!(is_found(&secret), others < MAX_CANDIDATES - 1, "{others}");
+    }
+}

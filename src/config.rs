@@ -86,7 +86,7 @@ pub struct Settings {
     )]
     pub allowed_token_origins: Vec<Origin>,
 
-    /// Trust the CA certificates in this PEM file for token endpoints, beside those of the system. Read at start.
+    /// Trust the CA certificates in this PEM file for token endpoints, beside those of the system. Read again when it changes.
     #[arg(
         long,
         value_name = "PEM",
@@ -94,6 +94,16 @@ pub struct Settings {
         help_heading = "Token endpoint"
     )]
     pub token_ca_file: Option<PathBuf>,
+
+    /// Reach token endpoints by the proxy whose URL, which may have a password, is in this file, instead of that of HTTPS_PROXY.
+    /// Read again when it changes.
+    #[arg(
+        long,
+        value_name = "FILE",
+        env = "EDGE_CREDENTIAL_TOKEN_PROXY_FILE",
+        help_heading = "Token endpoint"
+    )]
+    pub token_proxy_file: Option<PathBuf>,
 
     /// Have at most so many token requests in flight to one endpoint, and four times as many, up to 16, right after an outage.
     #[arg(

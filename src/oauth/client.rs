@@ -1,12 +1,13 @@
 //! Sends token requests: with deadlines, to allowed origins only, following no redirect, reading no more than needed.
 
-use std::{fmt, time::Duration};
+use std::{fmt, sync::Arc, time::Duration};
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 use futures::{FutureExt, future::BoxFuture};
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
+use parking_lot::RwLock;
 use reqwest::{
-    Certificate, Client, RequestBuilder, Response,
+    Certificate, Client, NoProxy, Proxy, RequestBuilder, Response,
     header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, DATE, HeaderMap, HeaderName, HeaderValue},
     redirect::Policy,
 };
@@ -16,6 +17,7 @@ use super::{
     error::TokenError,
     limits::{parse_http_date, read_limits},
     origin::AllowedOrigins,
+    proxy::is_proxy,
     request::{ClientCredentials, Reply, TokenRequest, TokenSource},
     response::{Answer, is_success, validate},
     unreachable::Unreachable,
@@ -46,9 +48,28 @@ impl Default for Deadlines {
     }
 }
 
-/// Requests tokens over HTTP.
+/// How token endpoints are reached.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct Route {
+    /// Certificates in PEM that are trusted beside the system's.
+    pub authorities: Option<Zeroizing<Vec<u8>>>,
+    /// The URL of the proxy, which may have a password in it, in place of those of `HTTPS_PROXY` and `HTTP_PROXY`. White space
+    /// around it is not part of it.
+    pub proxy: Option<Zeroizing<Vec<u8>>>,
+}
+
+/// Leaves the URL of the proxy out.
+impl fmt::Debug for Route {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Route")
+    }
+}
+
+/// Requests tokens over HTTP. All clones are one.
+#[derive(Clone)]
 pub struct HttpTokenSource {
-    client: Client,
+    client: Arc<RwLock<Client>>,
+    deadlines: Deadlines,
     allowed: AllowedOrigins,
     clock: Clock,
 }
@@ -60,38 +81,36 @@ pub enum ClientError {
     /// is not trusted, hours later (seanmonstar/reqwest#3076).
     #[error("there is no usable certificate in it")]
     NoCertificate,
+    /// What should be the URL of a proxy is none. Its text may have a password in it, and is left out.
+    #[error("it is not the URL of a proxy: it must be http://host:port or https://host:port")]
+    NoProxy,
     /// The HTTP library refuses to make it.
     #[error("the HTTP client for token endpoints cannot be made")]
     Build(#[source] reqwest::Error),
 }
 
 impl HttpTokenSource {
-    /// Sends to `allowed` origins only. `token_ca` are certificates in PEM that are trusted beside the system's.
-    /// Proxies come from `HTTPS_PROXY`, `HTTP_PROXY` and `NO_PROXY`.
+    /// Sends to `allowed` origins only. Where the route names no proxy, it comes from `HTTPS_PROXY` and `HTTP_PROXY`; those of
+    /// `NO_PROXY` are reached without one.
     pub fn new(
         allowed: AllowedOrigins,
-        token_ca: Option<&[u8]>,
+        route: &Route,
         clock: Clock,
         deadlines: Deadlines,
     ) -> Result<Self, ClientError> {
-        let certificates = token_ca.map(parse_certificates).transpose()?;
-        let client = Client::builder()
-            .user_agent(concat!(
-                "edge-credential-operator/",
-                env!("CARGO_PKG_VERSION")
-            ))
-            .redirect(Policy::none())
-            .referer(false)
-            .connect_timeout(deadlines.connect)
-            .timeout(deadlines.total)
-            .tls_certs_merge(certificates.unwrap_or_default())
-            .build()
-            .map_err(ClientError::Build)?;
+        let client = make_client(route, deadlines)?;
         Ok(Self {
-            client,
+            client: Arc::new(RwLock::new(client)),
+            deadlines,
             allowed,
             clock,
         })
+    }
+
+    /// Sends by another route from now on. What is in flight goes on as it began.
+    pub fn set_route(&self, route: &Route) -> Result<(), ClientError> {
+        *self.client.write() = make_client(route, self.deadlines)?;
+        Ok(())
     }
 
     async fn send(&self, request: &TokenRequest) -> Reply {
@@ -165,6 +184,7 @@ impl HttpTokenSource {
         }
         let mut builder = self
             .client
+            .read()
             .post(parameters.token_url.clone())
             .header(ACCEPT, "application/json");
         match parameters.client_authentication {
@@ -197,6 +217,36 @@ impl fmt::Debug for HttpTokenSource {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("HttpTokenSource")
     }
+}
+
+fn make_client(route: &Route, deadlines: Deadlines) -> Result<Client, ClientError> {
+    let certificates = route.authorities.as_ref();
+    let certificates = certificates
+        .map(|pem| parse_certificates(pem))
+        .transpose()?;
+    let mut builder = Client::builder()
+        .user_agent(concat!(
+            "edge-credential-operator/",
+            env!("CARGO_PKG_VERSION")
+        ))
+        .redirect(Policy::none())
+        .referer(false)
+        .connect_timeout(deadlines.connect)
+        .timeout(deadlines.total)
+        .tls_certs_merge(certificates.unwrap_or_default());
+    if let Some(url) = &route.proxy {
+        builder = builder.proxy(parse_proxy(url)?);
+    }
+    builder.build().map_err(ClientError::Build)
+}
+
+/// A proxy for all but what `NO_PROXY` names.
+fn parse_proxy(url: &[u8]) -> Result<Proxy, ClientError> {
+    let url = std::str::from_utf8(url).unwrap_or_default().trim();
+    let proxy = Some(url).filter(|url| is_proxy(url));
+    let proxy = proxy.and_then(|url| Proxy::all(url).ok());
+    let proxy = proxy.ok_or(ClientError::NoProxy)?;
+    Ok(proxy.no_proxy(NoProxy::from_env()))
 }
 
 /// Certificates in PEM, at least one.

@@ -32,7 +32,8 @@ pub fn check_proxies(variable: impl Fn(&str) -> Option<String>) -> Result<(), Un
     Ok(())
 }
 
-fn is_proxy(text: &str) -> bool {
+/// Whether this is the URL of a proxy that the HTTP library takes.
+pub fn is_proxy(text: &str) -> bool {
     let Ok(url) = text.parse::<Uri>() else {
         return false;
     };

@@ -18,6 +18,7 @@ pub mod metrics;
 pub mod panics;
 pub mod quotas;
 pub mod references;
+pub mod route_files;
 pub mod run;
 pub mod telemetry;
 pub mod watch;

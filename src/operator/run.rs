@@ -1,13 +1,6 @@
 //! Starts everything, waits for the signal to end, and stops everything.
 
-use std::{
-    collections::BTreeSet,
-    fs, io,
-    path::{Path, PathBuf},
-    pin::pin,
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::BTreeSet, fs, io, path::Path, pin::pin, sync::Arc, time::Duration};
 
 use futures::{
     FutureExt,
@@ -32,6 +25,7 @@ use super::{
     malformed::MalformedObjects,
     metrics::{Metrics, ObjectCollector},
     references::SecretReferences,
+    route_files::{RouteError, RouteFiles},
     watch::{LOOK_INTERVAL, Watch},
     watched::Watched,
 };
@@ -43,7 +37,7 @@ use crate::{
     edge_credential::context::Context,
     oauth::{
         TokenSource,
-        client::{ClientError, Deadlines, HttpTokenSource},
+        client::{Deadlines, HttpTokenSource},
         origin::AllowedOrigins,
     },
     traffic::{self, queue::IN_ALL},
@@ -63,20 +57,9 @@ const POD_NAMESPACE: &str = "/var/run/secrets/kubernetes.io/serviceaccount/names
 /// Why the operator could not start, or stopped by itself.
 #[derive(Debug, thiserror::Error)]
 pub enum RunError {
-    /// The file of `--token-ca-file` cannot be read.
-    #[error("the CA file {path} cannot be read")]
-    ReadCa {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        source: io::Error,
-    },
-    /// The HTTP client cannot be made with what the file of `--token-ca-file` holds.
-    #[error("the CA file {path} cannot be used")]
-    UseCa { path: PathBuf, source: ClientError },
-    /// No HTTP client.
+    /// Token endpoints cannot be reached as the files say.
     #[error(transparent)]
-    Client(ClientError),
+    Route(#[from] RouteError),
     /// The address of `--listen` cannot be used.
     #[error("the address {address} of --listen cannot be used")]
     Listen {
@@ -114,25 +97,11 @@ pub async fn run(
 ) -> Result<(), RunError> {
     let clock = Clock::system();
     let allowed: AllowedOrigins = settings.allowed_token_origins.iter().cloned().collect();
-    let token_ca = settings
-        .token_ca_file
-        .as_ref()
-        .map(|path| {
-            fs::read(path).map_err(|source| RunError::ReadCa {
-                path: path.clone(),
-                source,
-            })
-        })
-        .transpose()?;
+    let files = RouteFiles::of(settings);
+    let route = files.read()?;
     let deadlines = Deadlines::default();
-    let source = HttpTokenSource::new(allowed, token_ca.as_deref(), clock.clone(), deadlines);
-    let source = source.map_err(|source| match &settings.token_ca_file {
-        Some(path) => RunError::UseCa {
-            path: path.clone(),
-            source,
-        },
-        None => RunError::Client(source),
-    })?;
+    let source = HttpTokenSource::new(allowed, &route, clock.clone(), deadlines);
+    let source = source.map_err(|error| files.blame(error))?;
     let unusable = |source| RunError::Listen {
         address: settings.listen,
         source,
@@ -142,7 +111,11 @@ pub async fn run(
         .map_err(unusable)?;
     let address = listener.local_addr().map_err(unusable)?;
     tracing::info!(version = env!("CARGO_PKG_VERSION"), listen = %address, "the operator starts");
-    serve(client, settings, source, clock, listener, shutdown).await
+    let following = files.follow(source.clone(), route);
+    tokio::select! {
+        ended = serve(client, settings, source, clock, listener, shutdown) => ended,
+        never = following => match never {},
+    }
 }
 
 /// As [`run`], with the token source, the clock and the socket given.

@@ -203,14 +203,22 @@ fn no_object_names_an_address_or_its_family() {
 }
 
 #[test]
-fn a_proxy_with_a_password_comes_from_a_secret() {
-    let objects = objects(&[("proxy.secret.name", "proxy")]);
-    let variables = env(&objects);
-    for name in ["HTTPS_PROXY", "HTTP_PROXY"] {
-        let variable = variables.iter().find(|variable| variable["name"] == name);
-        let source = &variable.unwrap()["valueFrom"]["secretKeyRef"];
-        assert_eq!(*source, json!({"name": "proxy", "key": "url"}));
-    }
+fn a_proxy_with_a_password_is_a_file_from_a_secret_that_may_change() {
+    let objects = objects(&[("proxy.secret.name", "proxy"), ("proxy.secret.key", "it")]);
+    let pod = &only(&objects, "Deployment")["spec"]["template"]["spec"];
+    let container = &pod["containers"][0];
+    let volume = json!({"name": "token-proxy", "secret": {
+        "secretName": "proxy", "items": [{"key": "it", "path": "it"}],
+    }});
+    assert_eq!(pod["volumes"], json!([volume]));
+    // Without subPath, with which a kubelet would not bring changes.
+    let folder = "/etc/edge-credential-operator/token-proxy";
+    let mount = json!({"name": "token-proxy", "mountPath": folder, "readOnly": true});
+    assert_eq!(container["volumeMounts"], json!([mount]));
+    let args = container["args"].as_array().unwrap();
+    assert!(args.contains(&json!(format!("--token-proxy-file={folder}/it"))));
+    let is_proxy = |variable: &Value| variable["name"].as_str().unwrap().contains("PROXY");
+    assert!(!env(&objects).iter().any(is_proxy));
 }
 
 #[test]

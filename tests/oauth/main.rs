@@ -6,6 +6,7 @@ mod hostile;
 mod limits;
 mod proxy;
 mod requests;
+mod route;
 mod sharing;
 mod tls;
 
@@ -21,7 +22,7 @@ use edge_credential_operator::{
     cluster::object_key::ObjectKey,
     oauth::{
         ClientCredentials, RequestParameters, Token, TokenError, TokenRequest, TokenSource,
-        client::{Deadlines, HttpTokenSource},
+        client::{Deadlines, HttpTokenSource, Route},
         origin::{AllowedOrigins, Origin},
     },
     traffic::{
@@ -95,7 +96,7 @@ fn source(origins: &[&str], deadlines: Deadlines) -> HttpTokenSource {
         .iter()
         .map(|origin| origin.parse::<Origin>().unwrap())
         .collect();
-    HttpTokenSource::new(allowed, None, Clock::system(), deadlines).unwrap()
+    HttpTokenSource::new(allowed, &Route::default(), Clock::system(), deadlines).unwrap()
 }
 
 /// The request that an EdgeCredential makes where nothing but the endpoint is set.

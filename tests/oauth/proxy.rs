@@ -13,7 +13,7 @@ use reqwest::{Client, Proxy};
 use super::{CANARY, SHORT, ask, raw, sitecore_with};
 
 /// Where a proxy listens that answers so, once, and then ends the connection.
-fn proxy(answer: impl Into<Vec<u8>>) -> String {
+pub fn proxy(answer: impl Into<Vec<u8>>) -> String {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
     let answer = answer.into();

@@ -4,7 +4,7 @@ use edge_credential_operator::{
     clock::Clock,
     oauth::{
         Token, TokenError, TokenSource, Unreachable,
-        client::{Deadlines, HttpTokenSource},
+        client::{Deadlines, HttpTokenSource, Route},
         origin::{AllowedOrigins, Origin},
     },
 };
@@ -12,17 +12,29 @@ use kit::sitecore::{Certificate, Scenario, Sitecore, TlsFront};
 
 use super::{CANARY, ID, request_to, sitecore};
 
+/// A route on which this authority is trusted beside the system's.
+fn trusting(authority: Option<&str>) -> Route {
+    Route {
+        authorities: authority.map(|pem| pem.as_bytes().to_vec().into()),
+        proxy: None,
+    }
+}
+
 /// Asks over TLS, trusting this authority beside the system's.
 async fn ask(front: &TlsFront, authority: Option<&str>) -> Result<Token, TokenError> {
     let allowed: AllowedOrigins = [front.url().parse::<Origin>().unwrap()]
         .into_iter()
         .collect();
-    let authority = authority.map(str::as_bytes);
-    HttpTokenSource::new(allowed, authority, Clock::system(), Deadlines::default())
-        .unwrap()
-        .request(&request_to(&front.token_url()))
-        .await
-        .result
+    HttpTokenSource::new(
+        allowed,
+        &trusting(authority),
+        Clock::system(),
+        Deadlines::default(),
+    )
+    .unwrap()
+    .request(&request_to(&front.token_url()))
+    .await
+    .result
 }
 
 async fn refused(
@@ -98,7 +110,7 @@ async fn a_file_without_a_usable_certificate_is_refused_before_anything_is_asked
     for pem in ["", "CANARY", key, garbage] {
         let made = HttpTokenSource::new(
             AllowedOrigins::default(),
-            Some(pem.as_bytes()),
+            &trusting(Some(pem)),
             Clock::system(),
             Deadlines::default(),
         );

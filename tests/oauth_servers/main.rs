@@ -19,7 +19,7 @@ use edge_credential_operator::{
     clock::Clock,
     oauth::{
         ClientCredentials, RequestParameters, Token, TokenError, TokenRequest, TokenSource,
-        client::{Deadlines, HttpTokenSource},
+        client::{Deadlines, HttpTokenSource, Route},
         origin::Origin,
     },
 };
@@ -100,7 +100,12 @@ impl Server {
             },
         };
         let allowed = [self.url.parse::<Origin>().unwrap()].into_iter().collect();
-        let source = HttpTokenSource::new(allowed, None, Clock::system(), Deadlines::default());
+        let source = HttpTokenSource::new(
+            allowed,
+            &Route::default(),
+            Clock::system(),
+            Deadlines::default(),
+        );
         source.unwrap().request(&request).await.result
     }
 }

@@ -121,6 +121,9 @@ imagePullSecrets:
 {{- if .Values.tokenCA.configMap }}
 - {{ printf "--token-ca-file=/etc/edge-credential-operator/token-ca/%s" .Values.tokenCA.key | quote }}
 {{- end }}
+{{- if .Values.proxy.secret.name }}
+- {{ printf "--token-proxy-file=/etc/edge-credential-operator/token-proxy/%s" .Values.proxy.secret.key | quote }}
+{{- end }}
 - --watch-secrets={{ .Values.watchSecrets }}
 - --concurrency={{ int .Values.concurrency }}
 - --requests-per-endpoint={{ int .Values.requestsPerEndpoint }}
@@ -154,16 +157,11 @@ the place of the chart's own; of `HTTPS_PROXY` and its like also in small letter
 {{- /* The pod's name, of which the host name may be only a part. */}}
 {{- $podName := dict "fieldRef" (dict "fieldPath" "metadata.name") }}
 {{- $own := list (dict "name" "HOSTNAME" "valueFrom" $podName) (dict "name" "RUST_LOG" "value" .Values.log.filter) }}
-{{- $proxy := dict }}
 {{- if and .Values.proxy.url .Values.proxy.secret.name }}
 {{- fail "proxy.url and proxy.secret.name: only one of them" }}
-{{- else if .Values.proxy.url }}
-{{- $proxy = dict "value" .Values.proxy.url }}
-{{- else if .Values.proxy.secret.name }}
-{{- $proxy = dict "valueFrom" (dict "secretKeyRef" .Values.proxy.secret) }}
 {{- end }}
-{{- if $proxy }}
-{{- $own = concat $own (list (merge (dict "name" "HTTPS_PROXY") $proxy) (merge (dict "name" "HTTP_PROXY") $proxy)) }}
+{{- with .Values.proxy.url }}
+{{- $own = concat $own (list (dict "name" "HTTPS_PROXY" "value" .) (dict "name" "HTTP_PROXY" "value" .)) }}
 {{- end }}
 {{- with .Values.proxy.noProxy }}
 {{- $own = append $own (dict "name" "NO_PROXY" "value" .) }}

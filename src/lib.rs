@@ -29,6 +29,7 @@ pub mod clock;
 pub mod cluster;
 pub mod config;
 pub mod edge_credential;
+pub mod edge_token;
 pub mod oauth;
 pub mod operator;
 pub mod traffic;

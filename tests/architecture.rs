@@ -7,7 +7,7 @@ use std::{
 };
 
 /// What each part may import of the others. Imports go one way.
-const LAYERS: [(&str, &[&str]); 8] = [
+const LAYERS: [(&str, &[&str]); 9] = [
     ("api", &[]),
     ("clock", &[]),
     ("oauth", &["api", "clock"]),
@@ -16,6 +16,10 @@ const LAYERS: [(&str, &[&str]); 8] = [
     ("traffic", &["api", "clock", "cluster", "oauth"]),
     (
         "edge_credential",
+        &["api", "clock", "cluster", "oauth", "traffic"],
+    ),
+    (
+        "edge_token",
         &["api", "clock", "cluster", "oauth", "traffic"],
     ),
     (

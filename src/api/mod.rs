@@ -3,6 +3,7 @@
 pub mod conditions;
 pub mod credentials;
 pub mod edge_credential;
+pub mod edge_token;
 pub mod failures;
 pub mod group;
 pub mod names;
@@ -14,5 +15,6 @@ pub mod token_request;
 
 pub use conditions::{ConditionStatus, ConditionType};
 pub use edge_credential::{EdgeCredential, EdgeCredentialSpec, EdgeCredentialStatus};
+pub use edge_token::{EdgeToken, EdgeTokenSpec, EdgeTokenStatus};
 pub use group::GROUP;
 pub use reason::Reason;

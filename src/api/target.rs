@@ -9,59 +9,79 @@ use serde_json::{Value, json};
 
 use super::{credentials::SecretVersion, group::GROUP, names, size::stored_size_rule};
 
-/// The Secret that the token is written to.
-#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
-#[serde(rename_all = "camelCase")]
-pub struct Target {
-    /// The Secret's name, by default the EdgeCredential's own. It cannot be changed.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(
-        length(min = 1, max = names::MAX_LENGTH),
-        regex(pattern = names::SUBDOMAIN)
-    )]
-    pub name: Option<String>,
+/// Declares the target of a kind and one of its keys. Kinds differ in what a key can be taken from.
+macro_rules! declare_target {
+    ($target:ident, $entry:ident, $source:ident, $data:literal, $carriers:expr, $rule:literal) => {
+        /// The Secret that the token is written to.
+        #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
+        #[serde(rename_all = "camelCase")]
+        pub struct $target {
+            /// The Secret's name, by default the object's own. It cannot be changed.
+            #[serde(default, skip_serializing_if = "Option::is_none")]
+            #[schemars(
+                length(min = 1, max = names::MAX_LENGTH),
+                regex(pattern = names::SUBDOMAIN)
+            )]
+            pub name: Option<String>,
 
-    /// Labels for the Secret. Those of Kubernetes and of this operator are refused, but for
-    /// `app.kubernetes.io/name`, `instance`, `version`, `component` and `part-of`.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    #[schemars(schema_with = "labels_schema")]
-    pub labels: BTreeMap<String, String>,
+            /// Labels for the Secret. Those of Kubernetes and of this operator are refused, but for
+            /// `app.kubernetes.io/name`, `instance`, `version`, `component` and `part-of`.
+            #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+            #[schemars(schema_with = "labels_schema")]
+            pub labels: BTreeMap<String, String>,
 
-    /// Annotations for the Secret. Those of Kubernetes and of this operator are refused.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    #[schemars(schema_with = "annotations_schema")]
-    pub annotations: BTreeMap<String, String>,
+            /// Annotations for the Secret. Those of Kubernetes and of this operator are refused.
+            #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+            #[schemars(schema_with = "annotations_schema")]
+            pub annotations: BTreeMap<String, String>,
 
-    /// The keys of the Secret. At least one carries the token. By default `access_token`, `token_type`, `scope` and
-    /// `expires_at`.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(min = 1, max = MAX_ENTRIES))]
-    #[x_kube(merge_strategy = ListMerge::Map(vec!["key".into()]))]
-    #[x_kube(validation = Rule::new(values_rule()).message("all values together take at most 8192 bytes"))]
-    #[x_kube(validation = Rule::new(
-        "self.exists(e, has(e.from) && e.from in ['AccessToken', 'Authorization', 'JSON'])"
-    ).message("at least one entry must carry the token: from AccessToken, Authorization or JSON"))]
-    pub data: Vec<TargetEntry>,
+            #[doc = $data]
+            #[serde(default, skip_serializing_if = "Vec::is_empty")]
+            #[schemars(length(min = 1, max = MAX_ENTRIES))]
+            #[x_kube(merge_strategy = ListMerge::Map(vec!["key".into()]))]
+            #[x_kube(validation = Rule::new(values_rule()).message("all values together take at most 8192 bytes"))]
+            #[x_kube(validation = Rule::new(carrier_rule(&$carriers)).message($rule))]
+            pub data: Vec<$entry>,
+        }
+
+        /// One key of the target Secret.
+        #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
+        #[x_kube(validation = Rule::new("has(self.from) != has(self.value)").message("set exactly one of from and value"))]
+        #[serde(rename_all = "camelCase")]
+        pub struct $entry {
+            /// The key.
+            #[schemars(length(min = 1, max = names::MAX_LENGTH), regex(pattern = names::SECRET_KEY))]
+            pub key: String,
+
+            /// What to write, taken from the token.
+            #[serde(default, skip_serializing_if = "Option::is_none")]
+            pub from: Option<$source>,
+
+            /// What to write, as it stands here. Not for anything secret: whoever may read this object may read it.
+            #[serde(default, skip_serializing_if = "Option::is_none")]
+            #[schemars(length(max = 4096))]
+            pub value: Option<String>,
+        }
+    };
 }
 
-/// One key of the target Secret.
-#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
-#[x_kube(validation = Rule::new("has(self.from) != has(self.value)").message("set exactly one of from and value"))]
-#[serde(rename_all = "camelCase")]
-pub struct TargetEntry {
-    /// The key.
-    #[schemars(length(min = 1, max = names::MAX_LENGTH), regex(pattern = names::SECRET_KEY))]
-    pub key: String,
+declare_target!(
+    Target,
+    TargetEntry,
+    Source,
+    "The keys of the Secret. At least one carries the token. By default `access_token`, `token_type`, `scope` and `expires_at`.",
+    ["AccessToken", "Authorization", "JSON"],
+    "at least one entry must carry the token: from AccessToken, Authorization or JSON"
+);
 
-    /// What to write, taken from the token.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub from: Option<Source>,
-
-    /// What to write, as it stands here. Not for anything secret: whoever may read the EdgeCredential may read it.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(max = 4096))]
-    pub value: Option<String>,
-}
+declare_target!(
+    KeyTarget,
+    KeyEntry,
+    KeySource,
+    "The keys of the Secret. At least one carries the token. By default `SITECORE_API_KEY` and `GRAPH_QL_ENDPOINT`.",
+    ["EdgeToken"],
+    "at least one entry must carry the token: from EdgeToken"
+);
 
 // A closed list instead of a template language: nothing a user writes is evaluated over secret data (CVE-2026-22822,
 // CVE-2026-34984 in another operator).
@@ -91,6 +111,18 @@ pub enum Source {
     /// One JSON object with `access_token`, `token_type`, `scope` and `expires_at`.
     #[serde(rename = "JSON")]
     Json,
+}
+
+/// What to write, taken from the key.
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Copy, Debug, PartialEq, Eq)]
+pub enum KeySource {
+    /// The Edge token: the API key of the Delivery API.
+    EdgeToken,
+    /// The GraphQL endpoint of the Delivery API, `spec.deliveryURL`.
+    #[serde(rename = "DeliveryURL")]
+    DeliveryUrl,
+    /// When the key was made, as an RFC 3339 timestamp in UTC.
+    CreatedAt,
 }
 
 impl Source {
@@ -161,6 +193,25 @@ impl Target {
     }
 }
 
+impl KeyTarget {
+    /// The keys of the Secret: those that are named, or the default ones, which are ready for `envFrom`.
+    pub fn entries(&self) -> Cow<'_, [KeyEntry]> {
+        if !self.data.is_empty() {
+            return Cow::Borrowed(&self.data);
+        }
+        let default = [
+            ("SITECORE_API_KEY", KeySource::EdgeToken),
+            ("GRAPH_QL_ENDPOINT", KeySource::DeliveryUrl),
+        ];
+        let entries = default.map(|(key, from)| KeyEntry {
+            key: key.into(),
+            from: Some(from),
+            value: None,
+        });
+        Cow::Owned(entries.into())
+    }
+}
+
 /// The most keys of a target. Each may hold a token of 16 KiB, and a Secret 1 MiB in all.
 pub const MAX_ENTRIES: usize = 32;
 
@@ -198,6 +249,11 @@ pub fn is_reserved_annotation(key: &str) -> bool {
 /// Whether a label's key is reserved: as an annotation's, but for [`USERS_LABELS`].
 pub fn is_reserved_label(key: &str) -> bool {
     is_reserved_annotation(key) && !USERS_LABELS.contains(&key)
+}
+
+/// In CEL, that at least one key is taken from what has the token in it.
+fn carrier_rule(carriers: &[&str]) -> String {
+    format!("self.exists(e, has(e.from) && e.from in {carriers:?})").replace('"', "'")
 }
 
 /// In CEL, that all fixed values together take no more room than they may.

@@ -40,7 +40,7 @@ pub(super) const GRANTED_SCOPES: &str = r"^[ !#-%'-;=?-\[\]-~]*$";
 
 /// A URL whose host has no user information before it, and whose path and query have no fragment behind them. What
 /// browsers take for a slash, a backslash, is not in it.
-const URL: &str = r#"^https?://[-A-Za-z0-9._:\[\]]+([/?][!$-;=?-\[\]-~]*)?$"#;
+pub(super) const URL: &str = r#"^https?://[-A-Za-z0-9._:\[\]]+([/?][!$-;=?-\[\]-~]*)?$"#;
 
 /// The audience of Sitecore's Experience Edge APIs.
 pub const DEFAULT_AUDIENCE: &str = "https://api.sitecorecloud.io";

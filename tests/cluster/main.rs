@@ -11,6 +11,7 @@ mod crash;
 mod crd;
 mod denials;
 mod documentation;
+mod edge_token;
 mod expiry;
 mod healing;
 mod history;

@@ -1,0 +1,3 @@
+//! `EdgeToken`: an API key of the Delivery API, made, rotated with an overlap, and revoked.
+
+pub mod rules;

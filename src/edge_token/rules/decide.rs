@@ -1,0 +1,439 @@
+//! What is to be done next about one EdgeToken, from what was observed and the time.
+//!
+//! A visit observes, decides on one step, acts and observes again, until nothing is left to do. Why no step can revoke a key
+//! that is in use, or leave one behind that nobody knows of: a key is revoked only by its mark, and a mark is in the status
+//! before its key can be there ([`Step::Intend`] before [`Step::Create`]). It was either never handed out, since that is
+//! recorded first too ([`Step::Promote`] before [`Step::Write`]); or it is not current any more, and its overlap is over
+//! since the present key was written, which works and is listed.
+
+use k8s_openapi::jiff::{SignedDuration, Timestamp};
+
+use super::{
+    ledger::{End, Ledger, MAX_RETIRED, Retired},
+    mark::Mark,
+    survey::{KeyState, Survey},
+};
+
+/// How long after its record an attempt may still be made. A process that was stopped in between makes none: another one may
+/// have given the attempt up meanwhile, and forgotten it.
+const CREATE_WITHIN: SignedDuration = SignedDuration::from_secs(10);
+
+/// How long after an attempt was given up no other one is made: the process that recorded it may be about to make it.
+const SETTLED_AFTER: SignedDuration = SignedDuration::from_secs(30);
+
+/// How long after an attempt was given up its key may still turn up in a list: a request that takes effect late, and a list
+/// that lags behind.
+const LISTED_WITHIN: SignedDuration = SignedDuration::from_mins(15);
+
+/// The least time between two keys. None is ever deleted at Sitecore.
+const LEAST_INTERVAL: SignedDuration = SignedDuration::from_secs(60);
+
+/// How long a new key is held back that no answer says to work, where the target has none that does.
+const UNPROBED_FOR: SignedDuration = SignedDuration::from_secs(60);
+
+/// How long after a list another one is asked for, where what is to be revoked could not be.
+const SURVEY_INTERVAL: SignedDuration = SignedDuration::from_hours(1);
+
+/// How long the deletion of an object waits until its keys are revoked.
+const DELETION_LIMIT: SignedDuration = SignedDuration::from_mins(10);
+
+/// What is to be done next.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// Nothing, for what is in the way.
+    Hold(Option<Obstacle>),
+    /// Add the finalizer that the deletion policy wants, or remove one that it does not.
+    Secure,
+    /// List the object's keys.
+    Survey,
+    /// Record a new attempt as pending.
+    Intend,
+    /// Ask for the key of the pending attempt.
+    Create,
+    /// Give up the pending attempt.
+    Discard,
+    /// Ask the Delivery API whether it takes the key of this attempt.
+    Probe(Mark),
+    /// Make the pending attempt the current one.
+    Promote,
+    /// Write the current key to the target.
+    Write,
+    /// Record that a person ended all overlaps.
+    EndOverlaps,
+    /// Revoke all live keys of these attempts.
+    Revoke(Vec<Mark>),
+    /// Forget these attempts.
+    Forget(Vec<Mark>),
+    /// Remove the finalizer from an object that is being deleted.
+    Release,
+}
+
+/// What keeps an object from being all right, until a person acts or it passes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Obstacle {
+    /// There are live keys of the object that no record explains.
+    UnrecordedKeys,
+    /// The environment that the credentials open does not have the current key.
+    EnvironmentChanged,
+    /// A key that was revoked is still listed as live.
+    KeyNotRevoked,
+    /// So many keys are to be revoked that none more is made.
+    TooManyKeys,
+    /// The Delivery API refuses a key that was made for the object.
+    DeliveryRefused,
+    /// The Delivery API does not say whether it takes the key.
+    DeliveryUnavailable,
+}
+
+/// What a decision rests on.
+#[derive(Clone, Copy, Debug)]
+pub struct Observed<'a> {
+    /// What the labels of the object's keys begin with.
+    pub prefix: &'a str,
+    /// Since when the object is being deleted.
+    pub deleted_at: Option<Timestamp>,
+    /// Whether nothing can be revoked any more, because the credentials went with the namespace.
+    pub is_abandoned: bool,
+    pub has_finalizer: bool,
+    pub wants_finalizer: bool,
+    /// Whether something is in the way of everything: suspended, a spec that is not sound, a target that is not ours.
+    pub is_blocked: bool,
+    pub ledger: &'a Ledger,
+    /// What the target proves of the current key.
+    pub proven: Option<&'a Record>,
+    /// Whether the current key is at hand, in the target or in memory.
+    pub has_value: bool,
+    /// Whether the target is as it should be.
+    pub is_rendered: bool,
+    /// The key that this process made last, if it is still of use.
+    pub made: Option<&'a Made>,
+    pub visit: &'a Visit,
+    /// How long a former key is good.
+    pub overlap: SignedDuration,
+    /// When the current key is to be replaced, if ever.
+    pub rotate_at: Option<Timestamp>,
+    /// Whether a person asked for another key.
+    pub is_rotation_requested: bool,
+    /// Whether a person asked to end the overlaps.
+    pub is_end_requested: bool,
+    /// When the next key may be asked for, after failures.
+    pub not_before: Option<Timestamp>,
+    /// When this process asked for a key last.
+    pub last_creation: Option<Timestamp>,
+    /// When this process listed the keys last.
+    pub last_survey: Option<Timestamp>,
+}
+
+/// What the target proves of the key in it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Record {
+    pub mark: Mark,
+    pub created_at: Timestamp,
+    pub written_at: Timestamp,
+    /// The rotation request that it answers.
+    pub rotate_request: Option<String>,
+}
+
+/// A key that this process made, without the key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Made {
+    pub mark: Mark,
+    pub created_at: Timestamp,
+    /// The rotation request that it answers.
+    pub rotate_request: Option<String>,
+}
+
+/// What one visit has found and done so far.
+#[derive(Clone, Debug, Default)]
+pub struct Visit {
+    /// What was listed, and nothing was revoked since.
+    pub survey: Option<Survey>,
+    /// What the Delivery API said of a key.
+    pub verdict: Option<(Mark, Verdict)>,
+    /// The attempt that was recorded and not made yet, and when it was recorded.
+    pub intended: Option<(Mark, Timestamp)>,
+    /// Whether a key was asked for: at most once in a visit.
+    pub has_created: bool,
+    /// Whose keys were revoked.
+    pub revoked: Vec<Mark>,
+}
+
+/// What the Delivery API said of a key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    Accepted,
+    Refused,
+    Unknown,
+}
+
+/// What one rule says.
+enum Rule {
+    Act(Step),
+    Pass,
+    Blocked(Obstacle),
+}
+
+use Rule::{Act, Blocked, Pass};
+
+/// Decides what is to be done next.
+pub fn decide(observed: &Observed<'_>, now: Timestamp) -> Step {
+    if let Some(deleted_at) = observed.deleted_at {
+        return observed.end(deleted_at, now);
+    }
+    if observed.is_blocked {
+        return Step::Hold(None);
+    }
+    if observed.has_finalizer != observed.wants_finalizer {
+        return Step::Secure;
+    }
+    let rules = [
+        Observed::end_overlaps,
+        Observed::hand_out,
+        Observed::settle_pending,
+        Observed::revoke_retired,
+        Observed::rotate,
+        Observed::write,
+    ];
+    let mut obstacle = None;
+    for rule in rules {
+        match rule(observed, now) {
+            Act(step) => return step,
+            Pass => {}
+            Blocked(found) => obstacle = obstacle.or(Some(found)),
+        }
+    }
+    Step::Hold(obstacle)
+}
+
+impl Observed<'_> {
+    /// Revokes all keys of an object that is being deleted.
+    fn end(&self, deleted_at: Timestamp, now: Timestamp) -> Step {
+        if !self.has_finalizer {
+            return Step::Hold(None);
+        }
+        if self.is_abandoned || now.duration_since(deleted_at) >= DELETION_LIMIT {
+            return Step::Release;
+        }
+        let Some(survey) = &self.visit.survey else {
+            return Step::Survey;
+        };
+        let is_live = |mark: &&Mark| survey.state(mark) == KeyState::Live;
+        let (revoked, live): (Vec<_>, Vec<_>) = self
+            .ledger
+            .marks()
+            .filter(is_live)
+            .cloned()
+            .partition(|mark| self.visit.revoked.contains(mark));
+        if !live.is_empty() {
+            return Step::Revoke(live);
+        }
+        if revoked.is_empty() {
+            Step::Release
+        } else {
+            Step::Hold(Some(Obstacle::KeyNotRevoked))
+        }
+    }
+
+    /// First of all: what is retired only now was in the target when the person asked.
+    fn end_overlaps(&self, _: Timestamp) -> Rule {
+        if self.is_end_requested {
+            Act(Step::EndOverlaps)
+        } else {
+            Pass
+        }
+    }
+
+    /// A key that was made is handed out once the Delivery API takes it: a service may know it only minutes later.
+    fn hand_out(&self, now: Timestamp) -> Rule {
+        let Some(made) = self.made.filter(|made| self.is_pending(&made.mark)) else {
+            return Pass;
+        };
+        let waited = now.duration_since(made.created_at) >= UNPROBED_FOR;
+        match self.verdict(&made.mark) {
+            None => Act(Step::Probe(made.mark.clone())),
+            Some(Verdict::Accepted) => Act(Step::Promote),
+            Some(Verdict::Unknown) if self.proven.is_none() && waited => Act(Step::Promote),
+            Some(Verdict::Unknown) => Blocked(Obstacle::DeliveryUnavailable),
+            Some(Verdict::Refused) => Blocked(Obstacle::DeliveryRefused),
+        }
+    }
+
+    /// An attempt that was just recorded is made. One whose key this process does not have is given up: it was never handed
+    /// out, so that harms nobody.
+    fn settle_pending(&self, now: Timestamp) -> Rule {
+        let Some(pending) = &self.ledger.pending else {
+            return Pass;
+        };
+        if self.made.is_some_and(|made| made.mark == pending.mark) {
+            return Pass;
+        }
+        match &self.visit.intended {
+            Some((mark, at))
+                if *mark == pending.mark && now.duration_since(*at) <= CREATE_WITHIN =>
+            {
+                Act(Step::Create)
+            }
+            _ => Act(Step::Discard),
+        }
+    }
+
+    fn revoke_retired(&self, now: Timestamp) -> Rule {
+        let due = |retired: &&Retired| self.due_at(retired).is_some_and(|at| at <= now);
+        let due: Vec<_> = self.ledger.retired.iter().filter(due).collect();
+        let Some(survey) = &self.visit.survey else {
+            let must_survey = due.iter().any(|retired| self.must_survey(retired, now));
+            return if must_survey { Act(Step::Survey) } else { Pass };
+        };
+        let marks = |retired: &[&Retired]| -> Vec<Mark> {
+            retired.iter().map(|retired| retired.mark.clone()).collect()
+        };
+        let is_gone = |retired: &&Retired| match survey.state(&retired.mark) {
+            KeyState::Live => false,
+            KeyState::Revoked => true,
+            KeyState::Absent => survey.begun_at.duration_since(retired.since) >= LISTED_WITHIN,
+        };
+        let gone: Vec<_> = due.iter().copied().filter(is_gone).collect();
+        if !gone.is_empty() {
+            return Act(Step::Forget(marks(&gone)));
+        }
+        let is_live = |retired: &&Retired| survey.state(&retired.mark) == KeyState::Live;
+        let live = due.iter().copied().filter(is_live);
+        let (revoked, live): (Vec<&Retired>, Vec<&Retired>) =
+            live.partition(|retired| self.visit.revoked.contains(&retired.mark));
+        let (discarded, former): (Vec<&Retired>, Vec<&Retired>) = live
+            .into_iter()
+            .partition(|retired| retired.end == End::Discarded);
+        if !discarded.is_empty() {
+            return Act(Step::Revoke(marks(&discarded)));
+        }
+        let has_come = |retired: &&Retired| {
+            self.due_at(retired)
+                .is_some_and(|at| survey.has_come(at, now))
+        };
+        let former: Vec<_> = former.into_iter().filter(has_come).collect();
+        match self.proven {
+            _ if former.is_empty() && revoked.is_empty() => Pass,
+            _ if former.is_empty() => Blocked(Obstacle::KeyNotRevoked),
+            _ if survey.count_unknown(self.ledger, self.prefix) > 0 => {
+                Blocked(Obstacle::UnrecordedKeys)
+            }
+            // What works is not taken away before something else does.
+            None => Pass,
+            Some(record) if survey.state(&record.mark) != KeyState::Live => Pass,
+            Some(record) => match self.verdict(&record.mark) {
+                None => Act(Step::Probe(record.mark.clone())),
+                Some(Verdict::Accepted) => Act(Step::Revoke(marks(&former))),
+                Some(Verdict::Refused) => Blocked(Obstacle::DeliveryRefused),
+                Some(Verdict::Unknown) => Blocked(Obstacle::DeliveryUnavailable),
+            },
+        }
+    }
+
+    /// Records an attempt to make another key where one is needed, once it is known that the last one left none behind.
+    fn rotate(&self, now: Timestamp) -> Rule {
+        if self.ledger.pending.is_some() || !self.needs_key(now) {
+            return Pass;
+        }
+        let waits = |since: Timestamp| now.duration_since(since) < LEAST_INTERVAL;
+        let discarded = self.ledger.retired.iter();
+        let discarded = discarded.filter(|retired| retired.end == End::Discarded);
+        let settled_at = discarded
+            .clone()
+            .map(|retired| retired.since + SETTLED_AFTER)
+            .max();
+        let not_before = self.not_before.max(settled_at);
+        // What works can wait until it is known for sure what became of the last attempt.
+        let can_wait = self.proven.is_some() && settled_at.is_some();
+        if can_wait
+            || self.visit.has_created
+            || not_before.is_some_and(|at| now < at)
+            || self.last_creation.is_some_and(waits)
+        {
+            return Pass;
+        }
+        if self.ledger.retired.len() >= MAX_RETIRED {
+            return Blocked(Obstacle::TooManyKeys);
+        }
+        if self.ledger.marks().next().is_none() {
+            return Act(Step::Intend);
+        }
+        let survey = self.visit.survey.as_ref();
+        let is_new = |survey: &&Survey| settled_at.is_none_or(|at| at <= survey.begun_at);
+        let Some(survey) = survey.filter(is_new) else {
+            return Act(Step::Survey);
+        };
+        let mut discarded = discarded.map(|retired| survey.state(&retired.mark));
+        if discarded.any(|state| state == KeyState::Live) {
+            return Blocked(Obstacle::KeyNotRevoked);
+        }
+        if let Some(record) = self.proven {
+            if survey.count_unknown(self.ledger, self.prefix) > 0 {
+                return Blocked(Obstacle::UnrecordedKeys);
+            }
+            if !self.is_rotation_requested && survey.state(&record.mark) == KeyState::Absent {
+                return Blocked(Obstacle::EnvironmentChanged);
+            }
+        }
+        Act(Step::Intend)
+    }
+
+    fn write(&self, _: Timestamp) -> Rule {
+        if self.has_value && !self.is_rendered {
+            Act(Step::Write)
+        } else {
+            Pass
+        }
+    }
+
+    /// Whether another key is needed: none is at hand, a person asked for one, it is time, or the current one was revoked.
+    fn needs_key(&self, now: Timestamp) -> bool {
+        let is_revoked = |survey: &Survey| {
+            let current = self.ledger.current.as_ref();
+            current.is_some_and(|mark| survey.state(mark) == KeyState::Revoked)
+        };
+        !self.has_value
+            || self.is_rotation_requested
+            || self.rotate_at.is_some_and(|at| at <= now)
+            || self.visit.survey.as_ref().is_some_and(is_revoked)
+    }
+
+    fn is_pending(&self, mark: &Mark) -> bool {
+        let pending = self.ledger.pending.as_ref();
+        pending.is_some_and(|pending| pending.mark == *mark)
+    }
+
+    fn verdict(&self, mark: &Mark) -> Option<Verdict> {
+        let verdict = self.visit.verdict.as_ref();
+        verdict
+            .filter(|(of, _)| of == mark)
+            .map(|(_, verdict)| *verdict)
+    }
+
+    /// From when on a retired key is to be revoked: a former one not before whoever reads the target once in an overlap has
+    /// read the present key, which may have been written late. `None` while that is not there.
+    fn due_at(&self, retired: &Retired) -> Option<Timestamp> {
+        match retired.end {
+            End::Discarded => Some(retired.since),
+            End::Ended(at) => Some(at),
+            End::Overlap(until) => {
+                let written_at = self.proven?.written_at;
+                let read = written_at.saturating_add(self.overlap).unwrap_or(until);
+                Some(until.max(read))
+            }
+        }
+    }
+
+    /// Whether the last list is too old to say what became of a retired key that is due.
+    fn must_survey(&self, retired: &Retired, now: Timestamp) -> bool {
+        let listed_by = retired.since.saturating_add(LISTED_WITHIN).unwrap_or(now);
+        self.last_survey.is_none_or(|last| {
+            self.due_at(retired).is_some_and(|due_at| last < due_at)
+                || (last < listed_by && listed_by <= now)
+                || now.duration_since(last) >= SURVEY_INTERVAL
+                || !self.visit.revoked.is_empty()
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -25,6 +25,10 @@ const SETTLED_AFTER: SignedDuration = SignedDuration::from_secs(30);
 /// that lags behind.
 const LISTED_WITHIN: SignedDuration = SignedDuration::from_mins(15);
 
+/// How long after the object was read a target may be created. Nothing else refuses a process that was stopped in between,
+/// and would bring back a key that was revoked meanwhile: what is replaced is known by its version.
+const READ_WITHIN: SignedDuration = SignedDuration::from_secs(10);
+
 /// The least time between two keys. None is ever deleted at Sitecore.
 const LEAST_INTERVAL: SignedDuration = SignedDuration::from_secs(60);
 
@@ -42,6 +46,8 @@ const DELETION_LIMIT: SignedDuration = SignedDuration::from_mins(10);
 pub enum Step {
     /// Nothing, for what is in the way.
     Hold(Option<Obstacle>),
+    /// Read the object anew: what a watch has shown of it may be old.
+    Read,
     /// Add the finalizer that the deletion policy wants, or remove one that it does not.
     Secure,
     /// List the object's keys.
@@ -103,8 +109,12 @@ pub struct Observed<'a> {
     pub proven: Option<&'a Record>,
     /// Whether the current key is at hand, in the target or in memory.
     pub has_value: bool,
+    /// Whether the target is there.
+    pub has_target: bool,
     /// Whether the target is as it should be.
     pub is_rendered: bool,
+    /// When this visit read the object last, or wrote its status. `None` where all is as a watch has shown it.
+    pub read_at: Option<Timestamp>,
     /// The key that this process made last, if it is still of use.
     pub made: Option<&'a Made>,
     pub visit: &'a Visit,
@@ -177,6 +187,15 @@ use Rule::{Act, Blocked, Pass};
 
 /// Decides what is to be done next.
 pub fn decide(observed: &Observed<'_>, now: Timestamp) -> Step {
+    let step = find_step(observed, now);
+    if observed.is_known_well_enough(&step, now) {
+        step
+    } else {
+        Step::Read
+    }
+}
+
+fn find_step(observed: &Observed<'_>, now: Timestamp) -> Step {
     if let Some(deleted_at) = observed.deleted_at {
         return observed.end(deleted_at, now);
     }
@@ -395,6 +414,19 @@ impl Observed<'_> {
             || self.is_rotation_requested
             || self.rotate_at.is_some_and(|at| at <= now)
             || self.visit.survey.as_ref().is_some_and(is_revoked)
+    }
+
+    /// Whether the object is known as it is now, as far as a step needs it. What changes its status is refused by the API server
+    /// where it is not.
+    fn is_known_well_enough(&self, step: &Step, now: Timestamp) -> bool {
+        let is_new = |at: Timestamp| now.duration_since(at) <= READ_WITHIN;
+        match step {
+            Step::Survey | Step::Probe(_) | Step::Create | Step::Revoke(_) => {
+                self.read_at.is_some()
+            }
+            Step::Write if !self.has_target => self.read_at.is_some_and(is_new),
+            _ => true,
+        }
     }
 
     fn is_pending(&self, mark: &Mark) -> bool {

@@ -77,8 +77,8 @@ struct UnderWay {
     target: (Option<Target>, u64),
     visit: Visit,
     steps: usize,
-    /// Whether the status is as the API server has it, or as a watch showed it some time ago.
-    is_fresh: bool,
+    /// When the status was read or written, if it is not as a watch showed it some time ago.
+    read_at: Option<Timestamp>,
 }
 
 struct World {
@@ -247,8 +247,7 @@ impl World {
     // === A process ===
 
     fn begin(&mut self) -> UnderWay {
-        let is_fresh = self.earlier.is_empty() || self.chance(60);
-        let status = if is_fresh {
+        let status = if self.earlier.is_empty() || self.chance(60) {
             self.status.clone()
         } else {
             self.earlier[self.random.usize(0..self.earlier.len())].clone()
@@ -258,7 +257,7 @@ impl World {
             target: self.target.clone(),
             visit: Visit::default(),
             steps: 0,
-            is_fresh,
+            read_at: None,
         }
     }
 
@@ -270,17 +269,8 @@ impl World {
         if !matches!(step, Step::Hold(_)) {
             println!("{} p{number} {step:?}", self.now - 1_800_000_000);
         }
-        let is_remote = matches!(
-            step,
-            Step::Survey | Step::Probe(_) | Step::Create | Step::Revoke(_)
-        );
         under_way.steps += 1;
-        let goes_on = if is_remote && !under_way.is_fresh {
-            self.refresh(&mut under_way);
-            true
-        } else {
-            self.act(step, &mut process, &mut under_way)
-        };
+        let goes_on = self.act(step, &mut process, &mut under_way);
         if goes_on && under_way.steps < 16 {
             process.under_way = Some(under_way);
         }
@@ -294,7 +284,7 @@ impl World {
     fn refresh(&self, under_way: &mut UnderWay) {
         under_way.status = self.status.clone();
         under_way.target = self.target.clone();
-        under_way.is_fresh = true;
+        under_way.read_at = Some(at(self.now));
     }
 
     fn decide(&self, process: &mut Process, under_way: &UnderWay) -> Step {
@@ -326,7 +316,9 @@ impl World {
             ledger: &ledger,
             proven: proven.map(|target| &target.record),
             has_value: value.is_some(),
+            has_target: under_way.target.0.is_some(),
             is_rendered: proven.is_some(),
+            read_at: under_way.read_at,
             made: made.map(|(made, _)| made),
             visit: &under_way.visit,
             overlap: SignedDuration::from_secs(OVERLAP),
@@ -351,6 +343,7 @@ impl World {
         let now = at(self.now);
         match step {
             Step::Hold(_) => return false,
+            Step::Read => self.refresh(under_way),
             Step::Secure | Step::Release => unreachable!("nothing is deleted here"),
             Step::Survey => {
                 under_way.visit.survey = Some(self.survey());
@@ -427,6 +420,7 @@ impl World {
         change(&mut status);
         self.set_status(status);
         under_way.status = self.status.clone();
+        under_way.read_at = Some(at(self.now));
         true
     }
 
@@ -743,7 +737,9 @@ impl Case {
             ledger: &self.ledger,
             proven: self.record.as_ref(),
             has_value: self.record.is_some(),
+            has_target: self.record.is_some(),
             is_rendered: self.record.is_some(),
+            read_at: Some(at(second)),
             made: self.made.as_ref(),
             visit: &self.visit,
             overlap: SignedDuration::from_secs(OVERLAP),
@@ -779,6 +775,29 @@ fn a_key_that_works_costs_nothing_and_a_target_that_differs_is_written() {
     assert_eq!(blocked.decide(), Step::Hold(None));
     let unsecured = Case::but(|observed| observed.wants_finalizer = true);
     assert_eq!(unsecured.decide(), Step::Secure);
+}
+
+#[test]
+fn what_a_watch_has_shown_is_not_enough_to_call_sitecore_or_to_create_a_target() {
+    let deleted = || {
+        Case::but(|observed| {
+            observed.has_target = false;
+            observed.is_rendered = false;
+            observed.read_at = Some(at(990));
+        })
+    };
+    assert_eq!(deleted().decide(), Step::Write);
+    assert_eq!(deleted().decide_at(1001), Step::Read);
+    let unread = Case::but(|observed| {
+        observed.read_at = None;
+        observed.is_rotation_requested = true;
+    });
+    assert_eq!(unread.decide(), Step::Read);
+    let differs = Case::but(|observed| {
+        observed.read_at = None;
+        observed.is_rendered = false;
+    });
+    assert_eq!(differs.decide(), Step::Write, "its version is known");
 }
 
 #[test]
@@ -890,6 +909,12 @@ fn a_former_key_is_revoked_when_its_overlap_is_over_and_the_present_one_works() 
     ended.change = |_| {};
     ended.ledger.end_overlaps(at(1000));
     assert_eq!(ended.decide(), Step::Revoke(vec![mark(2)]));
+    ended.record = None;
+    assert_eq!(
+        ended.decide(),
+        Step::Intend,
+        "nothing works but the former one"
+    );
 }
 
 #[test]

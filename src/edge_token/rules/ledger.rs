@@ -3,9 +3,16 @@
 //! A mark only goes forward: pending, current, retired, gone; or pending, retired, gone. It is recorded before its key can be
 //! there, and until its key is known to be revoked or never to have been made. So no live key is without a record.
 
-use k8s_openapi::jiff::{SignedDuration, Timestamp};
+use k8s_openapi::{
+    apimachinery::pkg::apis::meta::v1::Time,
+    jiff::{SignedDuration, Timestamp},
+};
 
 use super::mark::Mark;
+use crate::api::{
+    EdgeTokenStatus,
+    edge_token::{PendingKey, RetiredKey, RetirementCause},
+};
 
 /// The most retired attempts that are recorded. No further key is made while there are so many.
 pub const MAX_RETIRED: usize = 8;
@@ -48,6 +55,57 @@ pub enum End {
 }
 
 impl Ledger {
+    /// What a status records of the object with this uid. Marks of another one mean nothing: the status was restored, or
+    /// copied, under this uid.
+    pub fn of(status: &EdgeTokenStatus, uid: &str) -> Self {
+        let parse = |mark: &str| Mark::parse(mark, uid);
+        let retired = status.retired.iter().filter_map(|retired| {
+            let revoke_at = retired.revoke_at.0;
+            Some(Retired {
+                mark: parse(&retired.mark)?,
+                since: retired.since.0,
+                end: match retired.cause {
+                    RetirementCause::Discarded => End::Discarded,
+                    RetirementCause::Replaced => End::Overlap(revoke_at),
+                    RetirementCause::OverlapEnded => End::Ended(revoke_at),
+                },
+            })
+        });
+        let pending = status.pending.as_ref();
+        Self {
+            current: status.token.as_ref().and_then(|key| parse(&key.mark)),
+            pending: pending.and_then(|pending| {
+                Some(Pending {
+                    mark: parse(&pending.mark)?,
+                    since: pending.since.0,
+                })
+            }),
+            retired: retired.collect(),
+        }
+    }
+
+    /// The pending attempt and the retired ones, as a status records them.
+    pub fn describe(&self) -> (Option<PendingKey>, Vec<RetiredKey>) {
+        let pending = self.pending.as_ref().map(|pending| PendingKey {
+            mark: pending.mark.to_string(),
+            since: Time(pending.since),
+        });
+        let retired = self.retired.iter().map(|retired| {
+            let (cause, revoke_at) = match retired.end {
+                End::Discarded => (RetirementCause::Discarded, retired.since),
+                End::Overlap(until) => (RetirementCause::Replaced, until),
+                End::Ended(at) => (RetirementCause::OverlapEnded, at),
+            };
+            RetiredKey {
+                mark: retired.mark.to_string(),
+                since: Time(retired.since),
+                cause,
+                revoke_at: Time(revoke_at),
+            }
+        });
+        (pending, retired.collect())
+    }
+
     /// All marks.
     pub fn marks(&self) -> impl Iterator<Item = &Mark> {
         let pending = self.pending.as_ref().map(|pending| &pending.mark);
@@ -111,6 +169,7 @@ impl Ledger {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::api::edge_token::KeyStatus;
 
     fn mark(number: u64) -> Mark {
         Mark::new("uid", number)
@@ -165,5 +224,37 @@ mod tests {
         ledger.discard(at(0));
         assert!(!ledger.adopt(&mark(1)));
         assert_eq!(ledger.current, None, "it was given up");
+    }
+
+    #[test]
+    fn a_status_records_all_and_what_is_of_another_object_means_nothing() {
+        let mut ledger = Ledger {
+            current: Some(mark(1)),
+            ..Ledger::default()
+        };
+        ledger.intend(mark(2), at(1));
+        ledger.discard(at(2));
+        ledger.intend(mark(3), at(3));
+        ledger.promote(at(4), SignedDuration::from_secs(100));
+        ledger.end_overlaps(at(5));
+        ledger.intend(mark(4), at(6));
+        ledger.promote(at(7), SignedDuration::from_secs(100));
+        ledger.intend(mark(5), at(8));
+        let (pending, retired) = ledger.describe();
+        let token = KeyStatus {
+            mark: mark(4).to_string(),
+            hash: None,
+            created_at: Time(at(6)),
+            rotate_at: None,
+            verified_at: None,
+        };
+        let status = EdgeTokenStatus {
+            token: Some(token),
+            pending,
+            retired,
+            ..EdgeTokenStatus::default()
+        };
+        assert_eq!(Ledger::of(&status, "uid"), ledger);
+        assert_eq!(Ledger::of(&status, "another"), Ledger::default());
     }
 }

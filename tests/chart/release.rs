@@ -23,6 +23,9 @@ fn chart_and_operator_have_one_version_which_guides_and_examples_name() {
     assert!(images.unwrap().contains(&format!("operator:{VERSION}\n")));
     for (file, before) in [
         ("docs/install.md", "--version "),
+        ("docs/try.md", "edge-credential-operator:"),
+        ("docs/try.md", "sitecore-stand-in:"),
+        ("examples/try/stand-in.yaml", "sitecore-stand-in:"),
         ("examples/gitops/argocd/operator.yaml", "targetRevision: "),
         ("examples/gitops/flux/operator.yaml", "tag: "),
     ] {

@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help build unit test test-chart bench bench-docs soak lint lint-workflows deny advisories fuzz mutants demo image stand-in-image e2e controlplane stand-in generate manifests chart-readme site
+.PHONY: help build unit test test-chart bench bench-docs soak lint lint-workflows deny advisories fuzz mutants demo demo-kind image stand-in-image e2e controlplane stand-in generate manifests chart-readme site
 
 DENY_VERSION := 0.20.2
 DENY := .cache/tools/cargo-deny-$(DENY_VERSION)/bin/cargo-deny
@@ -56,9 +56,11 @@ e2e: ## Install the image with the chart on a real node, and watch a workload th
 	$(MAKE) image
 	cargo run -q -p tools --bin e2e
 
-demo: ## Watch tokens being requested, mounted and renewed on a local control plane (DEMO=once ends by itself)
-	cargo build --bin edge-credential-operator
-	cargo run -p tools --bin demo
+demo: ## Watch tokens being requested and renewed, on a local control plane or, without Go, in a kind cluster (DEMO=once ends by itself)
+	tools/demo/demo.sh
+
+demo-kind: ## The same in a kind cluster in any case (needs kind, kubectl, Helm, and Docker or Podman)
+	tools/demo/kind.sh
 
 unit: ## Run the tests that need neither Go nor a control plane: pure functions, protocol, simulated months
 	cargo test --lib --test architecture --test generated --test documentation --test schema --test fuzz_corpora --test oauth --test simulation

@@ -1,7 +1,12 @@
-//! The operator without an account at Sitecore: docs/try.md entered as it stands. examples/try is applied as it is, and the
-//! operator finds the stand-in under the name of its Service.
+//! The operator without an account at Sitecore: docs/try.md entered as it stands, and the demo in a kind cluster. examples/try is
+//! applied as it is, and the operator finds the stand-in under the name of its Service.
 
-use std::{path::PathBuf, time::Duration};
+use std::{
+    fs,
+    os::unix::fs::PermissionsExt,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use k8s_openapi::api::{
     apps::v1::Deployment,
@@ -162,4 +167,60 @@ async fn the_commands_without_an_account_lead_to_a_token_that_is_renewed_and_giv
         () = read => {}
         () = cluster.run() => {}
     }
+}
+
+/// With the real kubectl and Helm. There are no images here, and the cluster is there already.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_demo_in_a_kind_cluster_shows_a_token_that_is_renewed_and_given_back() {
+    let cluster = Cluster::start().await;
+    let reader = cluster.reader();
+    let calls = cluster.control_plane.folder().join("kind.calls");
+    let kind = format!(
+        "#!/bin/sh\necho \"$*\" >> {}\nif [ \"$1\" = create ]; then cp {} \"$KUBECONFIG\"; fi\n",
+        calls.display(),
+        cluster.control_plane.admin_kubeconfig().display()
+    );
+    write_program(reader.folder(), "kind", &kind);
+    write_program(reader.folder(), "docker", "#!/bin/sh\n");
+    let output = tokio::select! {
+        output = reader.run("DEMO= tools/demo/kind.sh") => output,
+        () = cluster.run() => unreachable!("a node does not end"),
+    };
+    let printed = String::from_utf8(output.stdout).unwrap();
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(output.status.success(), "{printed}\n{said}");
+    for line in [
+        "the Secret has another token",
+        "the Secret is back, with the same token",
+        "== All went well",
+        "  kind delete cluster --name edge-demo",
+    ] {
+        assert!(printed.lines().any(|printed| printed == line), "{printed}");
+    }
+    let requests: Vec<_> = printed
+        .lines()
+        .filter_map(|line| line.strip_prefix("token requests so far: "))
+        .collect();
+    assert_eq!(requests, ["1", "2", "2"]);
+    let calls = fs::read_to_string(calls).unwrap();
+    assert!(!calls.contains("delete"), "it stays up: {calls}");
+    let deployments = Api::<Deployment>::all(cluster.client.clone());
+    let deployments = deployments.list(&Default::default()).await.unwrap();
+    let images = deployments.items.into_iter().map(|deployment| {
+        let containers = deployment.spec.template.spec.unwrap().containers;
+        containers[0].image.clone().unwrap()
+    });
+    assert_eq!(
+        images.collect::<Vec<_>>(),
+        [
+            "localhost/edge-credential-operator:demo",
+            "localhost/sitecore-stand-in:demo"
+        ]
+    );
+}
+
+fn write_program(folder: &Path, name: &str, script: &str) {
+    let file = folder.join(name);
+    fs::write(&file, script).unwrap();
+    fs::set_permissions(&file, fs::Permissions::from_mode(0o755)).unwrap();
 }

@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help build unit test test-chart bench bench-docs soak lint lint-workflows deny advisories fuzz mutants demo image e2e controlplane stand-in generate manifests chart-readme site
+.PHONY: help build unit test test-chart bench bench-docs soak lint lint-workflows deny advisories fuzz mutants demo demo-kind image stand-in-image e2e controlplane stand-in generate manifests chart-readme site
 
 DENY_VERSION := 0.20.2
 DENY := .cache/tools/cargo-deny-$(DENY_VERSION)/bin/cargo-deny
@@ -18,7 +18,6 @@ MDBOOK := .cache/tools/mdbook-$(MDBOOK_VERSION)/bin/mdbook
 FUZZ_TARGETS := $(basename $(notdir $(wildcard fuzz/fuzz_targets/*.rs)))
 FUZZ_SECONDS := 60
 
-IMAGE := target/image/edge-credential-operator.tar
 VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml)
 REVISION = $(shell git rev-parse HEAD 2>/dev/null)
 # The times in the image: with the same sources and the same compiler it's the same image, whenever it's built.
@@ -31,26 +30,37 @@ build: ## Build the operator for release
 	cargo build --release --bin edge-credential-operator
 
 image: build ## Build the image without a registry, as an OCI archive in target/image (Linux; needs buildah)
+	$(call build-image,edge-credential-operator,Containerfile)
+
+stand-in-image: ## Build the image of the stand-in for Sitecore's services in the same way
+	cargo build --release --package kit --bin sitecore-stand-in
+	$(call build-image,sitecore-stand-in,tests/kit/Containerfile)
+
+# The image of $(1), which is built already, as $(2) says.
+define build-image
 	@buildah --version >/dev/null 2>&1 || { echo "no buildah: apt-get install buildah"; exit 1; }
-	.ci/image-root.sh target/release/edge-credential-operator target/image/root
-	@rm -f $(IMAGE)
+	.ci/image-root.sh target/release/$(1) target/image/root
+	@rm -f target/image/$(1).tar
 	@# A store of its own, of a kind that works on any file system: the user's images are none of its business.
 	buildah --root $(CURDIR)/target/image/store --runroot $(CURDIR)/target/image/store/run --storage-driver vfs \
-		build --file Containerfile --build-arg PROGRAM=prebuilt --build-arg BASE_IMAGE=local-base \
+		build --file $(2) --build-arg PROGRAM=prebuilt --build-arg BASE_IMAGE=local-base \
 		--build-arg VERSION=$(VERSION) --build-arg REVISION=$(REVISION) \
 		--timestamp $(SOURCE_DATE_EPOCH) --disable-compression=false --quiet \
-		--tag oci-archive:$(IMAGE):$(VERSION) .
+		--tag oci-archive:target/image/$(1).tar:$(VERSION) .
 	@rm -rf target/image/store
-	@du -k $(IMAGE) | awk '{printf "%s: %.1f MB\n", $$2, $$1 * 1.024 / 1000}'
+	@du -k target/image/$(1).tar | awk '{printf "%s: %.1f MB\n", $$2, $$1 * 1.024 / 1000}'
+endef
 
 e2e: ## Install the image with the chart on a real node, and watch a workload through renewals (Linux, root; needs containerd, runc)
 	cargo run -q -p tools --bin e2e -- check
 	$(MAKE) image
 	cargo run -q -p tools --bin e2e
 
-demo: ## Watch tokens being requested, mounted and renewed on a local control plane (DEMO=once ends by itself)
-	cargo build --bin edge-credential-operator
-	cargo run -p tools --bin demo
+demo: ## Watch tokens being requested and renewed, on a local control plane or, without Go, in a kind cluster (DEMO=once ends by itself)
+	tools/demo/demo.sh
+
+demo-kind: ## The same in a kind cluster in any case (needs kind, kubectl, Helm, and Docker or Podman)
+	tools/demo/kind.sh
 
 unit: ## Run the tests that need neither Go nor a control plane: pure functions, protocol, simulated months
 	cargo test --lib --test architecture --test generated --test documentation --test schema --test fuzz_corpora --test oauth --test simulation

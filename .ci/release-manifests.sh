@@ -20,6 +20,25 @@ chart=$work/edge-credential-operator
 cp -R charts/edge-credential-operator "$chart"
 sed -i "s|^  digest: \"\"$|  digest: $digest|" "$chart/values.yaml"
 sed -i "s|^\( *image: .*\)$|\1@$digest|" "$chart/Chart.yaml"
+# What Artifact Hub lists as the changes of this version: the points of CHANGELOG.md. The annotations are the last of Chart.yaml.
+version=$(sed -n 's/^version: //p' "$chart/Chart.yaml")
+heading="## [$version]"
+grep -qF "$heading" CHANGELOG.md || heading='## [Unreleased]'
+{
+    echo '  artifacthub.io/changes: |'
+    awk -v heading="$heading" '
+        function tell() {
+            gsub(/\047/, "\047\047", text)
+            if (text != "") printf "    - kind: %s\n      description: \047%s\047\n", kind, text
+            text = ""
+        }
+        /^## / { tell(); inside = index($0, heading) == 1; kind = "" }
+        /^### / { tell(); kind = tolower($2) }
+        /^- / { tell(); if (inside && kind ~ /^(added|changed|deprecated|removed|fixed|security)$/) text = substr($0, 3) }
+        /^  / { if (text != "") text = text " " substr($0, 3) }
+        END { tell() }
+    ' CHANGELOG.md
+} >> "$chart/Chart.yaml"
 helm package "$chart" --destination "$out"
 
 # The chart's objects for kubectl, in a namespace that enforces what the pod satisfies.

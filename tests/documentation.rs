@@ -13,6 +13,10 @@ use kit::{
 
 const REPOSITORY: &str = "https://github.com/edge-credential-operator/edge-credential-operator";
 
+/// Where a file of the repository is as it is.
+const RAW: &str =
+    "https://raw.githubusercontent.com/edge-credential-operator/edge-credential-operator";
+
 /// The languages that a reader copies and runs.
 const RUNNABLE: [&str; 6] = ["console", "csharp", "go", "js", "sh", "bash"];
 
@@ -96,6 +100,22 @@ fn each_link_leads_to_a_place_that_is_there() {
         }
     }
     assert!(count > 150, "{count} links");
+}
+
+/// Artifact Hub shows them.
+#[test]
+fn the_links_and_pictures_of_the_chart_lead_to_files_that_are_there() {
+    let chart = markdown::read("charts/edge-credential-operator/Chart.yaml");
+    for address in [format!("{RAW}/main/"), format!("{REPOSITORY}/blob/main/")] {
+        let words = chart.split_whitespace();
+        let paths: Vec<_> = words
+            .filter_map(|word| word.strip_prefix(&address))
+            .collect();
+        assert!(paths.len() >= 3, "{paths:?}");
+        for path in paths {
+            assert!(workspace().join(path).is_file(), "{path}");
+        }
+    }
 }
 
 #[test]

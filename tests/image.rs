@@ -1,4 +1,4 @@
-//! The Containerfile says what other files say too: it must not say something else.
+//! The Containerfiles say what other files say too, and what each other says: they must not say something else.
 
 use std::{fs, path::Path};
 
@@ -12,11 +12,32 @@ fn quoted<'a>(text: &'a str, key: &str) -> &'a str {
     rest.split('"').nth(1).unwrap()
 }
 
+/// The operator's Containerfile and the stand-in's, each with the name of its binary.
+const CONTAINERFILES: [(&str, &str); 2] = [
+    ("Containerfile", "edge-credential-operator"),
+    ("tests/kit/Containerfile", "sitecore-stand-in"),
+];
+
 #[test]
-fn the_image_is_built_with_the_compiler_of_the_toolchain_file() {
+fn the_images_are_built_with_the_compiler_of_the_toolchain_file() {
     let toolchain = read("rust-toolchain.toml");
     let expected = format!("/rust:{}-", quoted(&toolchain, "channel = "));
-    assert!(read("Containerfile").contains(&expected), "{expected}");
+    for (containerfile, _) in CONTAINERFILES {
+        assert!(read(containerfile).contains(&expected), "{containerfile}");
+    }
+}
+
+/// A release looks up the digests in one of them, and builds both from what they are there.
+#[test]
+fn both_images_are_built_from_the_same_ones() {
+    let bases = CONTAINERFILES.map(|(containerfile, _)| {
+        let text = read(containerfile);
+        let is_base = |line: &&str| line.starts_with("ARG ") && line.contains("_IMAGE=");
+        let bases = text.lines().filter(is_base);
+        bases.map(str::to_owned).collect::<Vec<_>>()
+    });
+    assert_eq!(bases[0].len(), 2);
+    assert_eq!(bases[0], bases[1]);
 }
 
 #[test]
@@ -31,9 +52,33 @@ fn the_labels_say_what_the_package_says() {
 
 #[test]
 fn nothing_runs_in_the_last_stage_because_it_has_no_shell() {
-    let containerfile = read("Containerfile");
-    let (_, last) = containerfile.rsplit_once("\nFROM ").unwrap();
-    assert!(last.lines().all(|line| !line.starts_with("RUN")));
-    assert!(last.contains("\nUSER 65532:65532\n"));
-    assert!(last.contains("\nENTRYPOINT [\"/usr/local/bin/edge-credential-operator\"]\n"));
+    for (containerfile, binary) in CONTAINERFILES {
+        let text = read(containerfile);
+        let (_, last) = text.rsplit_once("\nFROM ").unwrap();
+        assert!(last.lines().all(|line| !line.starts_with("RUN")));
+        assert!(last.contains("\nUSER 65532:65532\n"), "{containerfile}");
+        let entry = format!("\nENTRYPOINT [\"/usr/local/bin/{binary}\"]\n");
+        assert!(last.contains(&entry), "{containerfile}");
+    }
+}
+
+/// Whatever a Containerfile copies from the source tree must not be left out of it.
+#[test]
+fn what_is_copied_into_an_image_is_not_ignored() {
+    let ignored = read(".dockerignore");
+    let kept: Vec<_> = ignored
+        .lines()
+        .filter_map(|line| line.strip_prefix('!'))
+        .collect();
+    for (containerfile, _) in CONTAINERFILES {
+        let text = read(containerfile);
+        let copied = text.lines().filter_map(|line| line.strip_prefix("COPY "));
+        let copied = copied.filter(|copied| !copied.starts_with("--from"));
+        // Behind the last space is where to.
+        let sources = copied.filter_map(|copied| copied.rsplit_once(' '));
+        for path in sources.flat_map(|(sources, _)| sources.split(' ')) {
+            let is_kept = kept.iter().any(|kept| Path::new(path).starts_with(kept));
+            assert!(is_kept, "{containerfile} copies {path}");
+        }
+    }
 }

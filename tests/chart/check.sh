@@ -5,6 +5,7 @@ set -euo pipefail
 cd "$(dirname "$0")/../.."
 
 chart=charts/edge-credential-operator
+try=(examples/try/{namespace,stand-in,edge-credential}.yaml)
 export HELM_CACHE_HOME="$PWD/.cache/helm" HELM_CONFIG_HOME="$PWD/.cache/helm" HELM_DATA_HOME="$PWD/.cache/helm"
 
 say() { printf '\n== %s\n' "$1"; }
@@ -27,13 +28,16 @@ done
 
 say "kubernetes-validate, from Kubernetes 1.33 to 1.37"
 for version in 1.33 1.34 1.35 1.36 1.37; do
-    # Without warnings: kinds of Prometheus Operator are none of Kubernetes'.
-    kubernetes-validate --strict --quiet --no-warn --kubernetes-version "$version" tests/chart/golden/*.yaml
+    # Without warnings: kinds of Prometheus Operator are none of Kubernetes', and neither is EdgeCredential.
+    kubernetes-validate --strict --quiet --no-warn --kubernetes-version "$version" tests/chart/golden/*.yaml "${try[@]}"
     echo "$version: valid"
 done
 
 say "checkov"
-checkov --config-file .ci/checkov.yaml --directory tests/chart/golden
+# One after the other: of two folders it takes the first one twice.
+for folder in tests/chart/golden examples/try; do
+    checkov --config-file .ci/checkov.yaml --directory "$folder"
+done
 
 say "JSON Schema: takes the examples, and refuses a misspelt field"
 python3 - <<'END'
@@ -41,8 +45,10 @@ import json, jsonschema, yaml
 schema = json.load(open("crds/edgecredential_v1alpha1.json"))
 jsonschema.Draft7Validator.check_schema(schema)
 jsonschema.Draft7Validator.check_schema(json.load(open("charts/edge-credential-operator/values.schema.json")))
+_, tried = yaml.safe_load_all(open("examples/try/edge-credential.yaml"))
 example = yaml.safe_load(open("examples/edgecredential.yaml"))
-jsonschema.validate(example, schema)
+for each in tried, example:
+    jsonschema.validate(each, schema)
 example["spec"]["credentialSecretRef"] = example["spec"].pop("credentialsSecretRef")
 assert not jsonschema.Draft7Validator(schema).is_valid(example)
 print("valid")

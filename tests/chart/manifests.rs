@@ -1,11 +1,15 @@
 //! Whole manifests, as they are checked in for reviews, and rules that hold for all of them.
 
-use kit::control_plane::chart::render;
+use std::fs;
+use std::path::Path;
+
+use kit::control_plane::chart::{render, render_with};
 use kit::generated::compare;
+use kit::markdown::blocks;
 use kit::programs::Binaries;
 use serde_json::{Value, json};
 
-use super::{chart, objects, only, parse, rendered, root};
+use super::{NAMESPACE, RELEASE, chart, objects, only, parse, rendered, root};
 
 /// The files in `tests/chart/values`, each with its manifests in `tests/chart/golden`.
 const SETS: [&str; 4] = ["defaults", "namespaced", "production", "openshift"];
@@ -182,6 +186,32 @@ fn traffic_goes_out_to_dns_and_by_tcp_or_to_what_is_listed() {
     ];
     let rule = json!({"ports": [{"port": 443}], "to": [{"ipBlock": {"cidr": "192.0.2.0/24"}}]});
     assert_eq!(egress(&listed), json!([dns, rule]));
+}
+
+/// Policies are about the port of the pod, not that of the Service.
+#[test]
+fn where_traffic_is_limited_the_rule_of_the_documentation_leads_to_the_stand_in_of_the_example() {
+    let page = blocks("docs/try.md");
+    let rule = page.iter().find(|block| block.language == "yaml").unwrap();
+    let values = Path::new(env!("CARGO_TARGET_TMPDIR")).join("try.yaml");
+    fs::write(&values, &rule.text).unwrap();
+    let binaries = Binaries::locate().unwrap();
+    let manifests = render_with(&binaries, &chart(), RELEASE, NAMESPACE, &values).unwrap();
+    let objects = parse(&manifests);
+    let policy = objects
+        .iter()
+        .find(|object| object["kind"] == "NetworkPolicy");
+    let rule = &policy.unwrap()["spec"]["egress"][1];
+
+    let example = fs::read_to_string(root().join("examples/try/stand-in.yaml")).unwrap();
+    let example = parse(&example);
+    let stand_in = only(&example, "Deployment");
+    let pod = &stand_in["spec"]["template"]["spec"];
+    let port = &pod["containers"][0]["ports"][0]["containerPort"];
+    assert_eq!(rule["ports"], json!([{"protocol": "TCP", "port": port}]));
+    let namespace = &stand_in["metadata"]["namespace"];
+    let selected = json!({"matchLabels": {"kubernetes.io/metadata.name": namespace}});
+    assert_eq!(rule["to"], json!([{"namespaceSelector": selected}]));
 }
 
 /// On IPv6 alone or with both families: the operator listens on all addresses, and the cluster chooses the Service's.

@@ -23,6 +23,9 @@ fn chart_and_operator_have_one_version_which_guides_and_examples_name() {
     assert!(images.unwrap().contains(&format!("operator:{VERSION}\n")));
     for (file, before) in [
         ("docs/install.md", "--version "),
+        ("docs/try.md", "edge-credential-operator:"),
+        ("docs/try.md", "sitecore-stand-in:"),
+        ("examples/try/stand-in.yaml", "sitecore-stand-in:"),
         ("examples/gitops/argocd/operator.yaml", "targetRevision: "),
         ("examples/gitops/flux/operator.yaml", "tag: "),
     ] {
@@ -79,6 +82,12 @@ fn a_release_names_its_image_by_digest_in_chart_and_manifests() {
         .unwrap();
     let about = String::from_utf8(about.stdout).unwrap();
     assert!(about.contains(&format!(":{VERSION}@{DIGEST}")), "{about}");
+    let about: Value = serde_saphyr::from_str(&about).unwrap();
+    tells_the_changes(
+        about["annotations"]["artifacthub.io/changes"]
+            .as_str()
+            .unwrap(),
+    );
     let package = kit::control_plane::chart::render(
         &Binaries::locate().unwrap(),
         &package,
@@ -101,6 +110,34 @@ fn a_release_names_its_image_by_digest_in_chart_and_manifests() {
         let published = fs::read(out.join(published)).unwrap();
         assert_eq!(published, fs::read(root().join(source)).unwrap());
     }
+}
+
+/// Each point of the changelog's newest section under a heading that Artifact Hub knows, in its words, and nothing else.
+fn tells_the_changes(annotation: &str) {
+    let changelog = fs::read_to_string(root().join("CHANGELOG.md")).unwrap();
+    let newest = changelog.split("\n## ").nth(1).unwrap();
+    let mut points = Vec::new();
+    for part in newest.split("\n### ").skip(1) {
+        let (heading, text) = part.split_once('\n').unwrap();
+        if heading == "Documentation" {
+            continue;
+        }
+        for point in text.split("\n- ").skip(1) {
+            let (point, _) = point.split_once("\n\n").unwrap_or((point, ""));
+            let words: Vec<_> = point.split_whitespace().collect();
+            points.push((heading.to_lowercase(), words.join(" ")));
+        }
+    }
+    let told: Vec<Value> = serde_saphyr::from_str(annotation).unwrap();
+    let told: Vec<_> = told
+        .iter()
+        .map(|change| {
+            let text = |key: &str| change[key].as_str().unwrap().to_owned();
+            (text("kind"), text("description"))
+        })
+        .collect();
+    assert!(points.len() > 20, "{points:#?}");
+    assert_eq!(told, points);
 }
 
 #[test]

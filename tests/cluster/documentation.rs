@@ -15,7 +15,7 @@ use std::{
 use k8s_openapi::api::{apps::v1::Deployment, core::v1::Secret};
 use kit::{
     control_plane::ControlPlane,
-    harness::{PATIENCE, crd_is_served, deployed, find},
+    harness::{Operator, PATIENCE, crd_is_served, deployed, find},
     markdown::{Block, blocks, pages},
     sitecore::{Certificate, Sitecore, TlsFront},
     workspace,
@@ -97,13 +97,14 @@ pub struct Reader {
 }
 
 impl Reader {
-    /// With kubectl and Helm on the path. No kubelet has a log here: the operator's is in a file.
+    /// With kubectl and Helm on the path. No kubelet has a log here: `kubectl logs` shows this file, or what bash connects to
+    /// at such a path (`/dev/tcp`).
     pub fn new(control_plane: &ControlPlane, log: &Path, token_url: String) -> Self {
         let folder = control_plane.folder().join("reader");
         fs::create_dir(&folder).unwrap();
         let binaries = control_plane.binaries();
         let kubectl = format!(
-            "#!/bin/sh\nif [ \"$1\" = logs ]; then exec cat {}; fi\nexec {} \"$@\"\n",
+            "#!/usr/bin/env bash\nif [ \"$1\" = logs ]; then exec cat < {}; fi\nexec {} \"$@\"\n",
             log.display(),
             binaries.kubectl.display()
         );
@@ -121,7 +122,7 @@ impl Reader {
     }
 
     /// Enters a block, and returns what it printed.
-    async fn enter(&self, block: &Block) -> String {
+    pub async fn enter(&self, block: &Block) -> String {
         let mut text = block.text.replace("TOKEN-URL", &self.token_url);
         for (word, meant) in WORDS {
             text = replace_word(&text, word, meant);
@@ -225,7 +226,17 @@ async fn the_commands_of_the_documentation_work_and_lead_to_a_token_that_is_rene
         Some(secret.data?.remove("access_token")?.0)
     };
 
-    let node = play_the_node(&control_plane, &client, &sitecore, &log);
+    let front = TlsFront::start(&sitecore, Certificate::Named(TOKEN_HOST)).unwrap();
+    let authority = control_plane.folder().join("authority.pem");
+    fs::write(&authority, front.authority()).unwrap();
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let proxy = format!("http://{}", listener.local_addr().unwrap());
+    let target = front.url().rsplit(':').next().unwrap().to_owned();
+    tokio::spawn(serve_connects(listener, format!("127.0.0.1:{target}")));
+    let node = play_the_node(&control_plane, &client, &log, |operator| {
+        let trusts = format!("--token-ca-file={}", authority.display());
+        operator.add([trusts], [("HTTPS_PROXY".to_owned(), proxy.clone())]);
+    });
     let read = async {
         let mut read = BTreeSet::new();
         for page in PAGES {
@@ -348,21 +359,14 @@ subjects: [{{kind: ServiceAccount, name: editor, namespace: {SHOP}}}]
         .unwrap()
 }
 
-/// Runs the operator while its Deployment is there, and says so in that one's status. Never ends.
-async fn play_the_node(
+/// Runs the operator while its Deployment is there, with what `prepare` adds to it, and says so in that one's status. Never
+/// ends.
+pub async fn play_the_node(
     control_plane: &ControlPlane,
     client: &Client,
-    sitecore: &Sitecore,
     log: &Path,
+    prepare: impl Fn(&mut Operator),
 ) {
-    let front = TlsFront::start(sitecore, Certificate::Named(TOKEN_HOST)).unwrap();
-    let authority = control_plane.folder().join("authority.pem");
-    fs::write(&authority, front.authority()).unwrap();
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let proxy = format!("http://{}", listener.local_addr().unwrap());
-    let target = front.url().rsplit(':').next().unwrap().to_owned();
-    tokio::spawn(serve_connects(listener, format!("127.0.0.1:{target}")));
-
     let deployments = Api::<Deployment>::namespaced(client.clone(), HOME);
     let mut running = None;
     loop {
@@ -378,34 +382,38 @@ async fn play_the_node(
             crd_is_served(control_plane).await;
             let mut operator =
                 deployed("documentation", control_plane, client, HOME, &[], log).await;
-            operator.add(
-                format!("--token-ca-file={}", authority.display()),
-                [("HTTPS_PROXY".to_owned(), proxy.clone())],
-            );
+            prepare(&mut operator);
             operator.start().await;
             running = Some(operator);
         }
-        let generation = deployment.metadata.generation;
-        let status = deployment.status.unwrap_or_default();
-        if status.observed_generation != generation {
-            let condition = |type_: &str, reason: &str| {
-                json!({"type": type_, "status": "True", "reason": reason, "message": "",
-                    "lastUpdateTime": null, "lastTransitionTime": null})
-            };
-            let status = json!({"status": {
-                "observedGeneration": generation,
-                "replicas": 1, "updatedReplicas": 1, "readyReplicas": 1, "availableReplicas": 1,
-                "conditions": [
-                    condition("Available", "MinimumReplicasAvailable"),
-                    condition("Progressing", "NewReplicaSetAvailable"),
-                ],
-            }});
-            let patch = Patch::Merge(&status);
-            let _ = deployments
-                .patch_status(HOME, &PatchParams::default(), &patch)
-                .await;
-        }
+        say_that_it_runs(&deployments, &deployment).await;
     }
+}
+
+/// Says in a Deployment's status what Kubernetes says there once its pod is ready.
+pub async fn say_that_it_runs(deployments: &Api<Deployment>, deployment: &Deployment) {
+    let generation = deployment.metadata.generation;
+    let observed = deployment.status.as_ref();
+    if observed.and_then(|status| status.observed_generation) == generation {
+        return;
+    }
+    let condition = |type_: &str, reason: &str| {
+        json!({"type": type_, "status": "True", "reason": reason, "message": "",
+            "lastUpdateTime": null, "lastTransitionTime": null})
+    };
+    let status = json!({"status": {
+        "observedGeneration": generation,
+        "replicas": 1, "updatedReplicas": 1, "readyReplicas": 1, "availableReplicas": 1,
+        "conditions": [
+            condition("Available", "MinimumReplicasAvailable"),
+            condition("Progressing", "NewReplicaSetAvailable"),
+        ],
+    }});
+    let patch = Patch::Merge(&status);
+    let name = deployment.metadata.name.as_deref().unwrap_or_default();
+    let _ = deployments
+        .patch_status(name, &PatchParams::default(), &patch)
+        .await;
 }
 
 /// A proxy that leads to one server, whatever it is asked for.

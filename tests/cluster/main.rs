@@ -28,5 +28,6 @@ mod release;
 mod requests;
 mod rights;
 mod schema;
+mod try_it;
 mod walk;
 mod watches;

@@ -1,4 +1,4 @@
-//! Runs the stand-in for Sitecore's services by itself, to try things by hand.
+//! Runs the stand-in for Sitecore's services by itself until it's stopped, to try things by hand or in a cluster.
 
 use std::error::Error;
 use std::io::IsTerminal as _;
@@ -6,14 +6,15 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use clap::Parser;
+use kit::signals;
 use kit::sitecore::{AUDIENCE, Sitecore};
 
 /// A stand-in for Sitecore's token endpoint, Token API, Admin API and Delivery API.
 #[derive(Parser)]
 struct Options {
-    /// Where to listen.
-    #[arg(long, default_value = "127.0.0.1:8089")]
-    listen: SocketAddr,
+    /// Where to listen: the first of these addresses that can be had.
+    #[arg(long, default_value = "127.0.0.1:8089", value_delimiter = ',')]
+    listen: Vec<SocketAddr>,
     /// A client, as ID:SECRET. May be given more than once.
     #[arg(long = "client", value_name = "ID:SECRET", default_value = "demo-client:demo-secret", value_parser = client)]
     clients: Vec<(String, String)>,
@@ -22,13 +23,16 @@ struct Options {
     lifetime: Duration,
 }
 
-fn main() -> Result<(), Box<dyn Error>> {
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> Result<(), Box<dyn Error>> {
     let options = Options::parse();
     tracing_subscriber::fmt()
         .with_target(false)
         .with_ansi(std::io::stdout().is_terminal())
         .init();
-    let sitecore = Sitecore::start_on(options.listen)?;
+    // As the first process of a container it would not be ended by a signal that it does not take.
+    let stop = signals::stop()?;
+    let sitecore = Sitecore::start_on(&*options.listen)?;
     for (id, secret) in &options.clients {
         sitecore.add_client(id, secret);
         sitecore.set_lifetime(id, options.lifetime);
@@ -45,9 +49,8 @@ fn main() -> Result<(), Box<dyn Error>> {
             json_command(&sitecore, id, secret)
         );
     }
-    loop {
-        std::thread::park();
-    }
+    stop.await;
+    Ok(())
 }
 
 fn form_command(sitecore: &Sitecore, id: &str, secret: &str) -> String {

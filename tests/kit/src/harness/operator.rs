@@ -59,9 +59,13 @@ impl Operator {
         }
     }
 
-    /// Adds an argument, and environment variables, to those of the Deployment.
-    pub fn add(&mut self, arg: String, env: impl IntoIterator<Item = (String, String)>) {
-        self.args.push(arg);
+    /// Adds arguments and environment variables to those of the Deployment.
+    pub fn add(
+        &mut self,
+        args: impl IntoIterator<Item = String>,
+        env: impl IntoIterator<Item = (String, String)>,
+    ) {
+        self.args.extend(args);
         self.env.extend(env);
     }
 

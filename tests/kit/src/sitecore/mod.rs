@@ -38,7 +38,7 @@ mod token_endpoint;
 mod wire;
 
 use std::io;
-use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, ToSocketAddrs};
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -80,13 +80,13 @@ impl Sitecore {
     pub fn start() -> io::Result<Self> {
         // No connection takes it while the stand-in is down.
         let port = free_port().map_err(io::Error::other)?;
-        Self::start_on((Ipv4Addr::LOCALHOST, port).into())
+        Self::start_on((Ipv4Addr::LOCALHOST, port))
     }
 
-    /// Starts on this address.
-    pub fn start_on(address: SocketAddr) -> io::Result<Self> {
+    /// Starts on this address, or on the first of several that can be had.
+    pub fn start_on(addresses: impl ToSocketAddrs) -> io::Result<Self> {
         jwt::make_key();
-        let listener = TcpListener::bind(address)?;
+        let listener = TcpListener::bind(addresses)?;
         let address = listener.local_addr()?;
         let shared = Arc::new(Shared {
             url: format!("http://{address}"),

@@ -44,8 +44,11 @@ const DURATION: &str = "^([0-9]{1,5}(s|m|h))+$";
 /// What a mark is, see `edge_token::rules::mark`.
 const MARK: &str = "^edge-token/[-0-9a-zA-Z]{1,36}/[0-9a-f]{16}$";
 
+/// The longest mark: uids have 36 characters.
+const MARK_MAX_LENGTH: usize = 64;
+
 /// What the Token API calls a key's hash.
-const HASH: &str = "^[-A-Za-z0-9+/=_]{1,128}$";
+const HASH: &str = "^[-A-Za-z0-9+/=_]+$";
 
 /// Keeps an Edge token, an API key of Sitecore's Delivery API, in a Secret.
 #[derive(CustomResource, KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
@@ -341,11 +344,11 @@ pub struct EdgeTokenStatus {
 #[serde(rename_all = "camelCase")]
 pub struct KeyStatus {
     /// The mark with which the key's label begins at Sitecore.
-    #[schemars(regex(pattern = MARK))]
+    #[schemars(length(max = MARK_MAX_LENGTH), regex(pattern = MARK))]
     pub mark: String,
     /// The hash by which the Token API names the key. It is not the key, and opens nothing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(regex(pattern = HASH))]
+    #[schemars(length(max = 128), regex(pattern = HASH))]
     pub hash: Option<String>,
     /// When the key was made.
     pub created_at: Time,
@@ -362,7 +365,7 @@ pub struct KeyStatus {
 #[serde(rename_all = "camelCase")]
 pub struct PendingKey {
     /// The mark with which the key's label begins at Sitecore, if it was made.
-    #[schemars(regex(pattern = MARK))]
+    #[schemars(length(max = MARK_MAX_LENGTH), regex(pattern = MARK))]
     pub mark: String,
     /// Since when it is pending.
     pub since: Time,
@@ -373,7 +376,7 @@ pub struct PendingKey {
 #[serde(rename_all = "camelCase")]
 pub struct RetiredKey {
     /// The mark with which the key's label begins at Sitecore, if it was made.
-    #[schemars(regex(pattern = MARK))]
+    #[schemars(length(max = MARK_MAX_LENGTH), regex(pattern = MARK))]
     pub mark: String,
     /// Since when it is retired.
     pub since: Time,

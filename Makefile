@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help build unit test test-chart bench bench-docs soak lint lint-workflows deny advisories fuzz mutants demo demo-kind image stand-in-image e2e controlplane stand-in generate manifests chart-readme site
+.PHONY: help build unit test test-chart dashboard bench bench-docs soak lint lint-workflows deny advisories fuzz mutants demo demo-kind image stand-in-image e2e controlplane stand-in generate manifests chart-readme site
 
 DENY_VERSION := 0.20.2
 DENY := .cache/tools/cargo-deny-$(DENY_VERSION)/bin/cargo-deny
@@ -91,6 +91,10 @@ $(CHART_TOOLS)/python/ready: .ci/chart-tools.txt
 
 chart-readme: $(CHART_TOOLS)/helm-docs ## Write the chart's README anew, from values.yaml and README.md.gotmpl
 	$(CHART_TOOLS)/helm-docs --chart-search-root charts/edge-credential-operator --sort-values-order file --log-level warning
+
+dashboard: $(CHART_TOOLS)/promtool ## Draw docs/dashboard.svg from the operator's metrics of a simulated week (needs Go and Python)
+	cargo test -q --test simulation week:: -- --ignored
+	python3 tools/dashboard/draw.py target/dashboard/week.txt $(CHART_TOOLS)/promtool
 
 # Large objects, each written a few times, fill more than the 2 GB that etcd takes by default.
 bench: export ETCD_QUOTA_BACKEND_BYTES := 8589934592

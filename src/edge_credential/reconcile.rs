@@ -654,6 +654,6 @@ impl Attempt<'_> {
         let stored = self.observed.stored()?;
         let credentials = self.observed.credentials.as_ref().ok()?;
         let delay = self.started.duration_since(stored.renewal.at);
-        Some(delay).filter(|delay| stored.is_of(&credentials.client) && delay.is_positive())
+        Some(delay).filter(|delay| stored.is_of(&credentials.client) && !delay.is_negative())
     }
 }

@@ -1,10 +1,6 @@
 //! The watches of a kind, its queue, and what happens to an object that comes out of it.
 
-use std::{
-    hash::Hash,
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{hash::Hash, sync::Arc, time::Duration};
 
 use super::{
     clock_jump::watch_jumps,
@@ -45,7 +41,7 @@ use kube::{
         watcher::{self, Event},
     },
 };
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 /// How long the first list of Secrets is waited for, where the API server does not answer.
 const FIRST_LIST: Duration = Duration::from_secs(10);

@@ -1,8 +1,9 @@
 //! Counts and times every token request.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use futures::{FutureExt, future::BoxFuture};
+use tokio::time::Instant;
 
 use crate::oauth::{ClientCredentials, Reply, TokenRequest, TokenSource, origin::Origin};
 

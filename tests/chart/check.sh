@@ -58,9 +58,15 @@ say "promtool: the alerts and when they fire"
 promtool check rules --lint=all --lint-fatal tests/chart/alerts/rules.json
 promtool test rules tests/chart/alerts/tests.yaml
 
+say "promtool: the dashboard's expressions, and what they tell"
+folder=$(mktemp -d)
+trap 'rm -rf "$folder"' EXIT
+python3 tests/chart/dashboard.py "$folder"
+promtool check rules --lint=none "$folder/rules.json"
+promtool test rules "$folder/tests.json"
+
 say "helm-docs: the chart's README says what values.yaml says"
-generated=$(mktemp)
-trap 'rm -f "$generated"' EXIT
+generated="$folder/README.md"
 helm-docs --chart-search-root "$chart" --sort-values-order file --log-level warning --dry-run > "$generated"
 # A dry run ends with one more empty line.
 diff --ignore-blank-lines "$chart/README.md" "$generated" \

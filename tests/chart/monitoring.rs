@@ -166,18 +166,92 @@ fn a_monitor_keeps_the_labels_of_edge_credentials_and_names_the_release() {
     }
 }
 
+/// The text of the dashboard.
+fn dashboard() -> String {
+    fs::read_to_string(chart().join("monitoring/dashboard.json")).unwrap()
+}
+
+/// Its panels, without the rows' headings.
+fn panels() -> Vec<Value> {
+    let dashboard: Value = serde_json::from_str(&dashboard()).unwrap();
+    let panels = dashboard["panels"].as_array().unwrap().iter();
+    panels
+        .filter(|panel| panel["type"] != "row")
+        .cloned()
+        .collect()
+}
+
+fn expressions(panel: &Value) -> impl Iterator<Item = &str> {
+    let targets = panel["targets"].as_array().unwrap().iter();
+    targets.map(|target| target["expr"].as_str().unwrap())
+}
+
 #[test]
-fn the_dashboard_in_the_config_map_is_the_file() {
-    let file = fs::read_to_string(chart().join("monitoring/dashboard.json")).unwrap();
-    let file: Value = serde_json::from_str(&file).unwrap();
+fn the_dashboard_in_the_config_map_is_the_file_with_the_runbooks_of_the_version() {
     let objects = objects(&[("metrics.dashboard.enabled", "true")]);
     let data = &only(&objects, "ConfigMap")["data"]["edge-credential-operator.json"];
     let shown: Value = serde_json::from_str(data.as_str().unwrap()).unwrap();
-    assert_eq!(shown, file);
-    for panel in file["panels"].as_array().unwrap() {
-        for target in panel["targets"].as_array().unwrap() {
-            let expression = target["expr"].as_str().unwrap();
+    let version = format!("/blob/v{}/docs/", env!("CARGO_PKG_VERSION"));
+    let file = dashboard().replace("/blob/main/docs/", &version);
+    assert_eq!(shown, serde_json::from_str::<Value>(&file).unwrap());
+}
+
+#[test]
+fn each_panel_is_about_one_release_and_says_what_it_shows_in_which_unit() {
+    for panel in panels() {
+        for expression in expressions(&panel) {
             assert!(expression.contains("job=\"$job\""), "{expression}");
+        }
+        let defaults = &panel["fieldConfig"]["defaults"];
+        for text in [&panel["title"], &panel["description"], &defaults["unit"]] {
+            assert!(
+                text.as_str().is_some_and(|text| !text.is_empty()),
+                "{panel}"
+            );
+        }
+    }
+}
+
+/// A token of a day is renewed 1.5 times a day: what looks back for minutes would mostly find nothing.
+#[test]
+fn what_happens_rarely_is_counted_for_an_hour_at_least() {
+    for panel in panels() {
+        for expression in expressions(&panel) {
+            for range in expression.split('[').skip(1) {
+                let (range, _) = range.split_once(']').unwrap();
+                let is_long = range == "$__range"
+                    || range == "$__interval" && panel["interval"] == "1h"
+                    || expression.starts_with("rate(process_");
+                assert!(is_long, "{range} in {expression}");
+            }
+        }
+    }
+}
+
+#[test]
+fn the_dashboard_links_to_runbooks_that_exist() {
+    let dashboard = dashboard();
+    let pages: BTreeSet<_> = dashboard
+        .split(r#"\"runbook\", \""#)
+        .skip(1)
+        .map(|rest| rest.split('\\').next().unwrap())
+        .collect();
+    assert!(pages.len() > 5, "{pages:?}");
+    for page in pages {
+        let page = root().join(format!("docs/runbooks/{page}.md"));
+        assert!(page.exists(), "{}", page.display());
+    }
+}
+
+#[test]
+fn no_two_panels_of_the_dashboard_overlap() {
+    let mut taken = BTreeSet::new();
+    for panel in panels() {
+        let place = |name| panel["gridPos"][name].as_u64().unwrap();
+        let (x, y) = (place("x"), place("y"));
+        assert!(x + place("w") <= 24, "{panel}");
+        for cell in (x..x + place("w")).flat_map(|x| (y..y + place("h")).map(move |y| (x, y))) {
+            assert!(taken.insert(cell), "{} at {cell:?}", panel["title"]);
         }
     }
 }

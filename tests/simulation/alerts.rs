@@ -84,3 +84,17 @@ async fn a_quota_is_told_until_it_is_reset() {
     pass(hours(1)).await;
     assert!(!world.metrics().contains(&remaining));
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_renewal_that_starts_on_time_is_counted_and_timed() {
+    let mut world = World::new();
+    world.add("edge", json!({}));
+    world.start_operator();
+    let count = "edgecredential_renewal_delay_seconds_count";
+    pass(hours(14)).await;
+    assert_eq!(world.metric(count), 0, "the first token is no renewal");
+    pass(hours(3)).await;
+    assert_eq!(world.metric(count), 1);
+    let requests = of_sitecore("edgecredential_token_request_duration_seconds_sum");
+    assert!(world.metrics().contains(&format!("{requests} 0.4")));
+}

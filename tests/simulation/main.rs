@@ -19,4 +19,5 @@ mod stale;
 mod tenants;
 mod trouble;
 mod watches;
+mod week;
 mod world;

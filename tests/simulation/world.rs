@@ -23,7 +23,7 @@ use edge_credential_operator::{
         endpoints::EndpointCollector,
         events::Events,
         exposition::prometheus_text,
-        metrics::Metrics,
+        metrics::{Metrics, ObjectCollector},
         run::{Controllers, Surroundings, build_controllers},
     },
 };
@@ -112,6 +112,7 @@ impl World {
         let (stop, stopped) = oneshot::channel();
         self.registry = Registry::default();
         let metrics = Metrics::register(&mut self.registry, self.clock.clone());
+        metrics.leads();
         let (events, publisher) = Events::new(
             client.clone(),
             self.leadership.clone(),
@@ -142,6 +143,8 @@ impl World {
         );
         self.readiness = Readiness::of(watches, crd.clone());
         self.crd = crd;
+        self.registry
+            .register_collector(Box::new(ObjectCollector(edge_credentials.clone())));
         self.registry
             .register_collector(Box::new(EndpointCollector {
                 edge_credentials,
@@ -535,7 +538,7 @@ impl TokenSource for Endpoint {
                 limits: behaviour
                     .as_ref()
                     .map_or(state.limits, |behaviour| behaviour.limits),
-                clock_skew: None,
+                clock_skew: Some(SignedDuration::ZERO),
             };
             let panics = state.panics_for.as_ref() == Some(&client_id);
             let after = behaviour.and_then(|behaviour| behaviour.after);

@@ -198,6 +198,11 @@ scraped by one Prometheus.
 {{- printf "%s/%s" (include "edge-credential-operator.namespace" .) (include "edge-credential-operator.fullname" .) }}
 {{- end }}
 
+{{/* Where the runbooks are: those of this version, or the ones that the user gives. */}}
+{{- define "edge-credential-operator.runbooks" -}}
+{{- default (printf "%s/blob/v%s/docs/runbooks/" .Chart.Home .Chart.AppVersion) .Values.metrics.prometheusRule.runbooks }}
+{{- end }}
+
 {{/* How the operator is scraped, whether through the Service or not: from `root` and the values of the `monitor`. */}}
 {{- define "edge-credential-operator.endpoint" -}}
 port: http

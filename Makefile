@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help build unit test test-chart dashboard bench bench-docs soak lint lint-workflows deny advisories fuzz mutants demo demo-kind image stand-in-image e2e controlplane stand-in generate manifests chart-readme site
+.PHONY: help build unit test test-chart dashboard bench bench-docs soak lint lint-workflows deny advisories fuzz mutants demo demo-kind demo-picture image stand-in-image e2e controlplane stand-in generate manifests chart-readme site
 
 DENY_VERSION := 0.20.2
 DENY := .cache/tools/cargo-deny-$(DENY_VERSION)/bin/cargo-deny
@@ -61,6 +61,16 @@ demo: ## Watch tokens being requested and renewed, on a local control plane or, 
 
 demo-kind: ## The same in a kind cluster in any case (needs kind, kubectl, Helm, and Docker or Podman)
 	tools/demo/kind.sh
+
+demo-picture: .cache/tools/picture/ready ## Record the terminal of the demo on a local control plane, in docs/demo.svg (needs Python)
+	cargo build --bin edge-credential-operator
+	cargo build -p tools --bin demo
+	.cache/tools/picture/bin/python tools/demo/picture.py
+
+.cache/tools/picture/ready: .ci/picture.txt
+	@python3 -m venv $(@D) || { echo "no Python with venv: apt-get install python3-venv, or as your system has it"; exit 1; }
+	$(@D)/bin/pip install --quiet --disable-pip-version-check --require-hashes --requirement $<
+	@touch $@
 
 unit: ## Run the tests that need neither Go nor a control plane: pure functions, protocol, simulated months
 	cargo test --lib --test architecture --test generated --test documentation --test schema --test fuzz_corpora --test oauth --test simulation

@@ -15,7 +15,7 @@ use super::{
     conditions::conditions_schema,
     credentials::{CredentialsSecretRef, SecretVersion},
     failures::Failures,
-    schema::finish_schema,
+    schema::{UNSEEN, finish_schema},
     target::{Target, TargetStatus},
     token_request::{
         AUDIENCE_MAX_SIZE, GRANTED_SCOPES, PRINTABLE, TOO_LARGE, TokenRequestSpec, at_most,
@@ -141,9 +141,6 @@ impl JsonSchema for EdgeCredential {
 
 /// An id of Sitecore's.
 const IDENTIFIER: &str = "^[-A-Za-z0-9._]+$";
-
-/// The generation that the status of an object names before the operator has seen it.
-const UNSEEN: i64 = -1;
 
 /// What the operator last saw and did.
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]

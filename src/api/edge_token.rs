@@ -14,7 +14,7 @@ use super::{
     conditions::conditions_schema,
     credentials::{CredentialsSecretRef, SecretVersion},
     failures::Failures,
-    schema::finish_schema,
+    schema::{UNSEEN, finish_schema},
     target::{KeyTarget, TargetStatus},
     token_request::{TOO_LARGE, TokenRequestSpec, URL, URL_MAX_SIZE, at_most},
 };
@@ -285,9 +285,6 @@ impl JsonSchema for EdgeToken {
         schema
     }
 }
-
-/// The generation that the status of an object names before the operator has seen it.
-const UNSEEN: i64 = -1;
 
 /// What the operator last saw and did.
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]

@@ -3,6 +3,9 @@
 use schemars::{Schema, transform::transform_subschemas};
 use serde_json::{Map, Value};
 
+/// The generation that the status of an object names before the operator has seen it.
+pub(super) const UNSEEN: i64 = -1;
+
 /// Takes `null` out of a schema and all below it, and says in the description of an enum what each value means.
 ///
 /// A field that is not set is left out: a `null` would be a second way to say so, which no field needs. And an API

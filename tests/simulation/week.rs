@@ -40,7 +40,6 @@ const OUTAGE: (u64, u64) = (81, 87);
 const CLIENT_DELETED: u64 = 158;
 
 #[tokio::test(start_paused = true)]
-#[ignore = "writes what the picture of the dashboard is drawn from: make dashboard"]
 async fn an_outage_of_six_hours_in_a_week_costs_no_token() {
     let mut world = World::new();
     world.api.keep_requests(false);

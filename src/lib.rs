@@ -6,6 +6,7 @@
 //! - [`oauth`]: the token endpoint's protocol.
 //! - [`traffic`]: who may ask when.
 //! - [`cluster`]: what any kind needs of the Kubernetes API.
+//! - [`rules`]: what all kinds decide in the same way.
 //! - [`edge_credential`]: what happens to an `EdgeCredential`.
 //! - [`operator`]: the process around it.
 //! - [`config`]: what the administrator sets; [`clock`]: where the time comes from.
@@ -32,4 +33,5 @@ pub mod edge_credential;
 pub mod edge_token;
 pub mod oauth;
 pub mod operator;
+pub mod rules;
 pub mod traffic;

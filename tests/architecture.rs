@@ -7,20 +7,21 @@ use std::{
 };
 
 /// What each part may import of the others. Imports go one way.
-const LAYERS: [(&str, &[&str]); 9] = [
+const LAYERS: [(&str, &[&str]); 10] = [
     ("api", &[]),
     ("clock", &[]),
     ("oauth", &["api", "clock"]),
     ("cluster", &["api", "clock"]),
     ("config", &["oauth"]),
     ("traffic", &["api", "clock", "cluster", "oauth"]),
+    ("rules", &["api", "cluster", "oauth"]),
     (
         "edge_credential",
-        &["api", "clock", "cluster", "oauth", "traffic"],
+        &["api", "clock", "cluster", "oauth", "rules", "traffic"],
     ),
     (
         "edge_token",
-        &["api", "clock", "cluster", "oauth", "traffic"],
+        &["api", "clock", "cluster", "oauth", "rules", "traffic"],
     ),
     (
         "operator",
@@ -37,7 +38,7 @@ const LAYERS: [(&str, &[&str]); 9] = [
 ];
 
 /// The folders of files that only compute: what they say depends on their arguments alone.
-const PURE_FOLDERS: [&str; 2] = ["api/", "/rules/"];
+const PURE_FOLDERS: [&str; 2] = ["api/", "rules/"];
 
 /// The files beside those that only compute too.
 const PURE_FILES: &[&str] = &[

@@ -4,9 +4,7 @@ use std::collections::BTreeMap;
 
 use edge_credential_operator::{
     api::credentials::CredentialsSecretRef,
-    edge_credential::rules::credentials::{
-        CredentialsProblem, Flaw, MAX_LENGTH, extract_credentials,
-    },
+    rules::credentials::{CredentialsProblem, Flaw, MAX_LENGTH, extract_credentials},
 };
 use k8s_openapi::{ByteString, api::core::v1::Secret};
 use secrecy::ExposeSecret;

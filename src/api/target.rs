@@ -62,7 +62,40 @@ macro_rules! declare_target {
             #[schemars(length(max = 4096))]
             pub value: Option<String>,
         }
+
+        impl Entry for $entry {
+            fn key(&self) -> &str {
+                &self.key
+            }
+
+            fn value(&self) -> Option<&str> {
+                self.value.as_deref()
+            }
+
+            fn is_taken(&self) -> bool {
+                self.from.is_some()
+            }
+
+            fn has_token(&self) -> bool {
+                self.from.is_some_and($source::has_token)
+            }
+        }
     };
+}
+
+/// One key of a target, whatever it can be taken from.
+pub trait Entry {
+    /// The key.
+    fn key(&self) -> &str;
+
+    /// What to write, as it stands in the spec.
+    fn value(&self) -> Option<&str>;
+
+    /// Whether what to write is taken from the token.
+    fn is_taken(&self) -> bool;
+
+    /// Whether the token itself is in what is written.
+    fn has_token(&self) -> bool;
 }
 
 declare_target!(
@@ -129,6 +162,13 @@ impl Source {
     /// Whether the token itself is in what is written.
     pub fn has_token(self) -> bool {
         matches!(self, Self::AccessToken | Self::Authorization | Self::Json)
+    }
+}
+
+impl KeySource {
+    /// Whether the key itself is in what is written.
+    pub fn has_token(self) -> bool {
+        self == Self::EdgeToken
     }
 }
 

@@ -6,8 +6,11 @@ use aws_lc_rs::hmac;
 use parking_lot::Mutex;
 use secrecy::ExposeSecret;
 
-use super::rules::{credentials::Credentials, outcome::Versions};
-use crate::{api::EdgeCredential, cluster::object_key::ObjectKey, traffic::requests::random_key};
+use super::rules::outcome::Versions;
+use crate::{
+    rules::credentials::Credentials,
+    {api::EdgeCredential, cluster::object_key::ObjectKey, traffic::requests::random_key},
+};
 
 /// Remembers on which versions of its Secrets an object was decided last, where its status does not say: another version alone
 /// is not worth a write of the status.

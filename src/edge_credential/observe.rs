@@ -3,11 +3,11 @@
 use k8s_openapi::api::core::v1::Secret;
 use kube::Api;
 
-use super::{
-    context::Context,
-    rules::{error::Error, spec::check_names},
+use super::{context::Context, rules::error::Error};
+use crate::{
+    rules::spec::check_names,
+    {api::EdgeCredential, cluster::secrets::Secrets},
 };
-use crate::{api::EdgeCredential, cluster::secrets::Secrets};
 
 /// The two Secrets that an EdgeCredential names, as far as they are there.
 pub struct Found {
@@ -22,7 +22,7 @@ pub async fn observe(
     context: &Context,
     secrets_are_known: bool,
 ) -> Result<Found, Error> {
-    check_names(object).map_err(Error::Spec)?;
+    check_names(&object.spec.credentials_secret_ref, object.target_name()).map_err(Error::Spec)?;
     let Context { calls, secrets, .. } = context;
     let secrets = Secrets::beside(object, calls, secrets).ok_or(Error::Unidentified)?;
     let unreadable = |name: &str, source| Error::ReadSecret {

@@ -22,10 +22,9 @@ use super::{
         judge::{Observed, Remembered, judge},
         outcome::{Outcome, Problem, Versions},
         revisit::wait_unwoken,
-        schedule::fraction,
         settled::{settled_until, versions_of},
         spec::Plan,
-        target::{ProvenToken, TargetProblem, render},
+        target::{ProvenToken, render},
         urgency::{urgency, urgency_by_status, waits_for_turn},
     },
 };
@@ -43,6 +42,7 @@ use crate::{
         secrets::Secrets,
     },
     oauth::{Token, TokenError, TokenRequest},
+    rules::{target::TargetProblem, times::fraction},
     traffic::{
         Caller, Endpoint, Urgency,
         requests::{Answer, Failure, Purpose},

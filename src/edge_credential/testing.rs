@@ -15,7 +15,6 @@ use secrecy::{ExposeSecret, SecretString};
 use serde_json::{Value, json};
 
 use super::rules::{
-    credentials::Credentials,
     error::Error,
     spec::{Plan, check_spec},
     target::{ProvenToken, render},
@@ -29,6 +28,7 @@ use crate::{
         ClientCredentials, Token, TokenError, Unreachable,
         origin::{AllowedOrigins, SITECORE_ORIGINS},
     },
+    rules::credentials::Credentials,
 };
 
 /// A second to count from.

@@ -8,17 +8,17 @@ use std::ops::ControlFlow;
 use k8s_openapi::{api::core::v1::Secret, jiff::Timestamp};
 
 use super::{
-    credentials::Credentials,
     error::Error,
     judge::Observed,
     outcome::Problem,
     spec::Plan,
-    target::{ProvenToken, TargetProblem, render},
+    target::{ProvenToken, render},
 };
 use crate::{
     api::failures::Failures,
     cluster::retry::Class,
     oauth::{Token, TokenRequest},
+    rules::{credentials::Credentials, target::TargetProblem},
 };
 
 /// What is to be done, and what stands in the way of more.

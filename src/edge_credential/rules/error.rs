@@ -2,7 +2,6 @@
 
 use std::fmt;
 
-use super::{credentials::CredentialsProblem, spec::SpecProblem, target::TargetProblem};
 use crate::{
     api::Reason,
     cluster::{
@@ -14,6 +13,7 @@ use crate::{
         shared_reads::SharedError,
     },
     oauth::TokenError,
+    rules::{credentials::CredentialsProblem, spec::SpecProblem, target::TargetProblem},
 };
 
 /// A failed action, with the object it failed on. The text has nothing that a server or a Secret said.
@@ -232,11 +232,9 @@ impl std::error::Error for Error {}
 mod tests {
     use super::*;
     use crate::{
-        edge_credential::{
-            rules::credentials::Flaw,
-            testing::{CANARY, allowed, answer},
-        },
+        edge_credential::testing::{CANARY, allowed, answer},
         oauth::Unreachable,
+        rules::credentials::Flaw,
     };
 
     fn read(source: kube::Error) -> Error {

@@ -1,23 +1,16 @@
 //! Failed attempts: what their reasons mean, how they are counted, and when the next attempt is made.
 
-use k8s_openapi::{
-    apimachinery::pkg::apis::meta::v1::Time,
-    jiff::{SignedDuration, Timestamp},
-};
+use k8s_openapi::jiff::Timestamp;
 
-use super::{
-    credentials::Credentials,
-    error::Error,
-    schedule::{CLOCK_LEEWAY, LEAST_INTERVAL, fraction},
-};
+use super::{error::Error, schedule::LEAST_INTERVAL};
 use crate::{
     api::{EdgeCredential, failures::Failures},
-    cluster::retry::Class,
-    oauth::{Token, limits::LONGEST_QUOTA_HOLD},
+    oauth::Token,
+    rules::{
+        credentials::Credentials,
+        failures::{Failed, count, is_possible},
+    },
 };
-
-/// Over how long those are spread that an endpoint asked to wait.
-const LONGEST_SPREAD: SignedDuration = SignedDuration::from_secs(60);
 
 /// The failures that count: for this generation and these credentials, and with times that the rules could have set.
 /// Where any of that is otherwise, all begins anew: a forged status, or one from a clock that was wrong, must not keep an
@@ -34,15 +27,8 @@ pub fn counted_failures<'a>(
     (same_spec && same_credentials && is_possible(failures, now)).then_some(failures)
 }
 
-/// Whether failures have times that the rules could have set.
-pub fn is_possible(failures: &Failures, now: Timestamp) -> bool {
-    let (last, next) = (failures.last_attempt_at.0, failures.next_attempt_at.0);
-    last.duration_since(now) <= CLOCK_LEEWAY
-        && next.duration_since(last) <= LONGEST_QUOTA_HOLD + LONGEST_SPREAD
-}
-
 /// Counts one more failed attempt and plans the next: with the token that the target still holds in mind, and not before
-/// the endpoint wants to be asked again. What was not even sent counts as none.
+/// the endpoint wants to be asked again.
 pub fn count_failure(
     earlier: Option<&Failures>,
     error: &Error,
@@ -51,42 +37,25 @@ pub fn count_failure(
     not_before: Option<Timestamp>,
     now: Timestamp,
 ) -> Failures {
-    let class = error.class();
-    // A long outage is no reason to take the first refusal after it for the hundredth.
-    let same_kind =
-        |earlier: &&Failures| class == Class::Transient || class == Class::of(earlier.reason);
-    let count = earlier
-        .filter(same_kind)
-        .map_or(0, |failures| failures.count)
-        .saturating_add(i32::from(error.was_attempted()))
-        .max(1);
-    let uid = object.metadata.uid.as_deref().unwrap_or_default();
-    let mut wait = class.wait(count, fraction(&[uid, &count.to_string()]));
-    if let Some(token) = valid {
-        // Half an hour may be more than the token has left.
-        let left = token.expires_at.duration_since(now);
-        wait = wait.min((left / 2).max(LEAST_INTERVAL));
-    }
-    let mut next = now.saturating_add(wait).unwrap_or(Timestamp::MAX);
-    if let Some(not_before) = not_before {
-        // Objects that have to wait for the same time do not all try again at that time.
-        let hold = not_before.duration_since(now);
-        let spread = (hold / 20).min(LONGEST_SPREAD).mul_f64(fraction(&[uid]));
-        // Status has whole seconds, and one less would be too early.
-        let later = spread + SignedDuration::from_secs(1);
-        next = next.max(not_before.saturating_add(later).unwrap_or(Timestamp::MAX));
-    }
-    let time = |time: Timestamp| Time(Timestamp::from_second(time.as_second()).unwrap_or(time));
-    Failures {
-        count,
+    let failed = Failed {
+        uid: object.metadata.uid.as_deref().unwrap_or_default(),
+        class: error.class(),
         reason: error.reason(),
-        last_attempt_at: time(now),
-        next_attempt_at: time(next),
-    }
+        was_attempted: error.was_attempted(),
+        // Half an hour may be more than the token has left.
+        longest_wait: valid.map(|token| {
+            let left = token.expires_at.duration_since(now);
+            (left / 2).max(LEAST_INTERVAL)
+        }),
+        not_before,
+    };
+    count(earlier, &failed, now)
 }
 
 #[cfg(test)]
 mod tests {
+    use k8s_openapi::jiff::SignedDuration;
+
     use super::*;
     use crate::{
         edge_credential::{

@@ -3,15 +3,19 @@
 use k8s_openapi::{api::core::v1::Secret, jiff::Timestamp};
 
 use super::{
-    credentials::{Credentials, CredentialsProblem, extract_credentials},
     failures::counted_failures,
     outcome::Versions,
-    spec::{Plan, SpecProblem, check_spec},
-    target::{Ownership, ProvenToken, TargetProblem, check_ownership, find_token},
+    spec::{Plan, check_spec},
+    target::{ProvenToken, find_token},
 };
 use crate::{
     api::{EdgeCredential, credentials::SecretVersion, failures::Failures},
     oauth::{Token, TokenRequest, origin::AllowedOrigins},
+    rules::{
+        credentials::{Credentials, CredentialsProblem, extract_credentials},
+        spec::SpecProblem,
+        target::{Ownership, TargetProblem, check_ownership},
+    },
 };
 
 /// Everything that a decision rests on.

@@ -1,6 +1,5 @@
 //! All that is pure: no file here talks to a cluster or an endpoint, and none asks for the time.
 
-pub mod credentials;
 pub mod decide;
 pub mod error;
 pub mod failures;

@@ -1,9 +1,9 @@
 //! When a token is renewed.
 
-use aws_lc_rs::digest;
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 
 use super::renew_before::RenewBefore;
+use crate::rules::times::fraction;
 
 /// The least time between renewal and expiry, where the lifetime allows: a kubelet takes up to 83 s to bring a changed
 /// Secret into a pod (measured with its defaults).
@@ -11,15 +11,6 @@ const LEAST_MARGIN: SignedDuration = SignedDuration::from_secs(120);
 
 /// The least time between two renewals, however large `renewBefore` is. Each one is billed.
 pub const LEAST_INTERVAL: SignedDuration = SignedDuration::from_secs(60);
-
-/// How far a time that this program wrote may be ahead of the clock: the clocks of replicas differ a little.
-pub const CLOCK_LEEWAY: SignedDuration = SignedDuration::from_secs(30);
-
-/// Whether a token was requested while the clock was ahead, and is right by now. It expires earlier than its times say, and
-/// nobody knows when (kubernetes/kubernetes#123415).
-pub fn is_ahead(issued_at: Timestamp, now: Timestamp) -> bool {
-    issued_at.duration_since(now) > CLOCK_LEEWAY
-}
 
 /// When a token is renewed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,14 +47,6 @@ pub fn schedule_renewal(
 /// a minute would be too much of it.
 fn least_age(lifetime: SignedDuration) -> SignedDuration {
     (lifetime / 10).max(LEAST_INTERVAL.min(lifetime / 2))
-}
-
-/// A number from 0 to 1 that is the same for the same words, and spread evenly over different ones.
-pub fn fraction(words: &[&str]) -> f64 {
-    let hash = digest::digest(&digest::SHA256, words.join("\0").as_bytes());
-    let first = hash.as_ref().iter().take(4);
-    let number = first.fold(0_u32, |number, byte| number << 8 | u32::from(*byte));
-    f64::from(number) / f64::from(u32::MAX)
 }
 
 #[cfg(test)]

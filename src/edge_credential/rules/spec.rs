@@ -2,77 +2,23 @@
 //!
 //! The API server checks most of this by schema. It is checked again, because an object can be older than a rule.
 
-use std::{
-    borrow::Cow,
-    collections::{BTreeMap, BTreeSet},
-    fmt,
-};
-
 use k8s_openapi::jiff::Timestamp;
-use reqwest::Url;
 
 use super::{
     renew_before::{InvalidRenewBefore, RenewBefore},
-    schedule::{Renewal, is_ahead, schedule_renewal},
+    schedule::{Renewal, schedule_renewal},
 };
 use crate::{
-    api::{
-        EdgeCredential, Reason,
-        credentials::CredentialsSecretRef,
-        names::{is_label_key, is_label_value, is_secret_key, is_subdomain},
-        size::stored_size,
-        target::{
-            MAX_ENTRIES, MAX_LABELS, MAX_SIZE, Source, TargetEntry, is_reserved_annotation,
-            is_reserved_label,
+    api::{EdgeCredential, target::TargetEntry},
+    oauth::{RequestParameters, Token, origin::AllowedOrigins},
+    rules::{
+        spec::{
+            SpecProblem, check_annotations, check_credentials, check_entries, check_labels,
+            check_origin, make_parameters,
         },
-        token_request::{
-            AUDIENCE_MAX_SIZE, MAX_PARAMETERS, MAX_SCOPES, PARAMETER_NAME_MAX_LENGTH,
-            PARAMETERS_MAX_SIZE, SCOPE_MAX_LENGTH, TokenRequestSpec, URL_MAX_SIZE,
-            is_standard_parameter,
-        },
-    },
-    oauth::{
-        RequestParameters, Token,
-        origin::{AllowedOrigins, Origin},
+        times::is_ahead,
     },
 };
-
-/// Why a spec cannot be acted on.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum SpecProblem {
-    /// A field breaks a rule.
-    Invalid {
-        /// The field's path.
-        field: &'static str,
-        /// The rule.
-        rule: &'static str,
-    },
-    /// The token endpoint's origin is not in the administrator's list.
-    OriginNotAllowed(Origin),
-}
-
-impl SpecProblem {
-    /// The reason that conditions show.
-    pub fn reason(&self) -> Reason {
-        match self {
-            Self::Invalid { .. } => Reason::InvalidSpec,
-            Self::OriginNotAllowed(_) => Reason::TokenOriginNotAllowed,
-        }
-    }
-}
-
-impl fmt::Display for SpecProblem {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Invalid { field, rule } => write!(f, "{field} {rule}"),
-            Self::OriginNotAllowed(origin) => write!(
-                f,
-                "client secrets may not be sent to {origin}: correct spec.tokenRequest.url, or have an administrator add the \
-                 origin to the operator's --allowed-token-origin"
-            ),
-        }
-    }
-}
 
 /// A spec that was found sound, as it is acted on.
 #[derive(Clone, Debug, PartialEq)]
@@ -98,255 +44,45 @@ impl Plan {
     }
 }
 
-/// Checks the names of the two Secrets, before anything is read: a name becomes part of a URL, and one with a slash in
-/// it could lead to another namespace.
-pub fn check_names(object: &EdgeCredential) -> Result<(), SpecProblem> {
-    let credentials = &object.spec.credentials_secret_ref.name;
-    for (field, name) in [
-        ("spec.credentialsSecretRef.name", credentials.as_str()),
-        ("spec.target.name", object.target_name()),
-    ] {
-        ensure(is_subdomain(name), field, "must be the name of a Secret")?;
-    }
-    Ok(())
-}
-
 /// What is to be done by a spec, once the whole of it has been found sound.
 pub fn check_spec(object: &EdgeCredential, allowed: &AllowedOrigins) -> Result<Plan, SpecProblem> {
     let spec = &object.spec;
-    check_credentials(&spec.credentials_secret_ref)?;
-    ensure(
-        object.target_name() != spec.credentials_secret_ref.name,
-        "spec.target.name",
-        "must not be the credentials Secret",
-    )?;
+    check_credentials(&spec.credentials_secret_ref, object.target_name())?;
     let renew_before = RenewBefore::of(spec)
         .map_err(|InvalidRenewBefore { field, rule }| SpecProblem::Invalid { field, rule })?;
     check_labels(&spec.target.labels)?;
     check_annotations(&spec.target.annotations)?;
-    let entries = check_entries(spec.target.entries())?;
+    let entries = spec.target.entries();
+    check_entries(
+        &entries,
+        "must carry the token: from AccessToken, Authorization or JSON",
+    )?;
     let parameters = make_parameters(&spec.token_request)?;
     check_origin(&parameters.token_url, allowed)?;
     Ok(Plan {
         parameters,
         renew_before,
-        entries,
+        entries: entries.into_owned(),
     })
-}
-
-fn ensure(holds: bool, field: &'static str, rule: &'static str) -> Result<(), SpecProblem> {
-    if holds {
-        Ok(())
-    } else {
-        Err(SpecProblem::Invalid { field, rule })
-    }
-}
-
-fn check_credentials(names: &CredentialsSecretRef) -> Result<(), SpecProblem> {
-    for (field, key) in [
-        (
-            "spec.credentialsSecretRef.clientIDKey",
-            &names.client_id_key,
-        ),
-        (
-            "spec.credentialsSecretRef.clientSecretKey",
-            &names.client_secret_key,
-        ),
-    ] {
-        ensure(
-            is_secret_key(key),
-            field,
-            "must be a key that a Secret can have",
-        )?;
-    }
-    Ok(())
-}
-
-/// Makes the parameters of a request as they would be sent, if there were nothing else in the way.
-pub fn make_parameters(request: &TokenRequestSpec) -> Result<RequestParameters, SpecProblem> {
-    let field = "spec.tokenRequest.audience";
-    ensure(
-        request.audience.bytes().all(is_printable)
-            && stored_size(&request.audience) <= AUDIENCE_MAX_SIZE,
-        field,
-        "must be at most 1024 printable ASCII characters",
-    )?;
-    let field = "spec.tokenRequest.scopes";
-    ensure(
-        request.scopes.len() <= MAX_SCOPES,
-        field,
-        "must be at most 16",
-    )?;
-    ensure(
-        request.scopes.iter().all(|scope| is_scope(scope)),
-        field,
-        "must be 1 to 128 characters each that RFC 6749 allows, without <, > and &",
-    )?;
-    check_extra_parameters(&request.extra_parameters)?;
-    Ok(RequestParameters {
-        token_url: check_url(&request.url)?,
-        audience: request.audience.clone(),
-        scopes: request.scopes.clone(),
-        extra_parameters: request.extra_parameters.clone(),
-        format: request.format,
-        client_authentication: request.client_authentication,
-        token_format: request.token_format,
-    })
-}
-
-fn is_printable(b: u8) -> bool {
-    matches!(b, b' '..=b'~')
-}
-
-/// Whether this is one scope: `scope-token` of RFC 6749 section 3.3, without the characters that take sixfold room in
-/// the status.
-fn is_scope(scope: &str) -> bool {
-    (1..=SCOPE_MAX_LENGTH).contains(&scope.len())
-        && scope
-            .bytes()
-            .all(|b| matches!(b, b'!'..=b'~') && !b"\"\\<>&".contains(&b))
-}
-
-fn check_extra_parameters(parameters: &BTreeMap<String, String>) -> Result<(), SpecProblem> {
-    let field = "spec.tokenRequest.extraParameters";
-    ensure(
-        !parameters.keys().any(|name| is_standard_parameter(name)),
-        field,
-        "must not redefine a standard parameter of the request",
-    )?;
-    let is_name = |name: &String| {
-        (1..=PARAMETER_NAME_MAX_LENGTH).contains(&name.len())
-            && name
-                .bytes()
-                .all(|b| b.is_ascii_alphanumeric() || b"._-".contains(&b))
-    };
-    ensure(
-        parameters.keys().all(is_name),
-        field,
-        "must have names of 1 to 128 letters, digits, '.', '_' or '-'",
-    )?;
-    ensure(
-        parameters
-            .values()
-            .all(|value| value.bytes().all(is_printable)),
-        field,
-        "must have values in printable ASCII",
-    )?;
-    ensure(
-        parameters.len() <= MAX_PARAMETERS && stored_sizes(parameters) <= PARAMETERS_MAX_SIZE,
-        field,
-        "must be at most 16, and 4096 bytes in all",
-    )
-}
-
-/// A token URL that has no origin to hold against the administrator's list.
-const NOT_A_URL: SpecProblem = SpecProblem::Invalid {
-    field: "spec.tokenRequest.url",
-    rule: "must be an http or https URL without user information and fragment",
-};
-
-fn check_url(text: &str) -> Result<Url, SpecProblem> {
-    ensure(
-        stored_size(text) <= URL_MAX_SIZE,
-        "spec.tokenRequest.url",
-        "must have at most 2048 characters",
-    )?;
-    let is_part = |b: u8| is_printable(b) && !b" \"\\<>#".contains(&b);
-    let is_plain = |url: &Url| {
-        text.bytes().all(is_part)
-            && url.username().is_empty()
-            && url.password().is_none()
-            && Origin::of(url).is_some()
-    };
-    Url::parse(text).ok().filter(is_plain).ok_or(NOT_A_URL)
-}
-
-fn check_origin(url: &Url, allowed: &AllowedOrigins) -> Result<(), SpecProblem> {
-    if allowed.contain(url) {
-        return Ok(());
-    }
-    Err(Origin::of(url).map_or(NOT_A_URL, SpecProblem::OriginNotAllowed))
-}
-
-fn check_entries(entries: Cow<'_, [TargetEntry]>) -> Result<Vec<TargetEntry>, SpecProblem> {
-    let field = "spec.target.data";
-    ensure(entries.len() <= MAX_ENTRIES, field, "must be at most 32")?;
-    let mut keys = BTreeSet::new();
-    for entry in entries.iter() {
-        ensure(
-            entry.from.is_some() != entry.value.is_some(),
-            field,
-            "must set exactly one of from and value in each entry",
-        )?;
-        ensure(
-            is_secret_key(&entry.key),
-            field,
-            "must name keys that a Secret can have",
-        )?;
-        ensure(keys.insert(&entry.key), field, "must not name a key twice")?;
-    }
-    let values = entries.iter().filter_map(|entry| entry.value.as_deref());
-    ensure(
-        values.map(stored_size).sum::<usize>() <= MAX_SIZE,
-        field,
-        "must have values of at most 8192 bytes in all",
-    )?;
-    ensure(
-        entries
-            .iter()
-            .any(|entry| entry.from.is_some_and(Source::has_token)),
-        field,
-        "must carry the token: from AccessToken, Authorization or JSON",
-    )?;
-    Ok(entries.into_owned())
-}
-
-fn check_labels(labels: &BTreeMap<String, String>) -> Result<(), SpecProblem> {
-    let field = "spec.target.labels";
-    let is_reserved = labels.keys().any(|key| is_reserved_label(key));
-    ensure(!is_reserved, field, "must not use a reserved key")?;
-    ensure(
-        labels
-            .iter()
-            .all(|(key, value)| is_label_key(key) && is_label_value(value)),
-        field,
-        "must be labels that a Secret can have",
-    )?;
-    ensure(labels.len() <= MAX_LABELS, field, "must be at most 16")
-}
-
-fn check_annotations(annotations: &BTreeMap<String, String>) -> Result<(), SpecProblem> {
-    let field = "spec.target.annotations";
-    let is_reserved = annotations.keys().any(|key| is_reserved_annotation(key));
-    ensure(!is_reserved, field, "must not use a reserved key")?;
-    ensure(
-        annotations.keys().all(|key| is_label_key(key)),
-        field,
-        "must be annotations that a Secret can have",
-    )?;
-    ensure(
-        annotations.len() <= MAX_LABELS && stored_sizes(annotations) <= MAX_SIZE,
-        field,
-        "must be at most 16, and 8192 bytes in all",
-    )
-}
-
-fn stored_sizes(map: &BTreeMap<String, String>) -> usize {
-    map.iter()
-        .map(|(key, value)| stored_size(key) + stored_size(value))
-        .sum()
 }
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use k8s_openapi::jiff::SignedDuration;
     use serde_json::{Value, json};
 
     use super::*;
     use crate::{
-        api::{target::USERS_LABELS, token_request::STANDARD_PARAMETERS},
+        api::{Reason, target::USERS_LABELS, token_request::STANDARD_PARAMETERS},
         edge_credential::testing::{allowed, object, object_with},
+        rules::spec::check_names,
     };
+
+    fn names_of(object: &EdgeCredential) -> Result<(), SpecProblem> {
+        check_names(&object.spec.credentials_secret_ref, object.target_name())
+    }
 
     fn refusal(spec: Value) -> SpecProblem {
         check_spec(&object_with(spec.clone()), &allowed()).expect_err(&spec.to_string())
@@ -369,7 +105,7 @@ mod tests {
 
     #[test]
     fn a_name_that_could_lead_elsewhere_is_refused_before_anything_is_read() {
-        assert_eq!(check_names(&object()), Ok(()));
+        assert_eq!(names_of(&object()), Ok(()));
         for name in [
             "",
             "a/b",
@@ -386,9 +122,9 @@ mod tests {
             &"a".repeat(254),
         ] {
             let credentials = object_with(json!({"credentialsSecretRef": {"name": name}}));
-            assert!(check_names(&credentials).is_err(), "{name}");
+            assert!(names_of(&credentials).is_err(), "{name}");
             let target = object_with(json!({"target": {"name": name}}));
-            assert!(check_names(&target).is_err(), "{name}");
+            assert!(names_of(&target).is_err(), "{name}");
         }
     }
 

@@ -8,7 +8,6 @@ use k8s_openapi::{
 use super::{
     error::Error,
     outcome::{Outcome, Problem, Versions},
-    spec::{check_names, make_parameters},
     target::ProvenToken,
 };
 use crate::{
@@ -17,6 +16,7 @@ use crate::{
         edge_credential::TokenStatus, failures::Failures, target::TargetStatus,
     },
     cluster::retry::Class,
+    rules::spec::{check_names, make_parameters},
 };
 
 /// The status that follows. Equal to the earlier one where nothing changed: it has no time in it that moves by itself.
@@ -79,7 +79,8 @@ fn describe_target_token(
 /// Whether a Secret can be found to hold a token for the spec: by a rule that is newer than the object, its names may be
 /// none of Secrets, or its request one that cannot be made.
 fn is_judgeable(object: &EdgeCredential) -> bool {
-    check_names(object).is_ok() && make_parameters(&object.spec.token_request).is_ok()
+    check_names(&object.spec.credentials_secret_ref, object.target_name()).is_ok()
+        && make_parameters(&object.spec.token_request).is_ok()
 }
 
 /// Whether the target was read, and is not there or not ours.
@@ -312,17 +313,18 @@ mod tests {
     use super::*;
     use crate::{
         edge_credential::{
-            rules::{
-                credentials::{CredentialsProblem, Flaw},
-                spec::{SpecProblem, check_spec},
-                target::TargetProblem,
-            },
+            rules::spec::check_spec,
             testing::{
                 CANARY, allowed, answer, ask_to_renew, at, credentials, failures, object,
                 object_with, proven, sound_plan, token, version,
             },
         },
         oauth::{Defect, Token, TokenError, Unreachable},
+        rules::{
+            credentials::{CredentialsProblem, Flaw},
+            spec::SpecProblem,
+            target::TargetProblem,
+        },
     };
 
     const DOWN: TokenError = TokenError::Unreachable(Unreachable::Timeout);

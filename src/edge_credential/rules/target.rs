@@ -5,62 +5,42 @@
 //! neither it nor its times were edited. A restart, a lost status or an edited Secret therefore costs no request. The
 //! codes say nothing to somebody who does not have the token.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    fmt,
-};
+use std::collections::{BTreeMap, BTreeSet};
 
-use aws_lc_rs::{digest, hmac};
+use aws_lc_rs::hmac;
 use base64::{Engine, engine::general_purpose::STANDARD_NO_PAD};
-use k8s_openapi::{
-    ByteString,
-    api::core::v1::Secret,
-    apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference},
-    jiff::Timestamp,
-};
-use kube::Resource;
+use k8s_openapi::{ByteString, api::core::v1::Secret, jiff::Timestamp};
 use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Serialize};
 
 use super::{
     renew_before::RenewBefore,
-    schedule::{Renewal, is_ahead, schedule_renewal},
-    spec::{Plan, make_parameters},
+    schedule::{Renewal, schedule_renewal},
+    spec::Plan,
 };
 use crate::{
     api::{
-        EdgeCredential, GROUP, Reason,
-        names::LABEL_MAX_LENGTH,
-        target::{MAX_ENTRIES, Source, TargetEntry, is_reserved_annotation, is_reserved_label},
+        EdgeCredential,
+        target::{Source, TargetEntry},
         token_request::TokenFormat,
     },
-    cluster::secret_index::MANAGED_BY,
     oauth::{
         ClientCredentials, TOKEN_TYPE, Token, jwt,
         response::{MAX_SECOND, is_bearer_token, is_scope},
+    },
+    rules::{
+        spec::make_parameters,
+        target::{Marking, SECRET_TYPE, candidates, render_metadata},
+        times::is_ahead,
     },
 };
 
 /// The annotation that proves the token.
 pub const PROOF: &str = "edgecredentials.io/token";
 
-/// The only type a target has. Any other could make the API server act on the Secret (CVE-2026-42876 in another
-/// operator).
-pub const SECRET_TYPE: &str = "Opaque";
-
 /// The version of the proof. A field that is new does not change it: who does not know the field passes it over, so that a
 /// rollback costs no request. It is raised only once the version before reads both.
 const PROOF_VERSION: u32 = 1;
-
-/// How many values of a Secret are tried as the token. Twice as many as a target can have: whoever changes it could otherwise
-/// have tens of thousands tried each time.
-const MAX_CANDIDATES: usize = 2 * MAX_ENTRIES;
-
-/// Has the name of the EdgeCredential, so that its Secret is found by a selector.
-const NAME: &str = "edgecredentials.io/name";
-
-/// How much of a name that is too long for a label is kept, before a hyphen and as much of its hash as there is room.
-const KEPT_OF_NAME: usize = 52;
 
 /// A token together with what the annotation says of it.
 #[derive(Clone, Debug)]
@@ -150,107 +130,6 @@ impl ProvenToken {
     }
 }
 
-/// Why a Secret must not be written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum TargetProblem {
-    /// It was not made for this EdgeCredential.
-    NotOwned,
-    /// It was made for another EdgeCredential.
-    OwnedByAnother,
-    /// It was made for an EdgeCredential of this name that is gone, and proves no token for this one.
-    OwnedByPredecessor,
-    /// It is marked immutable.
-    Immutable,
-}
-
-impl TargetProblem {
-    /// The reason that conditions show.
-    pub fn reason(self) -> Reason {
-        match self {
-            Self::NotOwned => Reason::TargetNotOwned,
-            Self::OwnedByAnother | Self::OwnedByPredecessor => Reason::TargetConflict,
-            Self::Immutable => Reason::TargetImmutable,
-        }
-    }
-}
-
-impl fmt::Display for TargetProblem {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::NotOwned => {
-                "it exists and was not made for this EdgeCredential, so it is left alone: delete or rename it, or \
-                 create the EdgeCredential with another spec.target.name"
-            }
-            Self::OwnedByAnother => {
-                "it belongs to another EdgeCredential: give one of the two another spec.target.name"
-            }
-            Self::OwnedByPredecessor => {
-                "it belongs to an EdgeCredential of this name that is gone: Kubernetes' garbage collector deletes it, and \
-                 then it is made anew"
-            }
-            // kubernetes/kubernetes#131589: a kubelet does not look at an immutable Secret again, not even once it is gone.
-            Self::Immutable => {
-                "it is marked immutable: delete it, and it is written again; then replace the pods that mount it, which \
-                 keep the old token otherwise"
-            }
-        })
-    }
-}
-
-/// Whose a Secret is, as its metadata says.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Ownership {
-    /// It was made for this very EdgeCredential.
-    Ours,
-    /// It may have been: whoever owned it is gone, or it lost its owner in a backup. It becomes ours if it proves itself.
-    Adoptable(TargetProblem),
-}
-
-/// Finds out whose a Secret is, by the uid of its controller. A name is not enough: whoever may create EdgeCredentials
-/// could otherwise have any Secret of the namespace overwritten.
-pub fn check_ownership(
-    secret: &Secret,
-    object: &EdgeCredential,
-) -> Result<Ownership, TargetProblem> {
-    if secret.type_.as_deref() != Some(SECRET_TYPE) {
-        return Err(TargetProblem::NotOwned);
-    }
-    let controller = secret
-        .metadata
-        .owner_references
-        .iter()
-        .flatten()
-        .find(|owner| owner.controller == Some(true));
-    let problem = match controller {
-        Some(owner) if !is_edge_credential(owner) => return Err(TargetProblem::NotOwned),
-        Some(owner) if object.metadata.uid.as_ref() == Some(&owner.uid) => {
-            return Ok(Ownership::Ours);
-        }
-        // One of this name and another uid is gone, or was in another cluster: a name stands for one object at a time.
-        Some(owner)
-            if object.metadata.name.as_ref() != Some(&owner.name)
-                || object.metadata.uid.is_none() =>
-        {
-            return Err(TargetProblem::OwnedByAnother);
-        }
-        Some(_) => TargetProblem::OwnedByPredecessor,
-        None => TargetProblem::NotOwned,
-    };
-    if secret.immutable == Some(true) {
-        Err(problem)
-    } else {
-        Ok(Ownership::Adoptable(problem))
-    }
-}
-
-fn is_edge_credential(owner: &OwnerReference) -> bool {
-    owner.kind == EdgeCredential::kind(&())
-        && owner
-            .api_version
-            .split_once('/')
-            .is_some_and(|(group, _)| group == GROUP)
-}
-
 /// Finds the token in a Secret: a value that the annotation proves to have been requested with the object's parameters, also
 /// where something else in its spec is not sound, or they may not be sent any longer. The keys do not matter, so a changed
 /// `spec.target.data` costs no request. The name of the object is part of the proof: of two objects with equal inputs, none
@@ -271,6 +150,7 @@ pub fn find_token(secret: &Secret, object: &EdgeCredential) -> Option<ProvenToke
     }
     let fingerprint = parameters.fingerprint();
     candidates(secret, proof.key.as_deref())
+        .filter_map(token_in)
         .map(|access_token| Token {
             access_token,
             scope: proof.scope.clone(),
@@ -314,21 +194,14 @@ pub fn find_value(
 ) -> Option<SecretString> {
     let proof = proof_of(secret);
     let key = proof.as_ref().and_then(|proof| proof.key.as_deref());
-    candidates(secret, key).find(|token| is_wanted(token))
+    candidates(secret, key)
+        .filter_map(token_in)
+        .find(|token| is_wanted(token))
 }
 
 fn proof_of(secret: &Secret) -> Option<Proof> {
     let annotation = secret.metadata.annotations.as_ref()?.get(PROOF)?;
     serde_json::from_str(annotation).ok()
-}
-
-/// What may be the token in a Secret: the value with this key first.
-fn candidates(secret: &Secret, key: Option<&str>) -> impl Iterator<Item = SecretString> {
-    let data = secret.data.as_ref();
-    let first = data.and_then(|data| data.get(key?));
-    let values = data.into_iter().flat_map(BTreeMap::values);
-    let values = first.into_iter().chain(values).take(MAX_CANDIDATES);
-    values.filter_map(token_in)
 }
 
 /// The token in a value that was written from `AccessToken`, `Authorization` or `JSON`.
@@ -391,7 +264,6 @@ pub fn render(
 ) -> Secret {
     let target = &object.spec.target;
     let token = &proven.token;
-    let name = object.metadata.name.as_deref().unwrap_or_default();
     let previous = existing.and_then(proof_of);
     let has_token = |entry: &&TargetEntry| entry.from.is_some_and(Source::has_token);
     let entry = plan.entries.iter().find(has_token);
@@ -409,36 +281,20 @@ pub fn render(
         annotations: target.annotations.keys().cloned().collect(),
     };
 
-    let mut metadata = existing.map_or_else(
-        || ObjectMeta {
-            name: Some(object.target_name().into()),
-            namespace: object.metadata.namespace.clone(),
-            ..ObjectMeta::default()
+    let metadata = render_metadata(
+        object,
+        Marking {
+            name: object.target_name(),
+            labels: &target.labels,
+            annotations: &target.annotations,
+            previous: previous
+                .map(|previous| (previous.labels, previous.annotations))
+                .unwrap_or_default(),
+            // A struct of strings, times and sets has no way to fail; an empty proof would only cost a request.
+            proof: (PROOF, serde_json::to_string(&proof).unwrap_or_default()),
         },
-        |secret| secret.metadata.clone(),
+        existing,
     );
-    let labels = metadata.labels.get_or_insert_default();
-    let annotations = metadata.annotations.get_or_insert_default();
-    if let Some(previous) = previous {
-        drop_stale(labels, &previous.labels, &target.labels, is_reserved_label);
-        drop_stale(
-            annotations,
-            &previous.annotations,
-            &target.annotations,
-            is_reserved_annotation,
-        );
-    }
-    labels.extend(target.labels.clone());
-    labels.insert(MANAGED_BY.0.into(), MANAGED_BY.1.into());
-    labels.insert(NAME.into(), label_value(name));
-    annotations.extend(target.annotations.clone());
-    // A struct of strings, times and sets has no way to fail; an empty proof would only cost a request.
-    annotations.insert(
-        PROOF.into(),
-        serde_json::to_string(&proof).unwrap_or_default(),
-    );
-    metadata.owner_references = Some(owners(object, metadata.owner_references.as_deref()));
-
     Secret {
         metadata,
         data: Some(data(&plan.entries, token)),
@@ -446,54 +302,6 @@ pub fn render(
         immutable: existing.and_then(|secret| secret.immutable),
         string_data: None,
     }
-}
-
-/// A name as the value of a label, which has no room for every name.
-fn label_value(name: &str) -> String {
-    if name.len() <= LABEL_MAX_LENGTH {
-        return name.into();
-    }
-    let kept = name.get(..KEPT_OF_NAME).unwrap_or_default();
-    let hash = digest::digest(&digest::SHA256, name.as_bytes());
-    let hash = hash.as_ref().iter().take(5);
-    let hash: String = hash.map(|byte| format!("{byte:02x}")).collect();
-    format!("{kept}-{hash}")
-}
-
-/// Removes what was written for an earlier spec and is not in this one. Keys that others added stay.
-fn drop_stale(
-    map: &mut BTreeMap<String, String>,
-    previous: &BTreeSet<String>,
-    current: &BTreeMap<String, String>,
-    is_reserved: fn(&str) -> bool,
-) {
-    map.retain(|key, _| {
-        let ours = previous.contains(key) && !is_reserved(key);
-        !ours || current.contains_key(key)
-    });
-}
-
-/// The owner references with ours among them, as the only controller: an EdgeCredential of this name that is gone is
-/// replaced. `blockOwnerDeletion` stays false, which needs no right on finalizers.
-fn owners(object: &EdgeCredential, existing: Option<&[OwnerReference]>) -> Vec<OwnerReference> {
-    let ours = OwnerReference {
-        api_version: EdgeCredential::api_version(&()).into(),
-        kind: EdgeCredential::kind(&()).into(),
-        name: object.metadata.name.clone().unwrap_or_default(),
-        uid: object.metadata.uid.clone().unwrap_or_default(),
-        controller: Some(true),
-        block_owner_deletion: Some(false),
-    };
-    let is_replaced = |owner: &OwnerReference| {
-        owner.uid == ours.uid || (owner.controller == Some(true) && is_edge_credential(owner))
-    };
-    let mut owners = existing.unwrap_or_default().to_vec();
-    let place = owners.iter().position(is_replaced);
-    match place.and_then(|place| owners.get_mut(place)) {
-        Some(owner) => *owner = ours,
-        None => owners.push(ours),
-    }
-    owners
 }
 
 fn data(entries: &[TargetEntry], token: &Token) -> BTreeMap<String, ByteString> {

@@ -7,25 +7,30 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::{
-    api::{
-        ConditionStatus, ConditionType, EdgeCredential, EdgeCredentialStatus, Reason, conditions,
-        edge_credential::TokenStatus, target::TargetStatus,
+    rules::{
+        credentials::CredentialsProblem,
+        target::{Ownership, TargetProblem, check_ownership},
     },
-    edge_credential::{
-        rules::{
-            credentials::CredentialsProblem,
-            error::Error,
-            failures::count_failure,
-            judge::{Observed, ObservedTarget, Remembered, judge},
-            outcome::Outcome,
-            spec::check_spec,
-            status::describe_status,
-            target::{Ownership, TargetProblem, check_ownership, find_token},
+    {
+        api::{
+            ConditionStatus, ConditionType, EdgeCredential, EdgeCredentialStatus, Reason,
+            conditions, edge_credential::TokenStatus, target::TargetStatus,
         },
-        testing::{
-            CANARY, NOW, allowed, answer, ask_to_renew, at, credentials, credentials_secret,
-            endpoint_down, failures, object, object_with, proven, rejected, rotated_credentials,
-            sound_plan, stored, target_with, token, version,
+        edge_credential::{
+            rules::{
+                error::Error,
+                failures::count_failure,
+                judge::{Observed, ObservedTarget, Remembered, judge},
+                outcome::Outcome,
+                spec::check_spec,
+                status::describe_status,
+                target::find_token,
+            },
+            testing::{
+                CANARY, NOW, allowed, answer, ask_to_renew, at, credentials, credentials_secret,
+                endpoint_down, failures, object, object_with, proven, rejected,
+                rotated_credentials, sound_plan, stored, target_with, token, version,
+            },
         },
     },
 };

@@ -1,16 +1,18 @@
 //! What is rendered, found again, and left alone.
 
-use k8s_openapi::jiff::SignedDuration;
+use k8s_openapi::{apimachinery::pkg::apis::meta::v1::OwnerReference, jiff::SignedDuration};
 use proptest::{collection::vec, option, prelude::*, sample::Index};
 use serde_json::{Value, json};
 
 use super::*;
 use crate::{
-    api::{names::is_label_value, target::TargetEntry},
+    api::{Reason, names::is_label_value, target::TargetEntry},
+    cluster::secret_index::MANAGED_BY,
     edge_credential::testing::{
         ask_to_renew, at, client, credentials, jwt, object, object_with, proven,
         rotated_credentials, sound_plan, target_with, token,
     },
+    rules::target::{MAX_CANDIDATES, NAME, Ownership, TargetProblem, check_ownership, owners},
 };
 
 type Edit = fn(&mut Secret);

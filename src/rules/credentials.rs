@@ -31,7 +31,7 @@ pub enum CredentialsProblem {
     NotFound,
     /// One of its keys cannot be used.
     Malformed {
-        /// The key, as the EdgeCredential names it.
+        /// The key, as the object names it.
         key: String,
         /// What is wrong with its value.
         flaw: Flaw,

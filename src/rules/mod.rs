@@ -1,0 +1,7 @@
+//! What all kinds decide in the same way. It only computes.
+
+pub mod credentials;
+pub mod failures;
+pub mod spec;
+pub mod target;
+pub mod times;

@@ -6,7 +6,7 @@ use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 
 use k8s_openapi::jiff::SignedDuration;
 
-use crate::oauth::origin::{Origin, SITECORE_ORIGINS};
+use crate::http::origin::{Origin, SITECORE_ORIGINS};
 
 /// Keeps Sitecore Experience Edge tokens valid in Kubernetes Secrets.
 #[derive(Parser, Debug)]

@@ -3,6 +3,7 @@
 //! The folders are the architecture, and imports go one way through them:
 //!
 //! - [`api`]: the resource as users write and see it.
+//! - [`mod@http`]: what all that is asked outside the cluster have in common.
 //! - [`oauth`]: the token endpoint's protocol.
 //! - [`traffic`]: who may ask when.
 //! - [`cluster`]: what any kind needs of the Kubernetes API.
@@ -31,6 +32,7 @@ pub mod cluster;
 pub mod config;
 pub mod edge_credential;
 pub mod edge_token;
+pub mod http;
 pub mod oauth;
 pub mod operator;
 pub mod rules;

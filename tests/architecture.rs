@@ -7,21 +7,26 @@ use std::{
 };
 
 /// What each part may import of the others. Imports go one way.
-const LAYERS: [(&str, &[&str]); 10] = [
+const LAYERS: [(&str, &[&str]); 11] = [
     ("api", &[]),
     ("clock", &[]),
-    ("oauth", &["api", "clock"]),
+    ("http", &["api", "clock"]),
+    ("oauth", &["api", "clock", "http"]),
     ("cluster", &["api", "clock"]),
-    ("config", &["oauth"]),
-    ("traffic", &["api", "clock", "cluster", "oauth"]),
-    ("rules", &["api", "cluster", "oauth"]),
+    ("config", &["http"]),
+    ("traffic", &["api", "clock", "cluster", "http", "oauth"]),
+    ("rules", &["api", "cluster", "http", "oauth"]),
     (
         "edge_credential",
-        &["api", "clock", "cluster", "oauth", "rules", "traffic"],
+        &[
+            "api", "clock", "cluster", "http", "oauth", "rules", "traffic",
+        ],
     ),
     (
         "edge_token",
-        &["api", "clock", "cluster", "oauth", "rules", "traffic"],
+        &[
+            "api", "clock", "cluster", "http", "oauth", "rules", "traffic",
+        ],
     ),
     (
         "operator",
@@ -31,6 +36,7 @@ const LAYERS: [(&str, &[&str]); 10] = [
             "cluster",
             "config",
             "edge_credential",
+            "http",
             "oauth",
             "traffic",
         ],
@@ -46,10 +52,10 @@ const PURE_FILES: &[&str] = &[
     "cluster/errors.rs",
     "cluster/retry.rs",
     "cluster/transition.rs",
+    "http/limits.rs",
+    "http/origin.rs",
+    "http/proxy.rs",
     "oauth/jwt.rs",
-    "oauth/limits.rs",
-    "oauth/origin.rs",
-    "oauth/proxy.rs",
     "oauth/response.rs",
     "operator/events/queue.rs",
     "operator/lease/election.rs",

@@ -20,10 +20,12 @@ use edge_credential_operator::{
     clock::Clock,
     cluster::{calls::Calls, leadership::Leadership},
     edge_credential::{context::Context, reconcile::reconcile},
-    oauth::{
-        Reply, RequestParameters, TokenRequest, TokenSource,
+    http::{
         limits::read_limits,
         origin::{AllowedOrigins, SITECORE_ORIGINS},
+    },
+    oauth::{
+        Reply, RequestParameters, TokenRequest, TokenSource,
         response::{Answer, validate},
     },
     traffic::requests::TokenRequests,

@@ -13,7 +13,7 @@ use crate::{
         calls::Calls, rights::Rights, secret_index::SecretIndex, target_locks::TargetLocks,
         written_statuses::WrittenStatuses,
     },
-    oauth::origin::AllowedOrigins,
+    http::origin::AllowedOrigins,
     traffic::requests::TokenRequests,
 };
 

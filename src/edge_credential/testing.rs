@@ -24,10 +24,11 @@ use crate::{
         EdgeCredential, EdgeCredentialSpec, Reason, credentials::SecretVersion,
         edge_credential::RENEW_REQUESTED_AT, failures::Failures, token_request::DEFAULT_AUDIENCE,
     },
-    oauth::{
-        ClientCredentials, Token, TokenError, Unreachable,
+    http::{
+        Unreachable,
         origin::{AllowedOrigins, SITECORE_ORIGINS},
     },
+    oauth::{ClientCredentials, Token, TokenError},
     rules::credentials::Credentials,
 };
 

@@ -2,8 +2,10 @@
 
 use std::fmt;
 
-use super::{limits::Quota, unreachable::Unreachable};
-use crate::api::Reason;
+use crate::{
+    api::Reason,
+    http::{limits::Quota, unreachable::Unreachable},
+};
 
 /// Why a request brought no token. Of what a server sent, it holds only words from a fixed list.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -7,8 +7,11 @@ use k8s_openapi::jiff::SignedDuration;
 use reqwest::Url;
 use secrecy::{ExposeSecret, SecretString};
 
-use super::{error::TokenError, limits::Limits, token::Token};
-use crate::api::token_request::{ClientAuthentication, RequestFormat, TokenFormat};
+use super::{error::TokenError, token::Token};
+use crate::{
+    api::token_request::{ClientAuthentication, RequestFormat, TokenFormat},
+    http::limits::Limits,
+};
 
 /// Obtains tokens.
 pub trait TokenSource: Send + Sync + 'static {

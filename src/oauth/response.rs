@@ -8,12 +8,13 @@ use serde_json::{Value, value::RawValue};
 use super::{
     error::{Defect, TokenError},
     jwt,
-    limits::Quota,
     request::RequestParameters,
     token::{TOKEN_TYPE, Token},
-    unreachable::Unreachable,
 };
-use crate::api::token_request::TokenFormat;
+use crate::{
+    api::token_request::TokenFormat,
+    http::{limits::Quota, unreachable::Unreachable},
+};
 
 /// How far a token's `nbf` may lie ahead of the server's own clock: leeway for machines behind one load balancer.
 const NOT_BEFORE_LEEWAY: SignedDuration = SignedDuration::from_secs(30);

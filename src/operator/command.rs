@@ -13,7 +13,7 @@ use super::{check::check, error_chain::chain, run::run, telemetry};
 use crate::{
     api::EdgeCredential,
     config::{Cli, Command, Settings},
-    oauth::proxy::check_proxies,
+    http::proxy::check_proxies,
 };
 
 /// How many threads work. There is little to compute, and each thread takes memory.

@@ -15,7 +15,7 @@ use reqwest::Url;
 use super::watched::{Summary, Watched};
 use crate::{
     api::{ConditionType, EdgeCredential, EdgeCredentialStatus, Reason, conditions},
-    oauth::origin::{AllowedOrigins, Origin},
+    http::origin::{AllowedOrigins, Origin},
 };
 
 /// The reasons that speak of the endpoint, or of what is between. All others are one client's own.
@@ -132,7 +132,7 @@ mod tests {
     use crate::{
         api::{ConditionStatus, conditions::merge},
         edge_credential::testing::{at, object_with},
-        oauth::origin::SITECORE_ORIGINS,
+        http::origin::SITECORE_ORIGINS,
     };
 
     /// An object with a token that was issued at a second, and a condition that is true since another one.

@@ -19,10 +19,8 @@ use secrecy::ExposeSecret;
 
 use crate::{
     clock::Clock,
-    oauth::{
-        ClientCredentials,
-        limits::{LONGEST_QUOTA_HOLD, Quota},
-    },
+    http::limits::{LONGEST_QUOTA_HOLD, Quota},
+    oauth::ClientCredentials,
 };
 
 /// How many credentials are remembered. Those go first whose quota is reset first.

@@ -7,7 +7,8 @@ use tokio::time::sleep;
 use super::error_chain::chain;
 use crate::{
     config::Settings,
-    oauth::client::{ClientError, HttpTokenSource, Route},
+    http::route::{ClientError, Route},
+    oauth::client::HttpTokenSource,
 };
 
 /// How often the files are read. A kubelet brings a changed ConfigMap or Secret within a minute or two.

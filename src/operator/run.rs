@@ -35,11 +35,8 @@ use crate::{
     cluster::{calls::Calls, leadership::Leadership, secret_index::SecretIndex},
     config::Settings,
     edge_credential::context::Context,
-    oauth::{
-        TokenSource,
-        client::{Deadlines, HttpTokenSource},
-        origin::AllowedOrigins,
-    },
+    http::{origin::AllowedOrigins, route::Deadlines},
+    oauth::{TokenSource, client::HttpTokenSource},
     traffic::{self, queue::IN_ALL},
 };
 

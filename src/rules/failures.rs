@@ -9,7 +9,7 @@ use super::times::{CLOCK_LEEWAY, fraction};
 use crate::{
     api::{Reason, failures::Failures},
     cluster::retry::Class,
-    oauth::limits::LONGEST_QUOTA_HOLD,
+    http::limits::LONGEST_QUOTA_HOLD,
 };
 
 /// Over how long those are spread that an endpoint asked to wait.

@@ -24,10 +24,8 @@ use crate::{
             is_standard_parameter,
         },
     },
-    oauth::{
-        RequestParameters,
-        origin::{AllowedOrigins, Origin},
-    },
+    http::origin::{AllowedOrigins, Origin},
+    oauth::RequestParameters,
 };
 
 /// Why a spec cannot be acted on.

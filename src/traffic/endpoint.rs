@@ -4,7 +4,7 @@ use std::fmt;
 
 use reqwest::Url;
 
-use crate::oauth::origin::Origin;
+use crate::http::origin::Origin;
 
 /// A URL without its fragment, which is never sent. Several endpoints may be at one origin.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -157,7 +157,7 @@ impl Hold {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::oauth::limits::Limits;
+    use crate::http::limits::Limits;
 
     const CLIENT: ClientHash = [1; 32];
 

@@ -5,7 +5,10 @@ use std::time::Duration;
 use futures::{FutureExt, future::BoxFuture};
 use tokio::time::Instant;
 
-use crate::oauth::{ClientCredentials, Reply, TokenRequest, TokenSource, origin::Origin};
+use crate::{
+    http::origin::Origin,
+    oauth::{ClientCredentials, Reply, TokenRequest, TokenSource},
+};
 
 /// Where token requests are counted and timed.
 pub trait TokenRequestMetrics: Send + Sync + 'static {

@@ -20,7 +20,7 @@ use super::{
     line::Line,
     tenant::{Candidate, Rank, Tenant},
 };
-use crate::{cluster::object_key::ObjectKey, oauth::origin::Origin};
+use crate::{cluster::object_key::ObjectKey, http::origin::Origin};
 
 /// How many requests may be in flight to one origin.
 const PER_ORIGIN: usize = 16;

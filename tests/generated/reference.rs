@@ -7,7 +7,8 @@ use edge_credential_operator::{
     api::{EdgeCredential, Reason},
     clock::Clock,
     config::{Cli, Settings},
-    oauth::{ClientCredentials, Reply, TokenError, origin::AllowedOrigins},
+    http::origin::AllowedOrigins,
+    oauth::{ClientCredentials, Reply, TokenError},
     operator::{
         endpoints::EndpointCollector,
         exposition::prometheus_text,

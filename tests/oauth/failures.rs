@@ -4,7 +4,8 @@ use std::time::{Duration, Instant};
 
 use edge_credential_operator::{
     api::Reason,
-    oauth::{TokenError, TokenSource, Unreachable, client::Deadlines},
+    http::{Unreachable, route::Deadlines},
+    oauth::{TokenError, TokenSource},
 };
 use kit::sitecore::{RetryAfter, Scenario, Sitecore};
 

@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use edge_credential_operator::{
     api::Reason,
-    oauth::{Defect, TokenError, TokenSource, Unreachable, client::Deadlines, jwt},
+    http::{Unreachable, route::Deadlines},
+    oauth::{Defect, TokenError, TokenSource, jwt},
 };
 use futures::future::join_all;
 use kit::sitecore::{AUDIENCE, CLAIMS_PREFIX, Member, Scenario, TokenShape, Wire, gzip};

@@ -5,7 +5,8 @@ use std::time::{Duration, Instant};
 use edge_credential_operator::{
     api::Reason,
     clock::Clock,
-    oauth::{TokenError, TokenRequest, TokenSource, client::Deadlines, limits::Quota},
+    http::{limits::Quota, route::Deadlines},
+    oauth::{TokenError, TokenRequest, TokenSource},
     traffic::requests::TokenRequests,
 };
 use k8s_openapi::jiff::{SignedDuration, Timestamp};

@@ -20,10 +20,13 @@ use edge_credential_operator::{
     api::token_request::{ClientAuthentication, RequestFormat, TokenFormat},
     clock::Clock,
     cluster::object_key::ObjectKey,
+    http::{
+        origin::{AllowedOrigins, Origin},
+        route::{Deadlines, Route},
+    },
     oauth::{
         ClientCredentials, RequestParameters, Token, TokenError, TokenRequest, TokenSource,
-        client::{Deadlines, HttpTokenSource, Route},
-        origin::{AllowedOrigins, Origin},
+        client::HttpTokenSource,
     },
     traffic::{
         Caller, Endpoint, Urgency,

@@ -7,7 +7,7 @@ use std::{
     thread,
 };
 
-use edge_credential_operator::oauth::{TokenError, Unreachable};
+use edge_credential_operator::{http::Unreachable, oauth::TokenError};
 use reqwest::{Client, Proxy};
 
 use super::{CANARY, SHORT, ask, raw, sitecore_with};

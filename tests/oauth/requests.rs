@@ -2,7 +2,8 @@
 
 use edge_credential_operator::{
     api::token_request::{ClientAuthentication, RequestFormat},
-    oauth::{TokenError, TokenSource, client::Deadlines},
+    http::route::Deadlines,
+    oauth::{TokenError, TokenSource},
 };
 use kit::sitecore::{
     AUDIENCE, BodyFormat, ClientAuthentication as Recorded, RecordedRequest, Sitecore,

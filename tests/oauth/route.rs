@@ -4,10 +4,8 @@ use std::{fs, path::PathBuf, time::Duration};
 
 use edge_credential_operator::{
     clock::Clock,
-    oauth::{
-        TokenError, TokenSource, Unreachable,
-        client::{Deadlines, HttpTokenSource},
-    },
+    http::{Unreachable, route::Deadlines},
+    oauth::{TokenError, TokenSource, client::HttpTokenSource},
     operator::route_files::RouteFiles,
 };
 use kit::sitecore::{Certificate, TlsFront};

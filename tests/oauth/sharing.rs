@@ -11,7 +11,8 @@ use std::{
 use edge_credential_operator::{
     api::token_request::{ClientAuthentication, RequestFormat, TokenFormat},
     clock::Clock,
-    oauth::{Reply, Token, TokenError, TokenRequest, TokenSource, client::Deadlines},
+    http::route::Deadlines,
+    oauth::{Reply, Token, TokenError, TokenRequest, TokenSource},
     traffic::requests::TokenRequests,
 };
 use futures::{

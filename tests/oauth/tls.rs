@@ -2,11 +2,12 @@
 
 use edge_credential_operator::{
     clock::Clock,
-    oauth::{
-        Token, TokenError, TokenSource, Unreachable,
-        client::{Deadlines, HttpTokenSource, Route},
+    http::{
+        Unreachable,
         origin::{AllowedOrigins, Origin},
+        route::{Deadlines, Route},
     },
+    oauth::{Token, TokenError, TokenSource, client::HttpTokenSource},
 };
 use kit::sitecore::{Certificate, Scenario, Sitecore, TlsFront};
 

@@ -17,10 +17,13 @@ use edge_credential_operator::{
         token_request::{ClientAuthentication, RequestFormat, TokenFormat, TokenRequestSpec},
     },
     clock::Clock,
+    http::{
+        origin::Origin,
+        route::{Deadlines, Route},
+    },
     oauth::{
         ClientCredentials, RequestParameters, Token, TokenError, TokenRequest, TokenSource,
-        client::{Deadlines, HttpTokenSource, Route},
-        origin::Origin,
+        client::HttpTokenSource,
     },
 };
 use kit::{

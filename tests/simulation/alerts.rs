@@ -1,8 +1,11 @@
 //! What the metrics say on which alerts are built: of an endpoint, and of its quotas.
 
-use edge_credential_operator::oauth::{
-    TokenError, Unreachable,
-    limits::{Limits, Quota},
+use edge_credential_operator::{
+    http::{
+        Unreachable,
+        limits::{Limits, Quota},
+    },
+    oauth::TokenError,
 };
 use k8s_openapi::jiff::SignedDuration;
 use serde_json::json;

@@ -4,10 +4,11 @@ use std::{collections::BTreeMap, time::Duration};
 
 use edge_credential_operator::{
     api::ConditionType::{Ready, Reconciling},
-    oauth::{
-        TokenError, Unreachable,
+    http::{
+        Unreachable,
         limits::{Limits, Quota},
     },
+    oauth::TokenError,
 };
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 use kit::fake_api::Verb;

@@ -8,7 +8,8 @@ use edge_credential_operator::{
         EdgeCredential,
         edge_credential::RENEW_REQUESTED_AT,
     },
-    oauth::{Defect, TokenError, TokenRequest, limits::Limits},
+    http::limits::Limits,
+    oauth::{Defect, TokenError, TokenRequest},
 };
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 use secrecy::ExposeSecret;

@@ -6,7 +6,8 @@ use edge_credential_operator::{
         EdgeCredential,
         edge_credential::RENEW_REQUESTED_AT,
     },
-    oauth::{TokenError, Unreachable},
+    http::Unreachable,
+    oauth::TokenError,
 };
 use k8s_openapi::jiff::SignedDuration;
 use kit::fake_api::{Fault, Verb};

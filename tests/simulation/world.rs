@@ -16,7 +16,8 @@ use edge_credential_operator::{
     clock::Clock,
     cluster::leadership::Leadership,
     config::{Cli, Command, Settings},
-    oauth::{Reply, Token, TokenError, TokenRequest, TokenSource, Unreachable, limits::Limits},
+    http::{Unreachable, limits::Limits},
+    oauth::{Reply, Token, TokenError, TokenRequest, TokenSource},
     operator::{
         admin::Readiness,
         definition::CrdPresence,

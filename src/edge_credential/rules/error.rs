@@ -233,7 +233,7 @@ mod tests {
     use super::*;
     use crate::{
         edge_credential::testing::{CANARY, allowed, answer},
-        oauth::Unreachable,
+        http::Unreachable,
         rules::credentials::Flaw,
     };
 

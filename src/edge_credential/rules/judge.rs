@@ -10,7 +10,8 @@ use super::{
 };
 use crate::{
     api::{EdgeCredential, credentials::SecretVersion, failures::Failures},
-    oauth::{Token, TokenRequest, origin::AllowedOrigins},
+    http::origin::AllowedOrigins,
+    oauth::{Token, TokenRequest},
     rules::{
         credentials::{Credentials, CredentialsProblem, extract_credentials},
         spec::SpecProblem,

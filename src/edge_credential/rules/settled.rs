@@ -8,7 +8,7 @@ use crate::{
         ConditionType, EdgeCredential, EdgeCredentialStatus, Reason, conditions,
         edge_credential::TokenStatus, target::TargetStatus,
     },
-    oauth::origin::AllowedOrigins,
+    http::origin::AllowedOrigins,
     rules::{failures::is_possible, times::is_ahead},
 };
 

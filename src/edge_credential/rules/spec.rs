@@ -10,7 +10,8 @@ use super::{
 };
 use crate::{
     api::{EdgeCredential, target::TargetEntry},
-    oauth::{RequestParameters, Token, origin::AllowedOrigins},
+    http::origin::AllowedOrigins,
+    oauth::{RequestParameters, Token},
     rules::{
         spec::{
             SpecProblem, check_annotations, check_credentials, check_entries, check_labels,

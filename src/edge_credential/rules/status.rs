@@ -319,7 +319,8 @@ mod tests {
                 object_with, proven, sound_plan, token, version,
             },
         },
-        oauth::{Defect, Token, TokenError, Unreachable},
+        http::Unreachable,
+        oauth::{Defect, Token, TokenError},
         rules::{
             credentials::{CredentialsProblem, Flaw},
             spec::SpecProblem,

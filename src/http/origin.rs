@@ -1,4 +1,4 @@
-//! Which token endpoints may be sent a client secret.
+//! Which servers may be sent secrets.
 
 use std::{collections::BTreeSet, fmt, str::FromStr};
 

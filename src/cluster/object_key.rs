@@ -3,30 +3,54 @@
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::Resource;
 
-/// Namespace and name of an object, where its kind is clear from the context.
+/// The kinds that objects are known of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Kind {
+    EdgeCredential,
+    EdgeToken,
+    Secret,
+}
+
+/// Namespace, name and kind of an object.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ObjectKey {
     pub namespace: String,
     pub name: String,
+    pub kind: Kind,
+}
+
+impl Kind {
+    /// The kind of a type.
+    fn of<K: Resource<DynamicType = ()>>() -> Self {
+        match &*K::kind(&()) {
+            "Secret" => Self::Secret,
+            "EdgeToken" => Self::EdgeToken,
+            _ => Self::EdgeCredential,
+        }
+    }
 }
 
 impl ObjectKey {
-    /// A key of these two.
-    pub fn new(namespace: impl Into<String>, name: impl Into<String>) -> Self {
+    /// The key of the object of this kind with this name.
+    pub fn new<K: Resource<DynamicType = ()>>(
+        namespace: impl Into<String>,
+        name: impl Into<String>,
+    ) -> Self {
         Self {
             namespace: namespace.into(),
             name: name.into(),
+            kind: Kind::of::<K>(),
         }
     }
 
     /// The key of an object. Empty where the object has no namespace or no name, which no API server leaves out.
-    pub fn of(object: &impl Resource) -> Self {
-        Self::of_metadata(object.meta())
+    pub fn of<K: Resource<DynamicType = ()>>(object: &K) -> Self {
+        Self::of_metadata::<K>(object.meta())
     }
 
     /// As [`of`](Self::of), from the metadata alone.
-    pub fn of_metadata(metadata: &ObjectMeta) -> Self {
-        Self::new(
+    pub fn of_metadata<K: Resource<DynamicType = ()>>(metadata: &ObjectMeta) -> Self {
+        Self::new::<K>(
             metadata.namespace.clone().unwrap_or_default(),
             metadata.name.clone().unwrap_or_default(),
         )

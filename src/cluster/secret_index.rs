@@ -51,7 +51,7 @@ impl<'de> Deserialize<'de> for SeenSecret {
         let (label, ours) = MANAGED_BY;
         Ok(Self {
             is_ours: labels.get(label).is_some_and(|value| value == ours),
-            key: ObjectKey::new(metadata.namespace, metadata.name),
+            key: ObjectKey::new::<Secret>(metadata.namespace, metadata.name),
             version: SecretVersion {
                 uid: metadata.uid,
                 resource_version: metadata.resource_version,
@@ -385,7 +385,7 @@ mod tests {
 
     fn seen(name: &str, uid: u64, number: u64) -> SeenSecret {
         SeenSecret {
-            key: ObjectKey::new("shop", name),
+            key: ObjectKey::new::<Secret>("shop", name),
             version: version(uid, number),
             is_ours: false,
         }

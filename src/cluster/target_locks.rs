@@ -38,21 +38,27 @@ impl Drop for TargetLock<'_> {
 
 #[cfg(test)]
 mod tests {
+    use k8s_openapi::api::core::v1::Secret;
+
     use super::*;
 
     #[test]
     fn a_target_is_locked_once_until_it_is_given_back() {
         let locks = TargetLocks::default();
-        let edge = || ObjectKey::new("shop", "edge");
+        let edge = || ObjectKey::new::<Secret>("shop", "edge");
         let lock = locks.try_lock(edge());
         assert!(lock.is_some());
         for _ in 0..2 {
             assert!(locks.try_lock(edge()).is_none());
         }
-        assert!(locks.try_lock(ObjectKey::new("shop", "other")).is_some());
         assert!(
             locks
-                .try_lock(ObjectKey::new("elsewhere", "edge"))
+                .try_lock(ObjectKey::new::<Secret>("shop", "other"))
+                .is_some()
+        );
+        assert!(
+            locks
+                .try_lock(ObjectKey::new::<Secret>("elsewhere", "edge"))
                 .is_some()
         );
         drop(lock);

@@ -29,7 +29,7 @@ impl<S> Default for WrittenStatuses<S> {
 
 impl<S: Clone> WrittenStatuses<S> {
     /// Keeps the status of an object as the API server returned it after the write.
-    pub fn remember(&self, metadata: &ObjectMeta, status: &S) {
+    pub fn remember(&self, key: ObjectKey, metadata: &ObjectMeta, status: &S) {
         if let Some(version) = version(metadata) {
             let written = Written {
                 uid: metadata.uid.clone(),
@@ -37,15 +37,13 @@ impl<S: Clone> WrittenStatuses<S> {
                 status: status.clone(),
                 unwritten: false,
             };
-            self.0
-                .lock()
-                .insert(ObjectKey::of_metadata(metadata), written);
+            self.0.lock().insert(key, written);
         }
     }
 
     /// Keeps a status that could not be written, until the object changes: without the failures in it, the attempt would be
     /// repeated at once.
-    pub fn remember_unwritten(&self, metadata: &ObjectMeta, status: &S) {
+    pub fn remember_unwritten(&self, key: ObjectKey, metadata: &ObjectMeta, status: &S) {
         if let Some(version) = version(metadata) {
             let written = Written {
                 uid: metadata.uid.clone(),
@@ -53,23 +51,20 @@ impl<S: Clone> WrittenStatuses<S> {
                 status: status.clone(),
                 unwritten: true,
             };
-            self.0
-                .lock()
-                .insert(ObjectKey::of_metadata(metadata), written);
+            self.0.lock().insert(key, written);
         }
     }
 
     /// The status that is newer than the one of the object, if that was read before our last write; and whether that write
     /// failed.
-    pub fn newer_than(&self, metadata: &ObjectMeta) -> Option<(S, bool)> {
-        let key = ObjectKey::of_metadata(metadata);
+    pub fn newer_than(&self, key: &ObjectKey, metadata: &ObjectMeta) -> Option<(S, bool)> {
         let mut statuses = self.0.lock();
-        let written = statuses.get(&key)?;
+        let written = statuses.get(key)?;
         let is_older = version(metadata).is_some_and(|version| version < written.version);
         if is_older && written.uid == metadata.uid {
             return Some((written.status.clone(), written.unwritten));
         }
-        statuses.remove(&key);
+        statuses.remove(key);
         None
     }
 

@@ -213,7 +213,7 @@ async fn attempt_once(
     secrets_are_known: bool,
 ) -> Result<Step, Error> {
     let key = ObjectKey::of(object);
-    let target = ObjectKey::new(&key.namespace, object.target_name());
+    let target = ObjectKey::new::<Secret>(&key.namespace, object.target_name());
     // Taken before the target is read, so that no other object creates the target after that.
     let lock = context.target_locks.try_lock(target);
     let found = match observe(object, context, secrets_are_known).await {
@@ -621,7 +621,7 @@ impl Attempt<'_> {
             && let Some(proven) = &outcome.token
             && context.secrets.is_reliable(&self.key.namespace)
         {
-            let target = ObjectKey::new(&self.key.namespace, object.target_name());
+            let target = ObjectKey::new::<Secret>(&self.key.namespace, object.target_name());
             let tokens = &context.tokens;
             tokens.leave_in(&request, uid, &proven.token, target);
         }

@@ -92,12 +92,13 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::api::EdgeCredential;
     use crate::edge_credential::testing::at;
 
     #[test]
     fn three_repairs_a_minute_are_made_at_once_and_then_one_in_ten_seconds() {
         let repairs = Repairs::default();
-        let object = ObjectKey::new("shop", "edge");
+        let object = ObjectKey::new::<EdgeCredential>("shop", "edge");
         let begin = |second| repairs.begin(&object, at(second));
         let wait = |seconds, is_new| {
             let wait = Duration::from_secs(seconds);
@@ -115,7 +116,7 @@ mod tests {
         assert_eq!(begin(90), Ok(()));
         assert_eq!(begin(90), Ok(()));
         assert_eq!(
-            repairs.begin(&ObjectKey::new("shop", "other"), at(90)),
+            repairs.begin(&ObjectKey::new::<EdgeCredential>("shop", "other"), at(90)),
             Ok(())
         );
         assert_eq!(repairs.0.lock().len(), 2);
@@ -124,7 +125,7 @@ mod tests {
     #[test]
     fn a_clock_that_is_set_back_makes_no_repair_wait() {
         let repairs = Repairs::default();
-        let object = ObjectKey::new("shop", "edge");
+        let object = ObjectKey::new::<EdgeCredential>("shop", "edge");
         for _ in 0..3 {
             repairs.begin(&object, at(1000)).unwrap();
         }

@@ -42,7 +42,10 @@ pub fn with_latest_status<'a>(
     object: &'a EdgeCredential,
     context: &Context,
 ) -> (Cow<'a, EdgeCredential>, bool) {
-    match context.statuses.newer_than(&object.metadata) {
+    match context
+        .statuses
+        .newer_than(&ObjectKey::of(object), &object.metadata)
+    {
         None => (Cow::Borrowed(object), false),
         Some((status, unwritten)) => {
             let mut object = object.clone();
@@ -70,7 +73,10 @@ pub async fn report(
     if is_unwritten || !says_the_same(object.status.as_ref(), &status) {
         let metadata = &object.metadata;
         let written = write(metadata, &status, context).await;
-        written.inspect_err(|_| context.statuses.remember_unwritten(metadata, &status))?;
+        written.inspect_err(|_| {
+            let statuses = &context.statuses;
+            statuses.remember_unwritten(ObjectKey::of(object), metadata, &status);
+        })?;
     }
     let told = versions_of(&status);
     let key = ObjectKey::of(object);
@@ -201,7 +207,8 @@ async fn write(
     if let DeserializeGuard(Ok(written)) = written
         && let Some(status) = &written.status
     {
-        context.statuses.remember(&written.metadata, status);
+        let key = ObjectKey::of(&written);
+        context.statuses.remember(key, &written.metadata, status);
     }
     Ok(())
 }

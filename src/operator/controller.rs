@@ -376,7 +376,9 @@ fn publish_report<R: Reconciler>(
         context.metrics.renewal_began(delay);
     }
     if let Some(written) = &report.written {
-        let ObjectKey { namespace, name } = ObjectKey::of(object);
+        let ObjectKey {
+            namespace, name, ..
+        } = ObjectKey::of(object);
         tracing::info!(
             namespace,
             name,
@@ -442,7 +444,8 @@ async fn follow<R: Reconciler>(
                 Ok(_) | Err(controller::Error::ReconcilerFailed(..)) => {}
                 // This is what the controller says last of an object that was deleted.
                 Err(controller::Error::ObjectNotFound(object)) => {
-                    let key = ObjectKey::new(object.namespace.unwrap_or_default(), object.name);
+                    let namespace = object.namespace.unwrap_or_default();
+                    let key = ObjectKey::new::<R::Object>(namespace, object.name);
                     context.references.remove(&key);
                     context.malformed.remove(&key);
                     context.reconciler.forget(&key);

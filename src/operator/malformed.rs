@@ -17,12 +17,12 @@ type Version = (Option<String>, Option<i64>);
 
 impl MalformedObjects {
     /// Whether this generation of the object was reported.
-    pub fn contains(&self, object: &impl Resource) -> bool {
+    pub fn contains(&self, object: &impl Resource<DynamicType = ()>) -> bool {
         self.0.lock().get(&ObjectKey::of(object)) == Some(&version(object))
     }
 
     /// This generation of the object was reported.
-    pub fn enter(&self, object: &impl Resource) {
+    pub fn enter(&self, object: &impl Resource<DynamicType = ()>) {
         self.0.lock().insert(ObjectKey::of(object), version(object));
     }
 
@@ -32,7 +32,7 @@ impl MalformedObjects {
     }
 }
 
-fn version(object: &impl Resource) -> Version {
+fn version(object: &impl Resource<DynamicType = ()>) -> Version {
     let metadata = object.meta();
     (metadata.uid.clone(), metadata.generation)
 }

@@ -320,7 +320,9 @@ impl Collector for ObjectCollector {
             let mut metric = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
             for row in &rows {
                 if let Some(value) = value(row) {
-                    let ObjectKey { namespace, name } = ObjectKey::of(&*row.object);
+                    let ObjectKey {
+                        namespace, name, ..
+                    } = ObjectKey::of(&*row.object);
                     let labels = ObjectLabels { namespace, name };
                     ConstGauge::new(value).encode(metric.encode_family(&labels)?)?;
                 }

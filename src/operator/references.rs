@@ -69,11 +69,15 @@ impl Index {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::api::EdgeCredential;
     use crate::cluster::secret_index::SecretIndex;
 
     fn enter(index: &SecretIndex, references: &SecretReferences, name: &str, credentials: &str) {
         let secrets = [credentials, name].map(|secret| index.hash("shop", secret));
-        references.enter(&ObjectKey::new("shop", name), secrets.into_iter());
+        references.enter(
+            &ObjectKey::new::<EdgeCredential>("shop", name),
+            secrets.into_iter(),
+        );
     }
 
     /// The names of the objects that name a Secret.
@@ -104,7 +108,7 @@ mod tests {
         enter(&index, &references, "one", "client");
         enter(&index, &references, "one", "other-client");
         assert!(names(&index, &references, "shop", "client").is_empty());
-        references.remove(&ObjectKey::new("shop", "one"));
+        references.remove(&ObjectKey::new::<EdgeCredential>("shop", "one"));
         assert!(references.0.lock().secrets.is_empty() && references.0.lock().objects.is_empty());
     }
 }

@@ -46,11 +46,12 @@ impl Floors {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::api::EdgeCredential;
 
     #[test]
     fn five_may_come_at_once_and_then_one_a_minute() {
         let mut floors = Floors::default();
-        let object = ObjectKey::new("shop", "edge");
+        let object = ObjectKey::new::<EdgeCredential>("shop", "edge");
         let second = Duration::from_secs;
         for _ in 0..5 {
             floors.take(&object, second(100)).unwrap();
@@ -61,7 +62,10 @@ mod tests {
         assert_eq!(floors.take(&object, second(160)), Err(second(60)));
         // Another one has a bucket of its own.
         floors
-            .take(&ObjectKey::new("shop", "other"), second(160))
+            .take(
+                &ObjectKey::new::<EdgeCredential>("shop", "other"),
+                second(160),
+            )
             .unwrap();
     }
 
@@ -69,18 +73,21 @@ mod tests {
     fn nobody_is_forgotten_before_that() {
         let mut floors = Floors::default();
         let second = Duration::from_secs;
-        let object = ObjectKey::new("shop", "edge");
+        let object = ObjectKey::new::<EdgeCredential>("shop", "edge");
         for _ in 0..5 {
             floors.take(&object, second(0)).unwrap();
         }
         for number in 0..2 * SWEEP_AT {
-            let other = ObjectKey::new("shop", number.to_string());
+            let other = ObjectKey::new::<EdgeCredential>("shop", number.to_string());
             floors.take(&other, second(1)).unwrap();
         }
         assert!(floors.take(&object, second(2)).is_err());
         // Those that are full again make room: of the first, one request ago, nothing is left.
         floors
-            .take(&ObjectKey::new("shop", "late"), second(61))
+            .take(
+                &ObjectKey::new::<EdgeCredential>("shop", "late"),
+                second(61),
+            )
             .unwrap();
         assert_eq!(floors.full_at.len(), 2);
     }
@@ -90,7 +97,7 @@ mod tests {
         let mut floors = Floors::default();
         let second = Duration::from_secs;
         for number in 0..1000 {
-            let object = ObjectKey::new("shop", number.to_string());
+            let object = ObjectKey::new::<EdgeCredential>("shop", number.to_string());
             floors.take(&object, second(number * 10)).unwrap();
         }
         assert!(floors.full_at.len() <= SWEEP_AT, "{}", floors.full_at.len());

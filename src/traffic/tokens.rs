@@ -161,6 +161,8 @@ impl Tokens {
 
 #[cfg(test)]
 mod tests {
+    use k8s_openapi::api::core::v1::Secret;
+
     use super::*;
 
     const INPUTS: Inputs = [1; 32];
@@ -181,7 +183,7 @@ mod tests {
     }
 
     fn key() -> ObjectKey {
-        ObjectKey::new("shop", "edge")
+        ObjectKey::new::<Secret>("shop", "edge")
     }
 
     fn kept() -> Tokens {
@@ -247,7 +249,11 @@ mod tests {
         tokens.leave_in(&INPUTS, &token("two"), key());
         assert!(tokens.valid(&INPUTS, at(0)).is_some());
         tokens.leave_in(&INPUTS, &token("one"), key());
-        tokens.leave_in(&INPUTS, &token("two"), ObjectKey::new("shop", "other"));
+        tokens.leave_in(
+            &INPUTS,
+            &token("two"),
+            ObjectKey::new::<Secret>("shop", "other"),
+        );
         assert_eq!(tokens.written(&INPUTS, at(0)).unwrap().key, key());
     }
 }

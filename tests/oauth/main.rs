@@ -17,7 +17,10 @@ use std::{
 };
 
 use edge_credential_operator::{
-    api::token_request::{ClientAuthentication, RequestFormat, TokenFormat},
+    api::{
+        EdgeCredential,
+        token_request::{ClientAuthentication, RequestFormat, TokenFormat},
+    },
     clock::Clock,
     cluster::object_key::ObjectKey,
     http::{
@@ -57,7 +60,7 @@ async fn take(
     static NUMBER: AtomicUsize = AtomicUsize::new(0);
     let number = NUMBER.fetch_add(1, Ordering::Relaxed);
     let caller = Caller {
-        object: ObjectKey::new(format!("shop-{number}"), "edge"),
+        object: ObjectKey::new::<EdgeCredential>(format!("shop-{number}"), "edge"),
         endpoint: Endpoint::of(&request.parameters.token_url).unwrap(),
         urgency: Urgency::NoToken,
     };

@@ -4,7 +4,10 @@ use k8s_openapi::jiff::Timestamp;
 use proptest::{prelude::*, sample::Index};
 
 use super::*;
-use crate::traffic::{caller::Urgency, line::WHILE_RECOVERING};
+use crate::{
+    api::EdgeCredential,
+    traffic::{caller::Urgency, line::WHILE_RECOVERING},
+};
 
 const PLACES: usize = 4;
 
@@ -23,7 +26,7 @@ fn endpoint(number: usize) -> Endpoint {
 }
 
 fn key(namespace: usize, number: usize) -> ObjectKey {
-    ObjectKey::new(format!("ns-{namespace}"), format!("edge-{number}"))
+    ObjectKey::new::<EdgeCredential>(format!("ns-{namespace}"), format!("edge-{number}"))
 }
 
 fn client(object: &ObjectKey) -> ClientHash {

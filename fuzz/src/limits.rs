@@ -29,7 +29,7 @@ pub fn check(input: &[u8]) {
     let refused = read(429);
     assert_eq!(read(200).quota, refused.quota);
     assert!(read(200).hold <= refused.hold);
-    let names = ["retry-after", "x-ratelimit-reset"];
+    let names = ["retry-after", "x-ratelimit-reset", "x-rate-limit-reset"];
     let says_nothing =
         names.iter().all(|name| !answer.headers.contains_key(*name)) && limits.quota.is_none();
     if says_nothing {

@@ -1,9 +1,14 @@
 //! What an answer says of rate limits and quotas: how long to wait, and how much is left.
 //!
-//! Three dialects are understood: `Retry-After` (RFC 9110 section 10.2.3), `X-RateLimit-*` and Auth0's quotas for
-//! clients and organizations.
+//! Four dialects are understood: `Retry-After` (RFC 9110 section 10.2.3), `X-RateLimit-*` of the token endpoint,
+//! `X-Rate-Limit-*` of the Delivery API, and Auth0's quotas for clients and organizations.
 
-use http::{HeaderMap, HeaderName, HeaderValue, header::RETRY_AFTER};
+use std::str::FromStr;
+
+use http::{
+    HeaderMap, HeaderName, HeaderValue,
+    header::{DATE, RETRY_AFTER},
+};
 use k8s_openapi::jiff::{SignedDuration, Timestamp, fmt::rfc2822};
 
 /// The least wait, where an answer asks for one at all.
@@ -18,10 +23,19 @@ pub const LONGEST_QUOTA_HOLD: SignedDuration = SignedDuration::from_hours(24);
 /// What is longer is no wait but a time, in seconds since 1970, or garbage.
 const LONGEST_BELIEVED: SignedDuration = SignedDuration::from_hours(24 * 366);
 
-const RATE_LIMIT: HeaderName = HeaderName::from_static("x-ratelimit-limit");
-const RATE_REMAINING: HeaderName = HeaderName::from_static("x-ratelimit-remaining");
-/// In seconds since 1970, on the server's clock.
-const RATE_RESET: HeaderName = HeaderName::from_static("x-ratelimit-reset");
+/// The limit, what is left of it, and when it is reset: in seconds since 1970, on the server's clock.
+const RATE: [HeaderName; 3] = [
+    HeaderName::from_static("x-ratelimit-limit"),
+    HeaderName::from_static("x-ratelimit-remaining"),
+    HeaderName::from_static("x-ratelimit-reset"),
+];
+
+/// The same, but the reset is in seconds from now on.
+const RATE_FROM_NOW: [HeaderName; 3] = [
+    HeaderName::from_static("x-rate-limit-limit"),
+    HeaderName::from_static("x-rate-limit-remaining"),
+    HeaderName::from_static("x-rate-limit-reset"),
+];
 
 /// As `b=per_hour;q=10;r=7;t=3540,b=per_day;q=100;r=97;t=7140`: bucket, quota, remaining, seconds until it is reset.
 const QUOTAS: [HeaderName; 2] = [
@@ -67,7 +81,7 @@ pub fn read_limits(
     now: Timestamp,
 ) -> Limits {
     let server_now = date.unwrap_or(now);
-    let rate = rate_limit(headers, server_now);
+    let rate = rate_until(headers, server_now).or_else(|| rate_from_now(headers));
     let buckets: Vec<Bucket> = QUOTAS
         .iter()
         .flat_map(|name| headers.get_all(name))
@@ -111,17 +125,33 @@ struct Bucket {
     reset: SignedDuration,
 }
 
-fn rate_limit(headers: &HeaderMap, server_now: Timestamp) -> Option<Bucket> {
-    let number = |name: HeaderName| headers.get(name)?.to_str().ok()?.trim().parse().ok();
-    let reset = headers.get(RATE_RESET)?.to_str().ok()?.trim();
-    let reset = Timestamp::from_second(reset.parse().ok()?).ok()?;
+fn rate_until(headers: &HeaderMap, server_now: Timestamp) -> Option<Bucket> {
+    let [quota @ .., reset] = &RATE;
+    let reset = Timestamp::from_second(number(headers, reset)?).ok()?;
     Some(Bucket {
-        quota: Quota {
-            limit: number(RATE_LIMIT)?,
-            remaining: number(RATE_REMAINING)?,
-        },
+        quota: rate_quota(headers, quota)?,
         reset: reset.duration_since(server_now),
     })
+}
+
+fn rate_from_now(headers: &HeaderMap) -> Option<Bucket> {
+    let [quota @ .., reset] = &RATE_FROM_NOW;
+    let reset = SignedDuration::from_secs(number(headers, reset)?);
+    Some(Bucket {
+        quota: rate_quota(headers, quota)?,
+        reset: Some(reset).filter(|reset| *reset < LONGEST_BELIEVED)?,
+    })
+}
+
+fn rate_quota(headers: &HeaderMap, [limit, remaining]: &[HeaderName; 2]) -> Option<Quota> {
+    Some(Quota {
+        limit: number(headers, limit)?,
+        remaining: number(headers, remaining)?,
+    })
+}
+
+fn number<N: FromStr>(headers: &HeaderMap, name: &HeaderName) -> Option<N> {
+    headers.get(name)?.to_str().ok()?.trim().parse().ok()
 }
 
 fn bucket(text: &str) -> Option<Bucket> {
@@ -150,8 +180,13 @@ fn retry_after(value: &HeaderValue, server_now: Timestamp) -> Option<SignedDurat
     Some(wait).filter(|wait| wait.is_positive())
 }
 
+/// The server's clock, if the answer tells it.
+pub fn read_date(headers: &HeaderMap) -> Option<Timestamp> {
+    parse_http_date(headers.get(DATE)?.to_str().ok()?)
+}
+
 /// A date as HTTP writes it (RFC 9110 section 5.6.7): RFC 2822 with the zone `GMT`.
-pub fn parse_http_date(text: &str) -> Option<Timestamp> {
+fn parse_http_date(text: &str) -> Option<Timestamp> {
     rfc2822::DateTimeParser::new().parse_timestamp(text).ok()
 }
 
@@ -238,6 +273,26 @@ mod tests {
     }
 
     #[test]
+    fn the_reset_of_the_other_spelling_is_counted_from_now_on() {
+        let pairs = |remaining, reset| {
+            [
+                ("x-rate-limit-limit", "80"),
+                ("x-rate-limit-remaining", remaining),
+                ("x-rate-limit-reset", reset),
+            ]
+        };
+        assert_eq!(hold(200, &pairs("3", "40")), None);
+        assert_eq!(hold(200, &pairs("0", "40")), Some(40));
+        assert_eq!(hold(429, &pairs("3", "40")), Some(40));
+        assert_eq!(hold(429, &pairs("0", "0")), None, "it is over");
+        assert_eq!(hold(429, &pairs("0", "-1")), None);
+        assert_eq!(hold(429, &pairs("0", "7200")), Some(3600));
+        assert_eq!(hold(429, &pairs("0", "1795521600")), None, "a time");
+        let asked = [&pairs("3", "40")[..], &[("retry-after", "5")]].concat();
+        assert_eq!(hold(429, &asked), Some(5));
+    }
+
+    #[test]
     fn an_exhausted_quota_holds_for_up_to_a_day_whatever_the_status() {
         let quota = |value| hold(200, &[("auth0-client-quota-limit", value)]);
         assert_eq!(quota("b=per_hour;q=10;r=7;t=3540"), None);
@@ -289,12 +344,10 @@ mod tests {
         #[test]
         fn whatever_the_headers_say_a_wait_is_from_a_second_to_a_day(
             status in 100..600_u16,
-            values in prop::collection::vec((0..6_usize, "[ -~]{0,60}|[0-9]{1,20}|b=a;q=[0-9]{1,12};r=0;t=[0-9]{1,12}"), 0..8),
+            values in prop::collection::vec((0..9_usize, "[ -~]{0,60}|[0-9]{1,20}|b=a;q=[0-9]{1,12};r=0;t=[0-9]{1,12}"), 0..8),
             server in prop::option::of(-377_705_023_201_i64..253_402_207_200),
         ) {
-            let names = [
-                RETRY_AFTER, RATE_LIMIT, RATE_REMAINING, RATE_RESET, QUOTAS[0].clone(), QUOTAS[1].clone(),
-            ];
+            let names = [&[RETRY_AFTER][..], &RATE, &RATE_FROM_NOW, &QUOTAS].concat();
             let mut headers = HeaderMap::new();
             for (name, value) in values {
                 headers.append(names[name].clone(), HeaderValue::from_str(&value).unwrap());

@@ -1,6 +1,6 @@
 //! What all that is asked over HTTP outside the cluster have in common, and nothing of what is asked.
 //!
-//! [`route`] makes the client, [`origin`] says where it may send, [`body`] reads an answer within its bounds, and
+//! [`route`] has the client, [`origin`] says where it may send, [`body`] reads an answer within its bounds, and
 //! [`limits`] how many more requests the server allows.
 
 pub mod body;

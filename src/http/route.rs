@@ -1,7 +1,8 @@
 //! How servers outside the cluster are reached: by which proxy, trusting whom, with which deadlines.
 
-use std::{fmt, time::Duration};
+use std::{fmt, sync::Arc, time::Duration};
 
+use parking_lot::RwLock;
 use reqwest::{Certificate, Client, NoProxy, Proxy, redirect::Policy};
 use secrecy::zeroize::Zeroizing;
 
@@ -42,7 +43,7 @@ impl fmt::Debug for Route {
     }
 }
 
-/// The HTTP client for token endpoints cannot be made.
+/// The HTTP client cannot be made.
 #[derive(Debug, thiserror::Error)]
 pub enum ClientError {
     /// Nothing in what should be certificates is one that can be trusted. Taken for none, it would show as an endpoint that
@@ -53,13 +54,44 @@ pub enum ClientError {
     #[error("it is not the URL of a proxy: it must be http://host:port or https://host:port")]
     NoProxy,
     /// The HTTP library refuses to make it.
-    #[error("the HTTP client for token endpoints cannot be made")]
+    #[error("the HTTP client for Sitecore's services cannot be made")]
     Build(#[source] reqwest::Error),
 }
 
-/// Makes a client that follows no redirect. Where the route names no proxy, it comes from `HTTPS_PROXY` and `HTTP_PROXY`;
-/// those of `NO_PROXY` are reached without one.
-pub fn make_client(route: &Route, deadlines: Deadlines) -> Result<Client, ClientError> {
+/// Reaches servers by a route that can be changed, within its deadlines, and follows no redirect. All clones are one.
+#[derive(Clone)]
+pub struct HttpClient {
+    current: Arc<RwLock<Client>>,
+    deadlines: Deadlines,
+}
+
+impl fmt::Debug for HttpClient {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("HttpClient")
+    }
+}
+
+impl HttpClient {
+    /// Where the route names no proxy, it comes from `HTTPS_PROXY` and `HTTP_PROXY`; those of `NO_PROXY` are reached without
+    /// one.
+    pub fn new(route: &Route, deadlines: Deadlines) -> Result<Self, ClientError> {
+        let current = Arc::new(RwLock::new(make_client(route, deadlines)?));
+        Ok(Self { current, deadlines })
+    }
+
+    /// Sends by another route from now on. What is in flight goes on as it began.
+    pub fn set_route(&self, route: &Route) -> Result<(), ClientError> {
+        *self.current.write() = make_client(route, self.deadlines)?;
+        Ok(())
+    }
+
+    /// The client of the present route.
+    pub fn current(&self) -> Client {
+        self.current.read().clone()
+    }
+}
+
+fn make_client(route: &Route, deadlines: Deadlines) -> Result<Client, ClientError> {
     let certificates = route.authorities.as_ref();
     let certificates = certificates
         .map(|pem| parse_certificates(pem))

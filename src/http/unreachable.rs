@@ -31,23 +31,29 @@ pub enum Unreachable {
     Broken,
 }
 
-impl fmt::Display for Unreachable {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::NameNotFound => "the name of the token endpoint's host could not be resolved",
-            Self::Refused => "the connection to the token endpoint was refused",
-            Self::Untrusted => "the token endpoint's certificate is not trusted",
-            Self::OtherName => "the token endpoint's certificate is for another name",
-            Self::Expired => "the token endpoint's certificate has expired",
-            Self::NotYetValid => "the token endpoint's certificate is not valid yet",
-            Self::ProxyRefused => "the proxy refused to connect to the token endpoint",
+impl Unreachable {
+    /// What happened to a server that is called so, such as `the token endpoint`.
+    pub fn tell(self, server: &str) -> impl fmt::Display {
+        fmt::from_fn(move |f| match self {
+            Self::NameNotFound => write!(f, "the name of {server}'s host could not be resolved"),
+            Self::Refused => write!(f, "the connection to {server} was refused"),
+            Self::Untrusted => write!(f, "{server}'s certificate is not trusted"),
+            Self::OtherName => write!(f, "{server}'s certificate is for another name"),
+            Self::Expired => write!(f, "{server}'s certificate has expired"),
+            Self::NotYetValid => write!(f, "{server}'s certificate is not valid yet"),
+            Self::ProxyRefused => write!(f, "the proxy refused to connect to {server}"),
             Self::ProxyUnreachable => {
-                "the proxy before the token endpoint could not be connected to"
+                write!(f, "the proxy before {server} could not be connected to")
             }
-            Self::Connect => "the token endpoint could not be connected to",
-            Self::Timeout => "the token endpoint did not answer in time",
-            Self::Broken => "the connection to the token endpoint broke",
+            Self::Connect => write!(f, "{server} could not be connected to"),
+            Self::Timeout => write!(f, "{server} did not answer in time"),
+            Self::Broken => write!(f, "the connection to {server} broke"),
         })
+    }
+
+    /// Whether it is certain that nothing was sent to the server. A time-out may have come before or after that.
+    pub fn is_unsent(self) -> bool {
+        !matches!(self, Self::Timeout | Self::Broken)
     }
 }
 

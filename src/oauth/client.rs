@@ -1,14 +1,13 @@
 //! Sends token requests: with deadlines, to allowed origins only, following no redirect, reading no more than needed.
 
-use std::{fmt, sync::Arc};
+use std::fmt;
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 use futures::{FutureExt, future::BoxFuture};
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
-use parking_lot::RwLock;
 use reqwest::{
-    Client, RequestBuilder, Response,
-    header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, DATE, HeaderMap, HeaderName, HeaderValue},
+    RequestBuilder, Response,
+    header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue},
 };
 use secrecy::{ExposeSecret, SecretString, zeroize::Zeroizing};
 
@@ -22,9 +21,9 @@ use crate::{
     clock::Clock,
     http::{
         body::{BodyError, read_body},
-        limits::{parse_http_date, read_limits},
+        limits::{read_date, read_limits},
         origin::AllowedOrigins,
-        route::{ClientError, Deadlines, Route, make_client},
+        route::HttpClient,
         unreachable::Unreachable,
     },
 };
@@ -32,34 +31,19 @@ use crate::{
 /// Requests tokens over HTTP. All clones are one.
 #[derive(Clone)]
 pub struct HttpTokenSource {
-    client: Arc<RwLock<Client>>,
-    deadlines: Deadlines,
+    client: HttpClient,
     allowed: AllowedOrigins,
     clock: Clock,
 }
 
 impl HttpTokenSource {
-    /// Sends to `allowed` origins only. Where the route names no proxy, it comes from `HTTPS_PROXY` and `HTTP_PROXY`; those of
-    /// `NO_PROXY` are reached without one.
-    pub fn new(
-        allowed: AllowedOrigins,
-        route: &Route,
-        clock: Clock,
-        deadlines: Deadlines,
-    ) -> Result<Self, ClientError> {
-        let client = make_client(route, deadlines)?;
-        Ok(Self {
-            client: Arc::new(RwLock::new(client)),
-            deadlines,
+    /// Sends to `allowed` origins only.
+    pub fn new(allowed: AllowedOrigins, client: HttpClient, clock: Clock) -> Self {
+        Self {
+            client,
             allowed,
             clock,
-        })
-    }
-
-    /// Sends by another route from now on. What is in flight goes on as it began.
-    pub fn set_route(&self, route: &Route) -> Result<(), ClientError> {
-        *self.client.write() = make_client(route, self.deadlines)?;
-        Ok(())
+        }
     }
 
     async fn send(&self, request: &TokenRequest) -> Reply {
@@ -81,7 +65,7 @@ impl HttpTokenSource {
     ) -> Reply {
         let now = self.clock.now();
         let status = response.status();
-        let date = header(response.headers(), DATE).and_then(parse_http_date);
+        let date = read_date(response.headers());
         let limits = read_limits(status.as_u16(), response.headers(), date, now);
         let result = match read_body(&mut response).await {
             // A deadline is a time-out, whatever came before it.
@@ -135,7 +119,7 @@ impl HttpTokenSource {
         }
         let mut builder = self
             .client
-            .read()
+            .current()
             .post(parameters.token_url.clone())
             .header(ACCEPT, "application/json");
         match parameters.client_authentication {

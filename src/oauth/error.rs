@@ -118,7 +118,7 @@ impl fmt::Display for TokenError {
             Self::OriginNotAllowed => {
                 f.write_str("the token endpoint's origin is not allowed by the operator")
             }
-            Self::Unreachable(cause) => cause.fmt(f),
+            Self::Unreachable(cause) => cause.tell("the token endpoint").fmt(f),
             Self::Refused {
                 status,
                 error: None,

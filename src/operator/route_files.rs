@@ -7,8 +7,7 @@ use tokio::time::sleep;
 use super::error_chain::chain;
 use crate::{
     config::Settings,
-    http::route::{ClientError, Route},
-    oauth::client::HttpTokenSource,
+    http::route::{ClientError, HttpClient, Route},
 };
 
 /// How often the files are read. A kubelet brings a changed ConfigMap or Secret within a minute or two.
@@ -87,9 +86,9 @@ impl RouteFiles {
         }
     }
 
-    /// Has token endpoints reached as the files say whenever they change. What cannot be used is told of once, and those that
+    /// Has servers reached as the files say whenever they change. What cannot be used is told of once, and those that
     /// were read before stay in force.
-    pub async fn follow(self, source: HttpTokenSource, mut route: Route) -> Infallible {
+    pub async fn follow(self, client: HttpClient, mut route: Route) -> Infallible {
         let mut is_told = false;
         loop {
             sleep(INTERVAL).await;
@@ -97,7 +96,7 @@ impl RouteFiles {
                 if read == route {
                     return Ok(false);
                 }
-                source.set_route(&read).map_err(|error| self.blame(error))?;
+                client.set_route(&read).map_err(|error| self.blame(error))?;
                 route = read;
                 Ok(true)
             });

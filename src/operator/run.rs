@@ -35,7 +35,10 @@ use crate::{
     cluster::{calls::Calls, leadership::Leadership, secret_index::SecretIndex},
     config::Settings,
     edge_credential::context::Context,
-    http::{origin::AllowedOrigins, route::Deadlines},
+    http::{
+        origin::AllowedOrigins,
+        route::{Deadlines, HttpClient},
+    },
     oauth::{TokenSource, client::HttpTokenSource},
     traffic::{self, queue::IN_ALL},
 };
@@ -96,9 +99,8 @@ pub async fn run(
     let allowed: AllowedOrigins = settings.allowed_token_origins.iter().cloned().collect();
     let files = RouteFiles::of(settings);
     let route = files.read()?;
-    let deadlines = Deadlines::default();
-    let source = HttpTokenSource::new(allowed, &route, clock.clone(), deadlines);
-    let source = source.map_err(|error| files.blame(error))?;
+    let http = HttpClient::new(&route, Deadlines::default()).map_err(|error| files.blame(error))?;
+    let source = HttpTokenSource::new(allowed, http.clone(), clock.clone());
     let unusable = |source| RunError::Listen {
         address: settings.listen,
         source,
@@ -108,7 +110,7 @@ pub async fn run(
         .map_err(unusable)?;
     let address = listener.local_addr().map_err(unusable)?;
     tracing::info!(version = env!("CARGO_PKG_VERSION"), listen = %address, "the operator starts");
-    let following = files.follow(source.clone(), route);
+    let following = files.follow(http, route);
     tokio::select! {
         ended = serve(client, settings, source, clock, listener, shutdown) => ended,
         never = following => match never {},

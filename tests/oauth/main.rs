@@ -25,7 +25,7 @@ use edge_credential_operator::{
     cluster::object_key::ObjectKey,
     http::{
         origin::{AllowedOrigins, Origin},
-        route::{Deadlines, Route},
+        route::{Deadlines, HttpClient, Route},
     },
     oauth::{
         ClientCredentials, RequestParameters, Token, TokenError, TokenRequest, TokenSource,
@@ -102,7 +102,8 @@ fn source(origins: &[&str], deadlines: Deadlines) -> HttpTokenSource {
         .iter()
         .map(|origin| origin.parse::<Origin>().unwrap())
         .collect();
-    HttpTokenSource::new(allowed, &Route::default(), Clock::system(), deadlines).unwrap()
+    let client = HttpClient::new(&Route::default(), deadlines).unwrap();
+    HttpTokenSource::new(allowed, client, Clock::system())
 }
 
 /// The request that an EdgeCredential makes where nothing but the endpoint is set.

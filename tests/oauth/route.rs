@@ -4,13 +4,17 @@ use std::{fs, path::PathBuf, time::Duration};
 
 use edge_credential_operator::{
     clock::Clock,
-    http::{Unreachable, route::Deadlines},
+    http::{
+        Unreachable,
+        origin::{AllowedOrigins, Origin},
+        route::{Deadlines, HttpClient},
+    },
     oauth::{TokenError, TokenSource, client::HttpTokenSource},
     operator::route_files::RouteFiles,
 };
 use kit::sitecore::{Certificate, TlsFront};
 
-use super::{CANARY, proxy::proxy, request_to, sitecore, source};
+use super::{CANARY, proxy::proxy, request_to, sitecore};
 
 /// Longer than a file is not read.
 const WHILE: Duration = Duration::from_secs(31);
@@ -24,11 +28,11 @@ fn file(name: &str, content: &str) -> PathBuf {
 
 /// A source that follows these files.
 fn following(files: RouteFiles, origin: &str) -> HttpTokenSource {
-    let source = source(&[origin], Deadlines::default());
+    let allowed: AllowedOrigins = [origin.parse::<Origin>().unwrap()].into_iter().collect();
     let route = files.read().unwrap();
-    source.set_route(&route).unwrap();
-    tokio::spawn(files.follow(source.clone(), route));
-    source
+    let client = HttpClient::new(&route, Deadlines::default()).unwrap();
+    tokio::spawn(files.follow(client.clone(), route));
+    HttpTokenSource::new(allowed, client, Clock::system())
 }
 
 /// Lets a file be read again, without waiting for it.
@@ -103,12 +107,7 @@ fn a_file_that_cannot_be_used_is_named_without_what_is_in_it() {
         token_proxy: Some(path.clone()),
     };
     let route = files.read().unwrap();
-    let made = HttpTokenSource::new(
-        Default::default(),
-        &route,
-        Clock::system(),
-        Deadlines::default(),
-    );
+    let made = HttpClient::new(&route, Deadlines::default());
     let error = files.blame(made.unwrap_err());
     let expected = format!("the file {} cannot be used", path.display());
     assert_eq!(error.to_string(), expected);

@@ -5,7 +5,7 @@ use edge_credential_operator::{
     http::{
         Unreachable,
         origin::{AllowedOrigins, Origin},
-        route::{Deadlines, Route},
+        route::{Deadlines, HttpClient, Route},
     },
     oauth::{Token, TokenError, TokenSource, client::HttpTokenSource},
 };
@@ -26,16 +26,11 @@ async fn ask(front: &TlsFront, authority: Option<&str>) -> Result<Token, TokenEr
     let allowed: AllowedOrigins = [front.url().parse::<Origin>().unwrap()]
         .into_iter()
         .collect();
-    HttpTokenSource::new(
-        allowed,
-        &trusting(authority),
-        Clock::system(),
-        Deadlines::default(),
-    )
-    .unwrap()
-    .request(&request_to(&front.token_url()))
-    .await
-    .result
+    let client = HttpClient::new(&trusting(authority), Deadlines::default()).unwrap();
+    HttpTokenSource::new(allowed, client, Clock::system())
+        .request(&request_to(&front.token_url()))
+        .await
+        .result
 }
 
 async fn refused(
@@ -109,12 +104,7 @@ async fn a_file_without_a_usable_certificate_is_refused_before_anything_is_asked
     let garbage = "-----BEGIN CERTIFICATE-----\nZ2FyYmFnZQ==\n-----END CERTIFICATE-----\n";
     let key = "-----BEGIN PRIVATE KEY-----\nZ2FyYmFnZQ==\n-----END PRIVATE KEY-----\n";
     for pem in ["", "CANARY", key, garbage] {
-        let made = HttpTokenSource::new(
-            AllowedOrigins::default(),
-            &trusting(Some(pem)),
-            Clock::system(),
-            Deadlines::default(),
-        );
+        let made = HttpClient::new(&trusting(Some(pem)), Deadlines::default());
         let error = made.expect_err(pem);
         assert!(!format!("{error} {error:?}").contains(CANARY), "{pem}");
     }

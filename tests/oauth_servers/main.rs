@@ -19,7 +19,7 @@ use edge_credential_operator::{
     clock::Clock,
     http::{
         origin::Origin,
-        route::{Deadlines, Route},
+        route::{Deadlines, HttpClient, Route},
     },
     oauth::{
         ClientCredentials, RequestParameters, Token, TokenError, TokenRequest, TokenSource,
@@ -103,13 +103,9 @@ impl Server {
             },
         };
         let allowed = [self.url.parse::<Origin>().unwrap()].into_iter().collect();
-        let source = HttpTokenSource::new(
-            allowed,
-            &Route::default(),
-            Clock::system(),
-            Deadlines::default(),
-        );
-        source.unwrap().request(&request).await.result
+        let client = HttpClient::new(&Route::default(), Deadlines::default()).unwrap();
+        let source = HttpTokenSource::new(allowed, client, Clock::system());
+        source.request(&request).await.result
     }
 }
 

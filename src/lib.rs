@@ -5,6 +5,7 @@
 //! - [`api`]: the resource as users write and see it.
 //! - [`mod@http`]: what all that is asked outside the cluster have in common.
 //! - [`oauth`]: the token endpoint's protocol.
+//! - [`edge_api`]: Sitecore's APIs for the keys of the Delivery API.
 //! - [`traffic`]: who may ask when.
 //! - [`cluster`]: what any kind needs of the Kubernetes API.
 //! - [`rules`]: what all kinds decide in the same way.
@@ -30,6 +31,7 @@ pub mod api;
 pub mod clock;
 pub mod cluster;
 pub mod config;
+pub mod edge_api;
 pub mod edge_credential;
 pub mod edge_token;
 pub mod http;

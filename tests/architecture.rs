@@ -7,15 +7,19 @@ use std::{
 };
 
 /// What each part may import of the others. Imports go one way.
-const LAYERS: [(&str, &[&str]); 11] = [
+const LAYERS: [(&str, &[&str]); 12] = [
     ("api", &[]),
     ("clock", &[]),
     ("http", &["api", "clock"]),
     ("oauth", &["api", "clock", "http"]),
+    ("edge_api", &["api", "clock", "http"]),
     ("cluster", &["api", "clock"]),
     ("config", &["http"]),
-    ("traffic", &["api", "clock", "cluster", "http", "oauth"]),
-    ("rules", &["api", "cluster", "http", "oauth"]),
+    (
+        "traffic",
+        &["api", "clock", "cluster", "edge_api", "http", "oauth"],
+    ),
+    ("rules", &["api", "cluster", "edge_api", "http", "oauth"]),
     (
         "edge_credential",
         &[
@@ -25,7 +29,7 @@ const LAYERS: [(&str, &[&str]); 11] = [
     (
         "edge_token",
         &[
-            "api", "clock", "cluster", "http", "oauth", "rules", "traffic",
+            "api", "clock", "cluster", "edge_api", "http", "oauth", "rules", "traffic",
         ],
     ),
     (
@@ -35,6 +39,7 @@ const LAYERS: [(&str, &[&str]); 11] = [
             "clock",
             "cluster",
             "config",
+            "edge_api",
             "edge_credential",
             "http",
             "oauth",
@@ -52,6 +57,10 @@ const PURE_FILES: &[&str] = &[
     "cluster/errors.rs",
     "cluster/retry.rs",
     "cluster/transition.rs",
+    "edge_api/delivery_api.rs",
+    "edge_api/deploy_api.rs",
+    "edge_api/error.rs",
+    "edge_api/token_api.rs",
     "http/limits.rs",
     "http/origin.rs",
     "http/proxy.rs",

@@ -8,7 +8,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 /// Declares [`Reason`] with its meaning and remedy side by side, so that the reference can be generated from it.
 macro_rules! reasons {
     ($($name:ident: $meaning:literal, $remedy:literal;)+) => {
-        /// Why an EdgeCredential is in its state. The names are API: they are never changed, only added to.
+        /// Why an EdgeCredential or an EdgeToken is in its state. The names are API: they are never changed, only added to.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
         pub enum Reason {
             $(#[doc = $meaning] $name,)+
@@ -101,8 +101,8 @@ reasons! {
         "Others wait for the token endpoint too, and it is not this one's turn yet.",
         "Nothing. If it lasts, see whether the endpoint is slow, or whether very many EdgeCredentials are new.";
     RateLimited:
-        "The token endpoint asked to wait (HTTP 429), or said with an earlier answer that no request is left. It is tried again.",
-        "Look for other programs that request tokens with the same client instead of sharing one.";
+        "The token endpoint or an API asked to wait (HTTP 429), or said with an earlier answer that no request is left. It is tried again.",
+        "Look for other programs that use the same client instead of sharing a token.";
     CredentialsRejected:
         "The token endpoint refused the client id or the client secret (HTTP 401).",
         "Put the right credentials into the credentials Secret. Client id and secret may be swapped, or the client was deleted.";
@@ -113,14 +113,14 @@ reasons! {
         "The token endpoint refused the request as invalid (HTTP 4xx).",
         "Check `spec.tokenRequest.scopes`, `spec.tokenRequest.extraParameters`, `spec.tokenRequest.format` and `spec.tokenRequest.clientAuthentication`.";
     RedirectRefused:
-        "The token endpoint answered with a redirect, which is never followed: it could send the client secret elsewhere.",
-        "Put the final URL into `spec.tokenRequest.url`.";
+        "The token endpoint or an API answered with a redirect, which is never followed: it could send what is secret elsewhere.",
+        "Put the final URL into the field of the one that the message names, such as `spec.tokenRequest.url`.";
     InvalidResponse:
-        "The token endpoint's answer is not what OAuth 2.0 says: not JSON, cut off, a doubled member, or an error with status 200.",
-        "Check `spec.tokenRequest.url`: it may be the address of a web page.";
+        "The token endpoint's answer is not what OAuth 2.0 says (not JSON, cut off, a doubled member, or an error with status 200), or an API's is not what it is documented to be.",
+        "Check the URL of the one that the message names, such as `spec.tokenRequest.url`: it may be the address of a web page.";
     ResponseTooLarge:
-        "The token endpoint's answer is larger than 64 KiB.",
-        "Check `spec.tokenRequest.url`: it may be the address of a web page.";
+        "The answer of the token endpoint or of an API is larger than 64 KiB.",
+        "Check the URL of the one that the message names, such as `spec.tokenRequest.url`: it may be the address of a web page.";
     UnsupportedTokenType:
         "The answer has no token type, or another than `Bearer`.",
         "Check that `spec.tokenRequest.url` issues bearer tokens for this client.";
@@ -142,6 +142,45 @@ reasons! {
     WrongAudience:
         "The token is not for the audience that was asked for.",
         "Check `spec.tokenRequest.audience`.";
+    EdgeAPIUnavailable:
+        "The Token API or the Deploy API could not be reached, did not answer in time, or answered with a server error. It is tried again.",
+        "Nothing, unless it lasts: then check network policy, proxy, DNS and Sitecore's status. The key in the target works on.";
+    EdgeAPIUnauthorized:
+        "The Token API or the Deploy API refused the JSON Web Token (HTTP 401), also one that was issued for the purpose.",
+        "Check that the client in the credentials Secret is one for the API, and `spec.tokenRequest.audience`.";
+    EdgeAPIForbidden:
+        "The Token API or the Deploy API does not allow the client to do that (HTTP 403).",
+        "Use an Edge administration client for the Token API, and an automation client for the Deploy API.";
+    EdgeAPIRefused:
+        "The Token API or the Deploy API refused the call (HTTP 4xx), or has no key for the environment.",
+        "Check `spec.tokenAPI` or `spec.deployAPI`: the URL first, then the scopes.";
+    EdgeAPIOriginNotAllowed:
+        "The origin of `spec.tokenAPI.url`, `spec.deployAPI.url` or `spec.deliveryURL` is not in the operator's list, so neither a JSON Web Token nor a key is sent there.",
+        "Correct the URL, or have an administrator add the origin with `--allowed-api-origin`.";
+    EnvironmentNotFound:
+        "The Deploy API does not know the environment (HTTP 404), or the client may not see it.",
+        "Check `spec.deployAPI.environmentID` and the organization of the client.";
+    EnvironmentChanged:
+        "The Token API does not list the present key with these credentials, so they are of another environment. Nothing is made or revoked, and the key in the target works on.",
+        "Put credentials of the right environment into the credentials Secret. If the other environment is wanted, ask for a rotation with `edgecredentials.io/rotate-requested-at`.";
+    UnrecordedKeys:
+        "The Token API lists keys of this EdgeToken that it did not record, as after its status was lost or the cluster was copied. Nothing is made or revoked.",
+        "Find out who uses them, and revoke those that nobody does. The message has the number, and their labels begin with `edge-token/` and the uid of the EdgeToken.";
+    KeyNotListed:
+        "The Token API does not list the key that it made, by its label. The key is used, but could not be found again to be revoked.",
+        "Look for the key at Sitecore by the time in `status.token.createdAt`, and report how its label differs.";
+    KeyNotRevoked:
+        "The Token API answered that it did not revoke a key, or lists it as valid after it was revoked. It is tried again.",
+        "Nothing, unless it lasts: then revoke the key at Sitecore. Its label begins with the mark in `status.retired`.";
+    TooManyKeys:
+        "The Token API lists more keys than the operator reads (20 pages), so that it cannot know which are this EdgeToken's. Nothing is made or revoked.",
+        "Ask Sitecore how keys can be removed, or use another environment.";
+    DeliveryRefused:
+        "The Delivery API refuses the key (HTTP 401 or 403). A new one is not handed out, and no former one is revoked.",
+        "Wait some minutes after a key was made. If it lasts, check `spec.deliveryURL` and the scopes, or set `spec.verify` to `None`.";
+    DeliveryUnavailable:
+        "The Delivery API could not be reached, or its answer does not say whether it takes the key. It is tried again.",
+        "Nothing, unless it lasts: then check `spec.deliveryURL`, network policy, proxy and DNS, or set `spec.verify` to `None`.";
 }
 
 impl Reason {

@@ -45,25 +45,38 @@ impl Class {
             | Reason::TokenExpired
             | Reason::TokenEndpointUnavailable
             | Reason::WaitingForTurn
-            | Reason::RateLimited => Self::Transient,
+            | Reason::RateLimited
+            | Reason::EdgeAPIUnavailable
+            | Reason::DeliveryUnavailable => Self::Transient,
             Reason::InvalidResponse | Reason::ResponseTooLarge => Self::Unreadable,
             Reason::TargetWriteForbidden | Reason::TargetWriteFailed => Self::Write,
-            Reason::CredentialsRejected | Reason::ClientNotAllowed | Reason::RequestRefused => {
-                Self::Terminal
-            }
+            Reason::CredentialsRejected
+            | Reason::ClientNotAllowed
+            | Reason::RequestRefused
+            | Reason::EdgeAPIUnauthorized
+            | Reason::EdgeAPIForbidden
+            | Reason::EdgeAPIRefused
+            | Reason::EnvironmentNotFound
+            | Reason::KeyNotRevoked
+            | Reason::DeliveryRefused => Self::Terminal,
             Reason::UnsupportedTokenType
             | Reason::InvalidTokenBytes
             | Reason::NotAJWT
             | Reason::InvalidLifetime
             | Reason::ExpiredOnArrival
             | Reason::WrongAudience => Self::Unusable,
-            Reason::InternalError | Reason::RedirectRefused | Reason::UnknownLifetime => {
-                Self::Final
-            }
+            Reason::InternalError
+            | Reason::RedirectRefused
+            | Reason::UnknownLifetime
+            | Reason::EnvironmentChanged
+            | Reason::UnrecordedKeys
+            | Reason::KeyNotListed
+            | Reason::TooManyKeys => Self::Final,
             Reason::CredentialsNotFound => Self::Waiting,
             Reason::Suspended
             | Reason::InvalidSpec
             | Reason::TokenOriginNotAllowed
+            | Reason::EdgeAPIOriginNotAllowed
             | Reason::CredentialsMalformed
             | Reason::TargetNotOwned
             | Reason::TargetConflict
@@ -188,6 +201,19 @@ mod tests {
             (Class::Unusable, "InvalidLifetime"),
             (Class::Unusable, "ExpiredOnArrival"),
             (Class::Unusable, "WrongAudience"),
+            (Class::Transient, "EdgeAPIUnavailable"),
+            (Class::Terminal, "EdgeAPIUnauthorized"),
+            (Class::Terminal, "EdgeAPIForbidden"),
+            (Class::Terminal, "EdgeAPIRefused"),
+            (Class::Blocked, "EdgeAPIOriginNotAllowed"),
+            (Class::Terminal, "EnvironmentNotFound"),
+            (Class::Final, "EnvironmentChanged"),
+            (Class::Final, "UnrecordedKeys"),
+            (Class::Final, "KeyNotListed"),
+            (Class::Terminal, "KeyNotRevoked"),
+            (Class::Final, "TooManyKeys"),
+            (Class::Terminal, "DeliveryRefused"),
+            (Class::Transient, "DeliveryUnavailable"),
         ];
         let of_reasons: Vec<_> = Reason::ALL
             .iter()

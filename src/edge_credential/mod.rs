@@ -29,12 +29,13 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::{Api, core::DeserializeGuard};
 use tokio::sync::mpsc::UnboundedReceiver;
 
-use self::{context::Context, rules::error::Error};
+use self::context::Context;
 use crate::{
     api::EdgeCredential,
     cluster::{
         object_key::ObjectKey, reconciler::Reconciler, report::Report, transition::Transition,
     },
+    rules::error::Error,
 };
 
 impl Reconciler for Context {

@@ -3,9 +3,9 @@
 use k8s_openapi::api::core::v1::Secret;
 use kube::Api;
 
-use super::{context::Context, rules::error::Error};
+use super::context::Context;
 use crate::{
-    rules::spec::check_names,
+    rules::{error::Error, spec::check_names},
     {api::EdgeCredential, cluster::secrets::Secrets},
 };
 

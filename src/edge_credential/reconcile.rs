@@ -17,7 +17,6 @@ use super::{
     retrieve::retrieve,
     rules::{
         decide::{Action, Decision, decide},
-        error::Error,
         failures::{count_failure, counted_failures},
         judge::{Observed, Remembered, judge},
         outcome::{Outcome, Problem, Versions},
@@ -42,7 +41,7 @@ use crate::{
         secrets::Secrets,
     },
     oauth::{Token, TokenError, TokenRequest},
-    rules::{target::TargetProblem, times::fraction},
+    rules::{error::Error, target::TargetProblem, times::fraction},
     traffic::{
         Caller, Endpoint, Urgency,
         requests::{Answer, Failure, Purpose},

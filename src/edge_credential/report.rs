@@ -15,7 +15,6 @@ use kube::{
 use super::{
     context::Context,
     rules::{
-        error::Error,
         outcome::{Outcome, Problem},
         revisit::revisit,
         settled::versions_of,
@@ -34,6 +33,7 @@ use crate::{
         transition::{Transition, find_transitions},
         write::write_status,
     },
+    rules::error::Error,
 };
 
 /// The object with its last status, in case the watch has not shown it yet or it could not be written; and whether it

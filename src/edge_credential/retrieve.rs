@@ -11,7 +11,6 @@ use super::{
     context::Context,
     observe::is_latest,
     rules::{
-        error::Error,
         judge::Observed,
         target::{ProvenToken, find_token, find_value},
     },
@@ -19,6 +18,7 @@ use super::{
 use crate::{
     api::EdgeCredential,
     cluster::{errors::is_refusal, object_key::ObjectKey, secrets::Secrets},
+    rules::error::Error,
     traffic::tokens::WrittenToken,
 };
 

@@ -15,7 +15,6 @@ use secrecy::{ExposeSecret, SecretString};
 use serde_json::{Value, json};
 
 use super::rules::{
-    error::Error,
     spec::{Plan, check_spec},
     target::{ProvenToken, render},
 };
@@ -29,7 +28,7 @@ use crate::{
         origin::{AllowedOrigins, SITECORE_ORIGINS},
     },
     oauth::{ClientCredentials, Token, TokenError},
-    rules::credentials::Credentials,
+    rules::{credentials::Credentials, error::Error},
 };
 
 /// A second to count from.

@@ -1,6 +1,7 @@
 //! What all kinds decide in the same way. It only computes.
 
 pub mod credentials;
+pub mod error;
 pub mod failures;
 pub mod spec;
 pub mod target;

@@ -8,7 +8,6 @@ use std::ops::ControlFlow;
 use k8s_openapi::{api::core::v1::Secret, jiff::Timestamp};
 
 use super::{
-    error::Error,
     judge::Observed,
     outcome::Problem,
     spec::Plan,
@@ -18,7 +17,7 @@ use crate::{
     api::failures::Failures,
     cluster::retry::Class,
     oauth::{Token, TokenRequest},
-    rules::{credentials::Credentials, target::TargetProblem},
+    rules::{credentials::Credentials, error::Error, target::TargetProblem},
 };
 
 /// What is to be done, and what stands in the way of more.

@@ -2,12 +2,13 @@
 
 use k8s_openapi::jiff::Timestamp;
 
-use super::{error::Error, schedule::LEAST_INTERVAL};
+use super::schedule::LEAST_INTERVAL;
 use crate::{
     api::{EdgeCredential, failures::Failures},
     oauth::Token,
     rules::{
         credentials::Credentials,
+        error::Error,
         failures::{Failed, count, is_possible},
     },
 };

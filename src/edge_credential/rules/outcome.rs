@@ -2,8 +2,11 @@
 
 use k8s_openapi::jiff::SignedDuration;
 
-use super::{error::Error, target::ProvenToken};
-use crate::api::{credentials::SecretVersion, failures::Failures};
+use super::target::ProvenToken;
+use crate::{
+    api::{credentials::SecretVersion, failures::Failures},
+    rules::error::Error,
+};
 
 /// What became of a reconciliation, after everything that could be done was done.
 #[derive(Debug)]

@@ -88,11 +88,9 @@ mod tests {
 
     use super::*;
     use crate::{
-        edge_credential::{
-            rules::error::Error,
-            testing::{at, failures, proven, token},
-        },
+        edge_credential::testing::{at, failures, proven, token},
         oauth::TokenError,
+        rules::error::Error,
     };
 
     /// A token of a day that is issued at [`NOW`](crate::edge_credential::testing::NOW), if any, and what is in the way.

@@ -6,7 +6,6 @@ use k8s_openapi::{
 };
 
 use super::{
-    error::Error,
     outcome::{Outcome, Problem, Versions},
     target::ProvenToken,
 };
@@ -16,7 +15,10 @@ use crate::{
         edge_credential::TokenStatus, failures::Failures, target::TargetStatus,
     },
     cluster::retry::Class,
-    rules::spec::{check_names, make_parameters},
+    rules::{
+        error::Error,
+        spec::{check_names, make_parameters},
+    },
 };
 
 /// The status that follows. Equal to the earlier one where nothing changed: it has no time in it that moves by itself.

@@ -9,6 +9,7 @@ use super::*;
 use crate::{
     rules::{
         credentials::CredentialsProblem,
+        error::Error,
         target::{Ownership, TargetProblem, check_ownership},
     },
     {
@@ -18,7 +19,6 @@ use crate::{
         },
         edge_credential::{
             rules::{
-                error::Error,
                 failures::count_failure,
                 judge::{Observed, ObservedTarget, Remembered, judge},
                 outcome::Outcome,

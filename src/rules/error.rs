@@ -1,7 +1,8 @@
-//! What can go wrong with one EdgeCredential: a variant for each action that can fail, and what follows from it.
+//! What can go wrong with one object: a variant for each action that can fail, and what follows from it.
 
 use std::fmt;
 
+use super::{credentials::CredentialsProblem, spec::SpecProblem, target::TargetProblem};
 use crate::{
     api::Reason,
     cluster::{
@@ -13,7 +14,6 @@ use crate::{
         shared_reads::SharedError,
     },
     oauth::TokenError,
-    rules::{credentials::CredentialsProblem, spec::SpecProblem, target::TargetProblem},
 };
 
 /// A failed action, with the object it failed on. The text has nothing that a server or a Secret said.

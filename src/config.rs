@@ -6,7 +6,7 @@ use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 
 use k8s_openapi::jiff::SignedDuration;
 
-use crate::http::origin::{Origin, SITECORE_ORIGINS};
+use crate::http::origin::{Origin, SITECORE_API_ORIGINS, SITECORE_ORIGINS};
 
 /// Keeps Sitecore Experience Edge tokens valid in Kubernetes Secrets.
 #[derive(Parser, Debug)]
@@ -85,6 +85,18 @@ pub struct Settings {
         help_heading = "Token endpoint"
     )]
     pub allowed_token_origins: Vec<Origin>,
+
+    /// Send JSON Web Tokens and Edge tokens to this origin of Sitecore's APIs; give it several times for several. Replaces the
+    /// default list, Sitecore's published origins.
+    #[arg(
+        long = "allowed-api-origin",
+        value_name = "ORIGIN",
+        env = "EDGE_CREDENTIAL_ALLOWED_API_ORIGIN",
+        value_delimiter = ',',
+        default_values = SITECORE_API_ORIGINS,
+        help_heading = "Sitecore's APIs"
+    )]
+    pub allowed_api_origins: Vec<Origin>,
 
     /// Trust the CA certificates in this PEM file for token endpoints, beside those of the system. Read again when it changes.
     #[arg(

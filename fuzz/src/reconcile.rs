@@ -333,6 +333,7 @@ fn context(client: Client, endpoint: Endpoint) -> Context {
         clock,
         RESYNC_PERIOD,
         Arc::default(),
+        Arc::default(),
     )
 }
 

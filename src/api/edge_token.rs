@@ -347,6 +347,10 @@ pub struct KeyStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 128), regex(pattern = HASH))]
     pub hash: Option<String>,
+    /// Sitecore's id of the environment whose content the key opens.
+    #[serde(default, rename = "tenantID", skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 128), regex(pattern = "^[-_.A-Za-z0-9]+$"))]
+    pub tenant_id: Option<String>,
     /// When the key was made.
     pub created_at: Time,
     /// When the key is replaced. Absent where it is not.

@@ -21,7 +21,7 @@ pub struct ObjectKey {
 
 impl Kind {
     /// The kind of a type.
-    fn of<K: Resource<DynamicType = ()>>() -> Self {
+    pub fn of<K: Resource<DynamicType = ()>>() -> Self {
         match &*K::kind(&()) {
             "Secret" => Self::Secret,
             "EdgeToken" => Self::EdgeToken,

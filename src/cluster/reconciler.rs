@@ -54,6 +54,9 @@ pub trait Reconciler: Send + Sync + 'static {
     /// The objects that are to be reconciled now though neither they nor their Secrets changed.
     fn wakeups(&self) -> UnboundedReceiver<ObjectKey>;
 
+    /// Has an object of another kind reconciled, one of whose Secrets changed.
+    fn wake(&self, object: ObjectKey);
+
     /// Drops everything that is remembered of an object, because it is gone.
     fn forget(&self, object: &ObjectKey);
 

@@ -1,4 +1,4 @@
-//! Writes statuses, under the field manager of all writes.
+//! Writes statuses and finalizers, under the field manager of all writes.
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::{
@@ -24,20 +24,80 @@ where
     K: Clone + DeserializeOwned + std::fmt::Debug,
     S: Serialize,
 {
-    let operations = serde_json::from_value(serde_json::json!([
+    let operations = serde_json::json!([
         {"op": "test", "path": "/metadata/uid", "value": metadata.uid},
         {"op": "add", "path": "/status", "value": status},
-    ]));
-    let operations = match operations {
-        Ok(operations) => operations,
-        Err(error) => return Ok(Err(kube::Error::SerdeError(error))),
-    };
-    let params = PatchParams {
+    ]);
+    let name = metadata.name.as_deref().unwrap_or_default();
+    match patch(operations) {
+        Ok(patch) => {
+            calls
+                .write(objects.patch_status(name, &params(), &patch))
+                .await
+        }
+        Err(error) => Ok(Err(error)),
+    }
+}
+
+/// Replaces the whole status of the very version of an object that was read, and returns the object as it is then. Refused
+/// with HTTP 409 where it was changed in between: it may be another process that wrote the status.
+pub async fn replace_status<K, S>(
+    objects: &Api<K>,
+    metadata: &ObjectMeta,
+    status: &S,
+    calls: &Calls,
+) -> Result<Result<K, kube::Error>, NotLeading>
+where
+    K: Clone + DeserializeOwned + std::fmt::Debug,
+    S: Serialize,
+{
+    let operations = serde_json::json!([
+        {"op": "test", "path": "/metadata/uid", "value": metadata.uid},
+        {"op": "replace", "path": "/metadata/resourceVersion", "value": metadata.resource_version},
+        {"op": "add", "path": "/status", "value": status},
+    ]);
+    let name = metadata.name.as_deref().unwrap_or_default();
+    match patch(operations) {
+        Ok(patch) => {
+            calls
+                .write(objects.patch_status(name, &params(), &patch))
+                .await
+        }
+        Err(error) => Ok(Err(error)),
+    }
+}
+
+/// Replaces the finalizers of the very version of an object that was read, and returns the object as it is then.
+pub async fn replace_finalizers<K>(
+    objects: &Api<K>,
+    metadata: &ObjectMeta,
+    finalizers: &[String],
+    calls: &Calls,
+) -> Result<Result<K, kube::Error>, NotLeading>
+where
+    K: Clone + DeserializeOwned + std::fmt::Debug,
+{
+    let operations = serde_json::json!([
+        {"op": "test", "path": "/metadata/uid", "value": metadata.uid},
+        {"op": "replace", "path": "/metadata/resourceVersion", "value": metadata.resource_version},
+        {"op": "add", "path": "/metadata/finalizers", "value": finalizers},
+    ]);
+    let name = metadata.name.as_deref().unwrap_or_default();
+    match patch(operations) {
+        Ok(patch) => calls.write(objects.patch(name, &params(), &patch)).await,
+        Err(error) => Ok(Err(error)),
+    }
+}
+
+fn patch(operations: serde_json::Value) -> Result<Patch<()>, kube::Error> {
+    serde_json::from_value(operations)
+        .map(Patch::Json)
+        .map_err(kube::Error::SerdeError)
+}
+
+fn params() -> PatchParams {
+    PatchParams {
         field_manager: Some(FIELD_MANAGER.into()),
         ..PatchParams::default()
-    };
-    let name = metadata.name.as_deref().unwrap_or_default();
-    calls
-        .write(objects.patch_status(name, &params, &Patch::<()>::Json(operations)))
-        .await
+    }
 }

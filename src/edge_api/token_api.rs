@@ -89,9 +89,14 @@ pub fn read_key(body: &[u8]) -> Result<SecretString, Cause> {
     check_key(key)
 }
 
+/// Whether a text can be a key: 1 to 4096 of the characters of base64, in either alphabet.
+pub fn is_key(text: &str) -> bool {
+    is_base64(text, KEY_MAX_LENGTH)
+}
+
 /// A key, if it is one: 1 to 4096 of the characters of base64, in either alphabet.
 pub fn check_key(key: SecretString) -> Result<SecretString, Cause> {
-    is_base64(key.expose_secret(), KEY_MAX_LENGTH)
+    is_key(key.expose_secret())
         .then_some(key)
         .ok_or(Cause::Malformed)
 }

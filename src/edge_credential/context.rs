@@ -29,7 +29,7 @@ pub struct Context {
     pub secrets: Arc<SecretIndex>,
     pub statuses: WrittenStatuses<EdgeCredentialStatus>,
     pub rights: Rights,
-    pub target_locks: TargetLocks,
+    pub target_locks: Arc<TargetLocks>,
     pub failed_credentials: FailedCredentials,
     pub versions: SeenVersions,
     pub looked_for: LookedFor,
@@ -45,6 +45,7 @@ impl Context {
         clock: Clock,
         resync_period: Duration,
         secrets: Arc<SecretIndex>,
+        target_locks: Arc<TargetLocks>,
     ) -> Self {
         Self {
             calls,
@@ -55,7 +56,7 @@ impl Context {
             secrets,
             statuses: WrittenStatuses::default(),
             rights: Rights::default(),
-            target_locks: TargetLocks::default(),
+            target_locks,
             failed_credentials: FailedCredentials::default(),
             versions: SeenVersions::default(),
             looked_for: LookedFor::default(),

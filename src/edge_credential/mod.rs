@@ -79,6 +79,10 @@ impl Reconciler for Context {
         self.tokens.wakeups()
     }
 
+    fn wake(&self, object: ObjectKey) {
+        self.tokens.wake(object);
+    }
+
     fn forget(&self, object: &ObjectKey) {
         self.tokens.forget(object);
         self.statuses.forget(object);

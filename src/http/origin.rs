@@ -72,6 +72,14 @@ pub const SITECORE_ORIGINS: [&str; 4] = [
     "https://one-sc-beta.eu.auth0.com",
 ];
 
+/// Sitecore's published origins of the APIs for Edge tokens: the Token API and the Delivery API, today's and the sandbox, and the
+/// Deploy API.
+pub const SITECORE_API_ORIGINS: [&str; 3] = [
+    "https://edge.sitecorecloud.io",
+    "https://edge-beta.sitecorecloud.io",
+    "https://xmclouddeploy-api.sitecorecloud.io",
+];
+
 impl AllowedOrigins {
     /// Whether the URL's origin is in the list.
     pub fn contain(&self, url: &Url) -> bool {
@@ -141,5 +149,7 @@ mod tests {
     #[test]
     fn sitecores_origins_are_origins() {
         assert_eq!(allowed(&SITECORE_ORIGINS).0.len(), SITECORE_ORIGINS.len());
+        let apis = allowed(&SITECORE_API_ORIGINS);
+        assert_eq!(apis.0.len(), SITECORE_API_ORIGINS.len());
     }
 }

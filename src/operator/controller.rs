@@ -17,7 +17,7 @@ use super::{
 use crate::{
     clock::Clock,
     cluster::{
-        object_key::ObjectKey,
+        object_key::{Kind, ObjectKey},
         reconciler::{Failure, Reconciler},
         report::Report,
         retry::Class,
@@ -54,7 +54,7 @@ pub struct ControllerContext<R> {
     /// Which Secrets there are.
     pub secrets: Arc<SecretIndex>,
     /// Which objects name a Secret.
-    pub references: SecretReferences,
+    pub references: Arc<SecretReferences>,
     /// Whether the kind is known to the API server at all.
     pub crd: CrdPresence,
     /// Which objects that do not fit their type were reported.
@@ -72,7 +72,7 @@ pub struct Scope {
     pub namespace: Option<String>,
     /// The labels that objects must have.
     pub selector: Option<String>,
-    /// Whether Secrets are watched too.
+    /// Whether Secrets are watched too. For a second kind it's the watch of the first.
     pub watch_secrets: bool,
     /// How many objects may be in progress at a time, those that wait for something included.
     pub in_progress: u16,
@@ -84,15 +84,19 @@ pub struct ScopedController<K: Resource<DynamicType = ()> + 'static> {
     pub store: Store<Watched<K>>,
     /// The watch of the objects.
     pub watch: Watch,
+    /// The watch of Secrets, if there is one.
+    pub secrets: Option<Watch>,
     /// Ends some time after `shutdown` does.
     pub work: BoxFuture<'static, ()>,
 }
 
-/// Makes the watches of one scope. Each pauses by itself when it fails.
+/// Makes the watches of one scope: those of Secrets, unless there is one `of_another_kind`, which wakes the objects of this kind
+/// too. Each pauses by itself when it fails.
 pub fn start_controller<R: Reconciler>(
     client: &Client,
     scope: &Scope,
     context: Arc<ControllerContext<R>>,
+    of_another_kind: Option<Watch>,
     shutdown: impl Future<Output = ()> + Clone + Send + Sync + 'static,
 ) -> ScopedController<R::Object> {
     let namespace = scope.namespace.as_deref();
@@ -109,8 +113,8 @@ pub fn start_controller<R: Reconciler>(
         .reconcile_all_on(watch_jumps(context.clock.clone()))
         .reconcile_on(wakeups(&context.reconciler, scope.namespace.clone()))
         .graceful_shutdown_on(shutdown.clone());
-    let mut secrets = None;
-    if scope.watch_secrets {
+    let mut secrets = of_another_kind;
+    if scope.watch_secrets && secrets.is_none() {
         // No Secret's content is ever in a cache. Helm's release Secrets can be large and many.
         let selection = Selection::metadata_of::<Secret>(client.clone(), namespace);
         let selection = selection.with_fields("type!=helm.sh/release.v1");
@@ -130,6 +134,7 @@ pub fn start_controller<R: Reconciler>(
         secrets = Some(of_secrets);
     }
     let stopped = shutdown.clone();
+    let of_secrets = secrets.clone();
     let reconcile = move |object, context: Arc<ControllerContext<R>>| {
         let (secrets, stopped) = (secrets.clone(), stopped.clone());
         async move {
@@ -160,6 +165,7 @@ pub fn start_controller<R: Reconciler>(
     ScopedController {
         store,
         watch,
+        secrets: of_secrets,
         work: work.boxed(),
     }
 }
@@ -201,7 +207,7 @@ fn wakeups<R: Reconciler>(
         let in_scope = namespace
             .as_ref()
             .is_none_or(|namespace| *namespace == object.namespace);
-        ready(in_scope)
+        ready(in_scope && object.kind == Kind::of::<R::Object>())
     })
     .map(|object| ObjectRef::new(&object.name).within(&object.namespace))
 }
@@ -252,7 +258,13 @@ fn follow_secrets<R: Reconciler>(
         let objects: Vec<_> = changed
             .into_iter()
             .flat_map(|secret| context.references.of_secret(secret))
-            .map(|object| ObjectRef::new(&object.name).within(&object.namespace))
+            .filter_map(|object| {
+                if object.kind == Kind::of::<R::Object>() {
+                    return Some(ObjectRef::new(&object.name).within(&object.namespace));
+                }
+                context.reconciler.wake((*object).clone());
+                None
+            })
             .collect();
         iter(objects)
     })

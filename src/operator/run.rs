@@ -30,11 +30,13 @@ use super::{
     watched::Watched,
 };
 use crate::{
-    api::EdgeCredential,
+    api::{EdgeCredential, EdgeToken},
     clock::Clock,
     cluster::{calls::Calls, leadership::Leadership, secret_index::SecretIndex},
     config::Settings,
-    edge_credential::context::Context,
+    edge_api::{EdgeApi, client::HttpEdgeApi},
+    edge_credential,
+    edge_token::{self, rules::spec::Allowed},
     http::{
         origin::AllowedOrigins,
         route::{Deadlines, HttpClient},
@@ -101,6 +103,8 @@ pub async fn run(
     let route = files.read()?;
     let http = HttpClient::new(&route, Deadlines::default()).map_err(|error| files.blame(error))?;
     let source = HttpTokenSource::new(allowed, http.clone(), clock.clone());
+    let allowed = settings.allowed_api_origins.iter().cloned().collect();
+    let api = HttpEdgeApi::new(allowed, http.clone(), clock.clone());
     let unusable = |source| RunError::Listen {
         address: settings.listen,
         source,
@@ -112,16 +116,16 @@ pub async fn run(
     tracing::info!(version = env!("CARGO_PKG_VERSION"), listen = %address, "the operator starts");
     let following = files.follow(http, route);
     tokio::select! {
-        ended = serve(client, settings, source, clock, listener, shutdown) => ended,
+        ended = serve(client, settings, (source, api), clock, listener, shutdown) => ended,
         never = following => match never {},
     }
 }
 
-/// As [`run`], with the token source, the clock and the socket given.
+/// As [`run`], with the token source, the APIs, the clock and the socket given.
 pub async fn serve(
     client: Client,
     settings: &Settings,
-    source: impl TokenSource,
+    sources: (impl TokenSource, impl EdgeApi),
     clock: Clock,
     listener: TcpListener,
     shutdown: impl Future<Output = ()> + Send + 'static,
@@ -143,7 +147,7 @@ pub async fn serve(
         events,
         metrics: metrics.clone(),
     };
-    let controllers = build_controllers(client, settings, source, surroundings, shutdown.clone());
+    let controllers = build_controllers(client, settings, sources, surroundings, shutdown.clone());
 
     registry.register_collector(Box::new(EndpointCollector {
         edge_credentials: controllers.edge_credentials.clone(),
@@ -282,7 +286,7 @@ pub struct Surroundings {
 pub fn build_controllers(
     client: Client,
     settings: &Settings,
-    source: impl TokenSource,
+    (source, api): (impl TokenSource, impl EdgeApi),
     surroundings: Surroundings,
     shutdown: impl Future<Output = ()> + Clone + Send + Sync + 'static,
 ) -> Controllers {
@@ -306,27 +310,40 @@ pub fn build_controllers(
     };
     let crd = CrdPresence::of::<EdgeCredential>();
     let secrets = Arc::<SecretIndex>::default();
-    let context = Arc::new(ControllerContext {
-        reconciler: Context::new(
-            Calls::new(
-                client.clone(),
-                leadership,
-                settings.concurrency.get().into(),
-            ),
-            tokens,
-            settings.allowed_token_origins.iter().cloned().collect(),
-            clock.clone(),
-            resync_period,
-            secrets.clone(),
-        ),
+    let target_locks = Arc::default();
+    let concurrency = settings.concurrency.get().into();
+    let calls = Calls::new(client.clone(), leadership, concurrency);
+    let token_endpoints: AllowedOrigins = settings.allowed_token_origins.iter().cloned().collect();
+    let edge_credentials = edge_credential::context::Context::new(
+        calls.clone(),
+        tokens.clone(),
+        token_endpoints.clone(),
+        clock.clone(),
+        resync_period,
+        secrets.clone(),
+        Arc::clone(&target_locks),
+    );
+    let edge_tokens = edge_token::context::Context::new(
+        calls,
+        tokens,
+        api,
+        Allowed {
+            token_endpoints,
+            apis: settings.allowed_api_origins.iter().cloned().collect(),
+        },
+        clock.clone(),
+        resync_period,
+        (secrets.clone(), target_locks),
+    );
+    let shared = Shared {
         clock,
         secrets,
-        references: SecretReferences::default(),
-        crd: crd.clone(),
-        malformed: MalformedObjects::default(),
+        references: Arc::default(),
         events,
         metrics,
-    });
+    };
+    let edge_credentials = shared.serve(edge_credentials, crd.clone());
+    let edge_tokens = shared.serve(edge_tokens, CrdPresence::of::<EdgeToken>());
     let mut controllers = Controllers {
         edge_credentials: Vec::new(),
         watches: Vec::new(),
@@ -334,13 +351,51 @@ pub fn build_controllers(
         crd,
     };
     for scope in scopes(settings) {
-        let ScopedController { store, watch, work } =
-            start_controller(&client, &scope, context.clone(), shutdown.clone());
+        let context = edge_credentials.clone();
+        let first = start_controller(&client, &scope, context, None, shutdown.clone());
+        let ScopedController {
+            store,
+            watch,
+            secrets,
+            work,
+        } = first;
         controllers.edge_credentials.push(store);
         controllers.watches.push(watch);
         controllers.work.push(work);
+        let scope = Scope {
+            watch_secrets: false,
+            ..scope
+        };
+        let context = edge_tokens.clone();
+        let second = start_controller(&client, &scope, context, secrets, shutdown.clone());
+        controllers.work.push(second.work);
     }
     controllers
+}
+
+/// What the controllers of all kinds share.
+struct Shared {
+    clock: Clock,
+    secrets: Arc<SecretIndex>,
+    references: Arc<SecretReferences>,
+    events: Events,
+    metrics: Metrics,
+}
+
+impl Shared {
+    /// What the controllers of one kind need.
+    fn serve<R>(&self, reconciler: R, crd: CrdPresence) -> Arc<ControllerContext<R>> {
+        Arc::new(ControllerContext {
+            reconciler,
+            clock: self.clock.clone(),
+            secrets: self.secrets.clone(),
+            references: self.references.clone(),
+            crd,
+            malformed: MalformedObjects::default(),
+            events: self.events.clone(),
+            metrics: self.metrics.clone(),
+        })
+    }
 }
 
 fn scopes(settings: &Settings) -> Vec<Scope> {

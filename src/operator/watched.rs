@@ -85,6 +85,8 @@ struct Metadata {
     generation: Option<i64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     deletion_timestamp: Option<String>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    finalizers: Vec<String>,
     #[serde(
         default,
         skip_serializing_if = "BTreeMap::is_empty",

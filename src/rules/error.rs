@@ -13,6 +13,7 @@ use crate::{
         rights::Verb,
         shared_reads::SharedError,
     },
+    edge_api::{ApiError, Cause},
     oauth::TokenError,
 };
 
@@ -44,6 +45,15 @@ pub enum Error {
         /// Whether they wait because requests to it fail.
         fails: bool,
     },
+    /// A call of one of Sitecore's APIs failed.
+    CallApi(ApiError),
+    /// The API asked not to be called with these credentials for a while, so nothing was sent.
+    ApiHeldBack,
+    /// Others wait for the API too, so nothing was sent yet.
+    InApiLine {
+        /// Whether they wait because calls of it fail.
+        fails: bool,
+    },
     /// A Secret cannot be read.
     ReadSecret {
         /// The Secret's name.
@@ -70,6 +80,11 @@ pub enum Error {
         /// What the API server answered.
         source: kube::Error,
     },
+    /// The finalizer of the object cannot be set or removed.
+    WriteFinalizer {
+        /// What the API server answered.
+        source: kube::Error,
+    },
     /// The status cannot be written.
     WriteStatus {
         /// What the API server answered.
@@ -93,18 +108,28 @@ impl Error {
             Self::RequestToken(TokenError::OriginNotAllowed)
                 | Self::HeldBack(_)
                 | Self::InLine { .. }
+                | Self::CallApi(ApiError {
+                    cause: Cause::OriginNotAllowed,
+                    ..
+                })
+                | Self::ApiHeldBack
+                | Self::InApiLine { .. }
         )
     }
 
     /// What this failure means for the next attempt.
     pub fn class(&self) -> Class {
         match self {
-            Self::WriteTarget { source, .. } | Self::WriteStatus { source }
+            Self::WriteTarget { source, .. }
+            | Self::WriteFinalizer { source }
+            | Self::WriteStatus { source }
                 if is_namespace_gone(source) =>
             {
                 Class::Waiting
             }
-            Self::WriteTarget { source, .. } | Self::WriteStatus { source }
+            Self::WriteTarget { source, .. }
+            | Self::WriteFinalizer { source }
+            | Self::WriteStatus { source }
                 if is_conflict(source) =>
             {
                 Class::Conflict
@@ -134,7 +159,12 @@ impl Error {
             Self::RequestToken(error) | Self::HeldBack(error) => error.reason(),
             Self::InLine { fails: true } => Reason::TokenEndpointUnavailable,
             Self::InLine { fails: false } => Reason::WaitingForTurn,
+            Self::CallApi(error) => error.reason(),
+            Self::ApiHeldBack => Reason::RateLimited,
+            Self::InApiLine { fails: true } => Reason::EdgeAPIUnavailable,
+            Self::InApiLine { fails: false } => Reason::WaitingForTurn,
             Self::MissingRight { .. } => Reason::RBACMissing,
+            Self::WriteFinalizer { source } if is_forbidden(source) => Reason::RBACMissing,
             Self::ReadSecret { source, .. } if is_forbidden(source) => Reason::RBACMissing,
             Self::WriteTarget { source, .. } if is_forbidden(source) => {
                 Reason::TargetWriteForbidden
@@ -142,6 +172,7 @@ impl Error {
             Self::WriteTarget { .. } => Reason::TargetWriteFailed,
             Self::ReadSecret { .. }
             | Self::ReadObject { .. }
+            | Self::WriteFinalizer { .. }
             | Self::WriteStatus { .. }
             | Self::Outdated
             | Self::Unidentified
@@ -170,6 +201,16 @@ impl fmt::Display for Error {
             Self::InLine { fails: false } => {
                 f.write_str("others wait for the token endpoint too, and it is not this one's turn yet")
             }
+            Self::CallApi(error) => write!(f, "{error}"),
+            Self::ApiHeldBack => f.write_str(
+                "the API asked not to be called with these credentials for a while, and nothing is sent before",
+            ),
+            Self::InApiLine { fails: true } => f.write_str(
+                "calls of the API fail: it is tried every few seconds, and all that wait follow when it answers",
+            ),
+            Self::InApiLine { fails: false } => {
+                f.write_str("others wait for the API too, and it is not this one's turn yet")
+            }
             Self::ReadSecret { secret, source } => {
                 write!(
                     f,
@@ -193,6 +234,9 @@ impl fmt::Display for Error {
             }
             Self::ReadObject { source } => {
                 write!(f, "the object cannot be read: {}", ApiFailure(source))
+            }
+            Self::WriteFinalizer { source } => {
+                write!(f, "the finalizer cannot be set or removed (patch): {}", ApiFailure(source))
             }
             Self::WriteStatus { source } => {
                 write!(f, "the status cannot be written: {}", ApiFailure(source))

@@ -1,5 +1,6 @@
 //! What all kinds decide in the same way. It only computes.
 
+pub mod conditions;
 pub mod credentials;
 pub mod error;
 pub mod failures;

@@ -40,6 +40,13 @@ pub enum SpecProblem {
     },
     /// The token endpoint's origin is not in the administrator's list.
     OriginNotAllowed(Origin),
+    /// An API's origin is not in the administrator's list.
+    ApiOriginNotAllowed {
+        /// The field's path.
+        field: &'static str,
+        /// The origin.
+        origin: Origin,
+    },
 }
 
 impl SpecProblem {
@@ -48,6 +55,7 @@ impl SpecProblem {
         match self {
             Self::Invalid { .. } => Reason::InvalidSpec,
             Self::OriginNotAllowed(_) => Reason::TokenOriginNotAllowed,
+            Self::ApiOriginNotAllowed { .. } => Reason::EdgeAPIOriginNotAllowed,
         }
     }
 }
@@ -60,6 +68,11 @@ impl fmt::Display for SpecProblem {
                 f,
                 "client secrets may not be sent to {origin}: correct spec.tokenRequest.url, or have an administrator add the \
                  origin to the operator's --allowed-token-origin"
+            ),
+            Self::ApiOriginNotAllowed { field, origin } => write!(
+                f,
+                "tokens and keys may not be sent to {origin}: correct {field}, or have an administrator add the origin to \
+                 the operator's --allowed-api-origin"
             ),
         }
     }
@@ -134,7 +147,7 @@ pub fn make_parameters(request: &TokenRequestSpec) -> Result<RequestParameters, 
     )?;
     check_extra_parameters(&request.extra_parameters)?;
     Ok(RequestParameters {
-        token_url: check_url(&request.url)?,
+        token_url: check_url("spec.tokenRequest.url", &request.url)?.0,
         audience: request.audience.clone(),
         scopes: request.scopes.clone(),
         extra_parameters: request.extra_parameters.clone(),
@@ -190,34 +203,42 @@ fn check_extra_parameters(parameters: &BTreeMap<String, String>) -> Result<(), S
     )
 }
 
-/// A token URL that has no origin to hold against the administrator's list.
-const NOT_A_URL: SpecProblem = SpecProblem::Invalid {
-    field: "spec.tokenRequest.url",
-    rule: "must be an http or https URL without user information and fragment",
-};
-
-fn check_url(text: &str) -> Result<Url, SpecProblem> {
+/// Parses a URL that something secret is sent to, and its origin.
+pub fn check_url(field: &'static str, text: &str) -> Result<(Url, Origin), SpecProblem> {
     ensure(
         stored_size(text) <= URL_MAX_SIZE,
-        "spec.tokenRequest.url",
+        field,
         "must have at most 2048 characters",
     )?;
     let is_part = |b: u8| is_printable(b) && !b" \"\\<>#".contains(&b);
-    let is_plain = |url: &Url| {
-        text.bytes().all(is_part)
-            && url.username().is_empty()
-            && url.password().is_none()
-            && Origin::of(url).is_some()
-    };
-    Url::parse(text).ok().filter(is_plain).ok_or(NOT_A_URL)
+    let url = Url::parse(text).ok().filter(|url| {
+        text.bytes().all(is_part) && url.username().is_empty() && url.password().is_none()
+    });
+    url.and_then(|url| Origin::of(&url).map(|origin| (url, origin)))
+        .ok_or(SpecProblem::Invalid {
+            field,
+            rule: "must be an http or https URL without user information and fragment",
+        })
 }
 
-/// Checks that client secrets may be sent there.
+/// Checks that client secrets may be sent to the token endpoint.
 pub fn check_origin(url: &Url, allowed: &AllowedOrigins) -> Result<(), SpecProblem> {
-    if allowed.contain(url) {
-        return Ok(());
+    let refused = Origin::of(url).filter(|_| !allowed.contain(url));
+    refused.map_or(Ok(()), |origin| Err(SpecProblem::OriginNotAllowed(origin)))
+}
+
+/// Checks where one of Sitecore's APIs is: a JSON Web Token, or a key, is sent there.
+pub fn check_api_url(
+    field: &'static str,
+    text: &str,
+    allowed: &AllowedOrigins,
+) -> Result<Url, SpecProblem> {
+    let (url, origin) = check_url(field, text)?;
+    if allowed.contain(&url) {
+        Ok(url)
+    } else {
+        Err(SpecProblem::ApiOriginNotAllowed { field, origin })
     }
-    Err(Origin::of(url).map_or(NOT_A_URL, SpecProblem::OriginNotAllowed))
 }
 
 /// Checks the keys of a target. `carrier` is the rule that one of them has to have the token in it.

@@ -8,11 +8,12 @@
 //!
 //! [`requests`] puts it together, under one lock. The rest is pure: [`queue`] with a [`line`] for each endpoint, a
 //! [`tenant`] for each of its namespaces and a [`pace`] after an outage, [`holds`] of credentials, [`floor`] for each object, the [`tokens`] that are
-//! there. Around the source that sends the requests, [`leaders`] refuses those of a process that does not lead, and
+//! there. A [`flight`] is a visit to an API, which takes a place in the same lines. Around the source that sends the requests, [`leaders`] refuses those of a process that does not lead, and
 //! [`measured`] counts and times them.
 
 pub mod caller;
 pub mod endpoint;
+pub mod flight;
 pub mod floor;
 pub mod holds;
 pub mod keys;

@@ -60,9 +60,9 @@ struct Inner {
 }
 
 /// Consistent between any two statements, so that a panic cannot leave it half-changed.
-struct State {
-    queue: Queue,
-    holds: Holds,
+pub(super) struct State {
+    pub(super) queue: Queue,
+    pub(super) holds: Holds,
     floors: Floors,
     tokens: Tokens,
     in_flight: HashMap<Inputs, InFlight>,
@@ -150,6 +150,11 @@ impl TokenRequests {
         let (sender, receiver) = unbounded_channel();
         self.0.listeners.lock().push(sender);
         receiver
+    }
+
+    /// Has an object of any kind reconciled.
+    pub fn wake(&self, object: ObjectKey) {
+        self.0.wake(object);
     }
 
     /// Asks for a turn before anything is known but the caller's name. `true` where it has one, or where something else has
@@ -306,6 +311,27 @@ impl TokenRequests {
         };
         inner.settle(&mut state);
         answer
+    }
+}
+
+/// What a visit to an API needs, see [`flight`](super::flight).
+impl TokenRequests {
+    /// The time by both clocks.
+    pub(super) fn times(&self) -> (SinceStart, Timestamp) {
+        (self.0.now(), self.0.clock.now())
+    }
+
+    /// What identifies the credentials of a request at the endpoint of a caller.
+    pub(super) fn client(&self, caller: &Caller, request: &TokenRequest) -> ClientHash {
+        self.0.client(caller, request)
+    }
+
+    /// Changes the state, and gives turns to those who may send now.
+    pub(super) fn with_state<T>(&self, change: impl FnOnce(&mut State) -> T) -> T {
+        let mut state = self.0.state.lock();
+        let result = change(&mut state);
+        self.0.settle(&mut state);
+        result
     }
 }
 
@@ -554,7 +580,8 @@ async fn tick(inner: Weak<Inner>) {
     }
 }
 
-fn add(time: Timestamp, wait: Duration) -> Option<Timestamp> {
+/// A time so much later, if there is one.
+pub(super) fn add(time: Timestamp, wait: Duration) -> Option<Timestamp> {
     time.checked_add(SignedDuration::try_from(wait).ok()?).ok()
 }
 

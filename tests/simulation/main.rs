@@ -3,10 +3,12 @@
 mod alerts;
 mod calls;
 mod conflict;
+mod edge_token;
 mod endpoint;
 mod events;
 mod fleet;
 
+mod keys;
 mod kind;
 mod leadership;
 mod malformed;

@@ -46,6 +46,8 @@ use tokio::{
     time::{Instant, sleep},
 };
 
+use crate::keys::Keys;
+
 pub const NAMESPACE: &str = "storefront";
 
 const AUDIENCE: &str = "https://api.sitecorecloud.io";
@@ -56,6 +58,7 @@ pub struct World {
     jumped: Arc<AtomicI64>,
     pub api: FakeApi,
     pub endpoint: Endpoint,
+    pub keys: Keys,
     pub clock: Clock,
     /// Whether the CustomResourceDefinition is there, as the operator that was started last knows.
     pub crd: CrdPresence,
@@ -92,6 +95,7 @@ impl World {
                 move || clock.now()
             }),
             endpoint: Endpoint::new(clock.clone()),
+            keys: Keys::new(clock.clone()),
             clock,
             crd: CrdPresence::of::<EdgeCredential>(),
             readiness: Readiness::of([], CrdPresence::of::<EdgeCredential>()),
@@ -138,7 +142,7 @@ impl World {
         } = build_controllers(
             client,
             &settings,
-            self.endpoint.clone(),
+            (self.endpoint.clone(), self.keys.clone()),
             surroundings,
             stopped.map(drop).shared(),
         );

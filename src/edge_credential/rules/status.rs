@@ -16,6 +16,7 @@ use crate::{
     },
     cluster::retry::Class,
     rules::{
+        conditions::{in_the_way, outlook, ready, repeat_cause, sentence},
         error::Error,
         spec::{check_names, make_parameters},
     },
@@ -152,6 +153,7 @@ pub fn describe_malformed(
         describe_validity(&target.name, expires_at)
     });
     let expired = token.filter(|token| token.expires_at.0 <= now);
+    let expired = expired.map(describe_expiry);
     let current = in_the_way(valid, expired, (Reason::InvalidSpec, cause.into(), true));
     EdgeCredentialStatus {
         observed_generation: generation,
@@ -204,107 +206,20 @@ fn current(
         }
         Problem::BackingOff(failures) => {
             let stalled = Class::of(failures.reason).is_stalled(failures.count);
-            (failures.reason, repeat_cause(object, failures), stalled)
+            let said = object.status.as_ref();
+            let said = said.map_or(&[][..], |status| &status.conditions);
+            (failures.reason, repeat_cause(said, failures), stalled)
         }
     };
-    in_the_way(valid, token, problem)
+    in_the_way(valid, token.map(describe_expiry), problem)
 }
 
 fn describe_validity(secret: &str, expires_at: Timestamp) -> String {
     format!("The Secret \"{secret}\" holds a token that is valid until {expires_at}.")
 }
 
-/// The conditions while something is in the way: what it is, as reason and sentence, and whether a person must act. With a
-/// sentence on the token if that is valid, or else what is known of one that has expired.
-fn in_the_way(
-    valid: Option<String>,
-    expired: Option<&TokenStatus>,
-    (reason, cause, stalled): (Reason, String, bool),
-) -> Vec<ConditionStatus> {
-    let ready = match (valid, expired) {
-        (Some(valid), _) if stalled => ready(
-            true,
-            Reason::RenewalStalled,
-            format!("{valid} It is not renewed: {cause}"),
-        ),
-        (Some(valid), _) => ready(
-            true,
-            Reason::RenewalFailing,
-            format!("{valid} Its renewal: {cause}"),
-        ),
-        (None, Some(expired)) => {
-            let message = format!("The token expired at {}. {cause}", expired.expires_at.0);
-            ready(false, Reason::TokenExpired, message)
-        }
-        (None, None) => ready(false, reason, cause.clone()),
-    };
-    let in_the_way = ConditionStatus {
-        type_: if stalled {
-            ConditionType::Stalled
-        } else {
-            ConditionType::Reconciling
-        },
-        holds: true,
-        reason,
-        message: cause,
-    };
-    vec![ready, in_the_way]
-}
-
-fn ready(holds: bool, reason: Reason, message: String) -> ConditionStatus {
-    ConditionStatus {
-        type_: ConditionType::Ready,
-        holds,
-        reason,
-        message,
-    }
-}
-
-/// What comes next after an error, as the end of a message.
-fn outlook(error: &Error, failures: &Failures) -> String {
-    let next = failures.next_attempt_at.0;
-    match error {
-        // When is not for this object to say.
-        Error::RequestToken(error) if error.is_outage() => {
-            " It is tried again every few seconds, for all that wait for it.".into()
-        }
-        error if !error.was_attempted() => format!(" The next attempt is at {next}."),
-        _ => format!(
-            " Attempt {} failed; the next one is at {next}.",
-            failures.count
-        ),
-    }
-}
-
-/// The cause that the status already gives: it cannot be said anew from an error, because the error is gone.
-fn repeat_cause(object: &EdgeCredential, failures: &Failures) -> String {
-    let conditions = object.status.iter().flat_map(|status| &status.conditions);
-    let said = conditions
-        .filter(|condition| condition.type_ != ConditionType::Ready.as_str())
-        .find(|condition| condition.reason == failures.reason.as_str());
-    said.map_or_else(
-        || {
-            format!(
-                "{} Attempt {} failed; the next one is at {}.",
-                failures.reason.meaning(),
-                failures.count,
-                failures.next_attempt_at.0
-            )
-        },
-        |condition| condition.message.clone(),
-    )
-}
-
-/// An error as a sentence.
-fn sentence(error: &Error) -> String {
-    let text = error.to_string();
-    let mut chars = text.chars();
-    let first = chars.next().map(|first| first.to_ascii_uppercase());
-    format!(
-        "{}{}.",
-        first.into_iter().collect::<String>(),
-        chars.as_str()
-    )
+fn describe_expiry(expired: &TokenStatus) -> String {
+    format!("The token expired at {}.", expired.expires_at.0)
 }
 
 #[cfg(test)]

@@ -13,6 +13,7 @@ use super::{
     mark::Mark,
     survey::{KeyState, Survey},
 };
+use crate::edge_api::Verdict;
 
 /// How long after its record an attempt may still be made. A process that was stopped in between makes none: another one may
 /// have given the attempt up meanwhile, and forgotten it.
@@ -37,6 +38,10 @@ const UNPROBED_FOR: SignedDuration = SignedDuration::from_secs(60);
 
 /// How long after a list another one is asked for, where what is to be revoked could not be.
 const SURVEY_INTERVAL: SignedDuration = SignedDuration::from_hours(1);
+
+/// How soon a key is tried again that does not work yet: after as long as it is old, but not sooner and not later.
+const PROBE_INTERVALS: (SignedDuration, SignedDuration) =
+    (SignedDuration::from_secs(2), SignedDuration::from_mins(5));
 
 /// How long the deletion of an object waits until its keys are revoked.
 const DELETION_LIMIT: SignedDuration = SignedDuration::from_mins(10);
@@ -89,6 +94,8 @@ pub enum Obstacle {
     DeliveryRefused,
     /// The Delivery API does not say whether it takes the key.
     DeliveryUnavailable,
+    /// The key that is in use is not listed.
+    KeyNotListed,
 }
 
 /// What a decision rests on.
@@ -105,6 +112,10 @@ pub struct Observed<'a> {
     /// Whether something is in the way of everything: suspended, a spec that is not sound, a target that is not ours.
     pub is_blocked: bool,
     pub ledger: &'a Ledger,
+    /// Whether keys can be listed and revoked where they are from.
+    pub lists: bool,
+    /// Whether the current key was seen in a list.
+    pub is_listed: bool,
     /// What the target proves of the current key.
     pub proven: Option<&'a Record>,
     /// Whether the current key is at hand, in the target or in memory.
@@ -168,14 +179,6 @@ pub struct Visit {
     pub revoked: Vec<Mark>,
 }
 
-/// What the Delivery API said of a key.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Verdict {
-    Accepted,
-    Refused,
-    Unknown,
-}
-
 /// What one rule says.
 enum Rule {
     Act(Step),
@@ -212,6 +215,7 @@ fn find_step(observed: &Observed<'_>, now: Timestamp) -> Step {
         Observed::revoke_retired,
         Observed::rotate,
         Observed::write,
+        Observed::find_listed,
     ];
     let mut obstacle = None;
     for rule in rules {
@@ -373,7 +377,7 @@ impl Observed<'_> {
         if self.ledger.retired.len() >= MAX_RETIRED {
             return Blocked(Obstacle::TooManyKeys);
         }
-        if self.ledger.marks().next().is_none() {
+        if !self.lists || self.ledger.marks().next().is_none() {
             return Act(Step::Intend);
         }
         let survey = self.visit.survey.as_ref();
@@ -404,6 +408,34 @@ impl Observed<'_> {
         }
     }
 
+    /// A key is listed once after it was handed out. It could not be revoked otherwise, and no attempt could be told from
+    /// another.
+    fn find_listed(&self, now: Timestamp) -> Rule {
+        let Some(record) = self.proven.filter(|_| self.lists && !self.is_listed) else {
+            return Pass;
+        };
+        let listed_by = record.created_at.saturating_add(LISTED_WITHIN);
+        let listed_by = listed_by.unwrap_or(now);
+        if let Some(survey) = &self.visit.survey {
+            let is_missing = survey.state(&record.mark) == KeyState::Absent;
+            return if is_missing && listed_by <= survey.begun_at {
+                Blocked(Obstacle::KeyNotListed)
+            } else {
+                Pass
+            };
+        }
+        let is_over = |last: Timestamp| {
+            last < record.created_at
+                || (last < listed_by && listed_by <= now)
+                || now.duration_since(last) >= SURVEY_INTERVAL
+        };
+        if self.last_survey.is_none_or(is_over) {
+            Act(Step::Survey)
+        } else {
+            Pass
+        }
+    }
+
     /// Whether another key is needed: none is at hand, a person asked for one, it is time, or the current one was revoked.
     fn needs_key(&self, now: Timestamp) -> bool {
         let is_revoked = |survey: &Survey| {
@@ -427,6 +459,34 @@ impl Observed<'_> {
             Step::Write if !self.has_target => self.read_at.is_some_and(is_new),
             _ => true,
         }
+    }
+
+    /// When something may have to be done next, if anything.
+    pub fn next_look(&self, now: Timestamp) -> Option<Timestamp> {
+        let later = |at: Timestamp, wait: SignedDuration| at.saturating_add(wait).ok();
+        let again = self.last_survey.and_then(|at| later(at, SURVEY_INTERVAL));
+        let mut times = vec![self.rotate_at, self.not_before];
+        for retired in &self.ledger.retired {
+            let due_at = self.due_at(retired);
+            times.push(due_at);
+            times.push(later(retired.since, LISTED_WITHIN));
+            times.push(again.filter(|_| due_at.is_some_and(|at| at <= now)));
+            if retired.end == End::Discarded {
+                times.push(later(retired.since, SETTLED_AFTER));
+            }
+        }
+        if self.needs_key(now) {
+            times.push(self.last_creation.and_then(|at| later(at, LEAST_INTERVAL)));
+        }
+        if let Some(made) = self.made.filter(|made| self.is_pending(&made.mark)) {
+            let age = now.duration_since(made.created_at);
+            times.push(later(now, age.clamp(PROBE_INTERVALS.0, PROBE_INTERVALS.1)));
+        }
+        if let Some(record) = self.proven.filter(|_| self.lists && !self.is_listed) {
+            times.push(later(record.created_at, LISTED_WITHIN));
+            times.push(again);
+        }
+        times.into_iter().flatten().filter(|at| now < *at).min()
     }
 
     fn is_pending(&self, mark: &Mark) -> bool {

@@ -125,6 +125,18 @@ impl Ledger {
         }
     }
 
+    /// Drops the pending attempt, which certainly made no key that is to be revoked.
+    pub fn withdraw(&mut self) {
+        self.pending = None;
+    }
+
+    /// Makes the pending attempt the current one, where no key is ever revoked.
+    pub fn replace(&mut self) {
+        if let Some(Pending { mark, .. }) = self.pending.take() {
+            self.current = Some(mark);
+        }
+    }
+
     /// Makes the pending attempt the current one. The key of the former one is good for the overlap.
     pub fn promote(&mut self, now: Timestamp, overlap: SignedDuration) {
         let Some(Pending { mark, .. }) = self.pending.take() else {
@@ -244,6 +256,7 @@ mod tests {
         let token = KeyStatus {
             mark: mark(4).to_string(),
             hash: None,
+            tenant_id: None,
             created_at: Time(at(6)),
             rotate_at: None,
             verified_at: None,

@@ -3,6 +3,7 @@
 use k8s_openapi::jiff::Timestamp;
 
 use super::{ledger::Ledger, mark::Mark};
+use crate::edge_api::ListedKey;
 
 /// All keys whose labels have the object's uid, as they were listed in one visit.
 #[derive(Clone, Debug)]
@@ -12,14 +13,6 @@ pub struct Survey {
     /// The time by the server's clock, if it told it.
     pub server_time: Option<Timestamp>,
     pub keys: Vec<ListedKey>,
-}
-
-/// A key as it is listed.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ListedKey {
-    pub label: String,
-    pub hash: String,
-    pub is_revoked: bool,
 }
 
 /// What became of an attempt's key.
@@ -44,10 +37,10 @@ impl Survey {
         state
     }
 
-    /// The hashes of an attempt's live keys.
-    pub fn live_hashes(&self, mark: &Mark) -> impl Iterator<Item = &str> {
+    /// The live keys of an attempt.
+    pub fn live_keys(&self, mark: &Mark) -> impl Iterator<Item = &ListedKey> {
         let is_live = |key: &&ListedKey| !key.is_revoked && mark.is_of(&key.label);
-        self.keys.iter().filter(is_live).map(|key| &*key.hash)
+        self.keys.iter().filter(is_live)
     }
 
     /// How many live keys of the object no record explains, and second ones of the current attempt. They are a person's to
@@ -59,7 +52,7 @@ impl Survey {
         };
         let unknown = self.keys.iter().filter(is_unknown).count();
         let current = ledger.current.as_ref();
-        let of_current = current.map_or(0, |mark| self.live_hashes(mark).count());
+        let of_current = current.map_or(0, |mark| self.live_keys(mark).count());
         unknown + of_current.saturating_sub(1)
     }
 
@@ -87,6 +80,7 @@ mod tests {
             label: mark.label("shop", "edge"),
             hash: hash.into(),
             is_revoked,
+            tenant_id: None,
         }
     }
 
@@ -108,7 +102,9 @@ mod tests {
         assert_eq!(found.state(&mark(1)), KeyState::Live);
         assert_eq!(found.state(&mark(2)), KeyState::Revoked);
         assert_eq!(found.state(&mark(3)), KeyState::Absent);
-        assert_eq!(found.live_hashes(&mark(1)).collect::<Vec<_>>(), ["b"]);
+        let mark = mark(1);
+        let live = found.live_keys(&mark).map(|key| &*key.hash);
+        assert_eq!(live.collect::<Vec<_>>(), ["b"]);
     }
 
     #[test]

@@ -4,7 +4,7 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::edge_token::rules::{mark::prefix, survey::ListedKey};
+use crate::{edge_api::ListedKey, edge_token::rules::mark::prefix};
 
 const UID: &str = "0b6a2a4e-30c5-4a6a-9d8c-2f8e6b1c7d10";
 
@@ -48,6 +48,8 @@ struct Key {
 #[derive(Clone, Debug, Default, PartialEq)]
 struct Status {
     ledger: Ledger,
+    /// The attempt whose key was seen in a list.
+    listed: Option<Mark>,
     rotate_handled: Option<u64>,
     end_handled: Option<u64>,
 }
@@ -314,6 +316,8 @@ impl World {
             wants_finalizer: false,
             is_blocked: false,
             ledger: &ledger,
+            lists: true,
+            is_listed: status.listed.is_some() && status.listed == ledger.current,
             proven: proven.map(|target| &target.record),
             has_value: value.is_some(),
             has_target: under_way.target.0.is_some(),
@@ -342,7 +346,10 @@ impl World {
     fn act(&mut self, step: Step, process: &mut Process, under_way: &mut UnderWay) -> bool {
         let now = at(self.now);
         match step {
-            Step::Hold(_) => return false,
+            Step::Hold(_) => {
+                self.note_listed(under_way);
+                return false;
+            }
             Step::Read => self.refresh(under_way),
             Step::Secure | Step::Release => unreachable!("nothing is deleted here"),
             Step::Survey => {
@@ -402,6 +409,18 @@ impl World {
         true
     }
 
+    /// Records, at the end of a visit, whether the current key was listed in it.
+    fn note_listed(&mut self, under_way: &mut UnderWay) {
+        let current = under_way.status.0.ledger.current.clone();
+        let survey = under_way.visit.survey.as_ref();
+        let is_live =
+            |mark: &Mark| survey.is_some_and(|survey| survey.state(mark) == KeyState::Live);
+        let listed = current.filter(is_live);
+        if listed.is_some() && listed != under_way.status.0.listed {
+            self.patch(under_way, |status| status.listed = listed);
+        }
+    }
+
     /// Changes the status, if nobody else did since it was read. Returns whether it was changed.
     fn patch(&mut self, under_way: &mut UnderWay, change: impl FnOnce(&mut Status)) -> bool {
         let (mut status, version) = under_way.status.clone();
@@ -430,6 +449,7 @@ impl World {
             label: key.label.clone(),
             hash: key.number.to_string(),
             is_revoked: !key.is_live,
+            tenant_id: None,
         };
         Survey {
             begun_at: at(self.now),
@@ -487,7 +507,8 @@ impl World {
         let survey = under_way.visit.survey.as_ref().expect("a survey");
         let hashes: Vec<u64> = marks
             .iter()
-            .flat_map(|mark| survey.live_hashes(mark))
+            .flat_map(|mark| survey.live_keys(mark))
+            .map(|key| &*key.hash)
             .map(|hash| hash.parse().unwrap())
             .collect();
         for number in hashes {
@@ -672,6 +693,7 @@ fn listed(number: u64, is_revoked: bool) -> ListedKey {
         label: mark(number).label("shop", "edge"),
         hash: number.to_string(),
         is_revoked,
+        tenant_id: None,
     }
 }
 
@@ -735,6 +757,8 @@ impl Case {
             wants_finalizer: false,
             is_blocked: false,
             ledger: &self.ledger,
+            lists: true,
+            is_listed: true,
             proven: self.record.as_ref(),
             has_value: self.record.is_some(),
             has_target: self.record.is_some(),

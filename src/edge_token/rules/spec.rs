@@ -1,0 +1,203 @@
+//! The spec, turned into what is acted on, or what is wrong with it.
+
+use k8s_openapi::jiff::SignedDuration;
+use reqwest::Url;
+
+use crate::{
+    api::{
+        EdgeToken,
+        edge_token::{DeletionPolicy, DeployApi, EdgeTokenSpec, TokenApi, Verify},
+        target::KeyEntry,
+    },
+    http::origin::AllowedOrigins,
+    oauth::RequestParameters,
+    rules::spec::{
+        SpecProblem, check_annotations, check_api_url, check_credentials, check_entries,
+        check_labels, check_origin, ensure, is_printable, make_parameters,
+    },
+};
+
+/// A spec that was found sound, as it is acted on.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Plan {
+    /// What to ask the token endpoint for.
+    pub parameters: RequestParameters,
+    /// Where the key is from.
+    pub source: Source,
+    /// Where the key is used.
+    pub delivery_url: Url,
+    /// Whether the Delivery API is asked if it takes a key.
+    pub is_verified: bool,
+    /// How old a key is when it is replaced, if ever.
+    pub every: Option<SignedDuration>,
+    /// How long a former key works.
+    pub overlap: SignedDuration,
+    /// Whether the keys are revoked when the object is deleted.
+    pub revokes: bool,
+    /// The keys of the target.
+    pub entries: Vec<KeyEntry>,
+}
+
+/// Where a key is from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Source {
+    /// It is made with the Token API, and can be listed and revoked there.
+    TokenApi {
+        url: Url,
+        scopes: Vec<String>,
+        created_by: String,
+    },
+    /// It is obtained from the Deploy API. Nobody lists or revokes it.
+    DeployApi { url: Url, environment_id: String },
+}
+
+impl Source {
+    /// Where its API is.
+    pub fn url(&self) -> &Url {
+        match self {
+            Self::TokenApi { url, .. } | Self::DeployApi { url, .. } => url,
+        }
+    }
+
+    /// Whether its keys can be listed and revoked.
+    pub fn lists(&self) -> bool {
+        matches!(self, Self::TokenApi { .. })
+    }
+
+    /// What a key proves to be for. Keys of equal fingerprints may stand for each other.
+    pub fn fingerprint(&self) -> String {
+        match self {
+            Self::TokenApi { url, scopes, .. } => {
+                let mut scopes = scopes.clone();
+                scopes.sort_unstable();
+                serde_json::json!(["tokenAPI", url.as_str(), scopes]).to_string()
+            }
+            Self::DeployApi {
+                url,
+                environment_id,
+            } => serde_json::json!(["deployAPI", url.as_str(), environment_id]).to_string(),
+        }
+    }
+}
+
+/// Where client secrets, and where tokens and keys may be sent.
+#[derive(Clone, Debug)]
+pub struct Allowed {
+    pub token_endpoints: AllowedOrigins,
+    pub apis: AllowedOrigins,
+}
+
+/// What is to be done by a spec, once the whole of it has been found sound.
+pub fn check_spec(object: &EdgeToken, allowed: &Allowed) -> Result<Plan, SpecProblem> {
+    let spec = &object.spec;
+    check_credentials(&spec.credentials_secret_ref, object.target_name())?;
+    check_labels(&spec.target.labels)?;
+    check_annotations(&spec.target.annotations)?;
+    let entries = spec.target.entries();
+    check_entries(&entries, "must carry the token: from EdgeToken")?;
+    let parameters = make_parameters(&spec.token_request)?;
+    check_origin(&parameters.token_url, &allowed.token_endpoints)?;
+    let source = check_source(spec, &allowed.apis)?;
+    let (every, overlap) = check_rotation(spec)?;
+    Ok(Plan {
+        parameters,
+        source,
+        delivery_url: check_api_url("spec.deliveryURL", &spec.delivery_url, &allowed.apis)?,
+        is_verified: spec.verify == Verify::Delivery,
+        every,
+        overlap,
+        revokes: spec.deletion_policy == DeletionPolicy::Revoke,
+        entries: entries.into_owned(),
+    })
+}
+
+fn check_source(spec: &EdgeTokenSpec, allowed: &AllowedOrigins) -> Result<Source, SpecProblem> {
+    match (&spec.token_api, &spec.deploy_api) {
+        (Some(_), Some(_)) => Err(SpecProblem::Invalid {
+            field: "spec",
+            rule: "must set at most one of tokenAPI and deployAPI",
+        }),
+        (_, Some(deploy)) => check_deploy_api(deploy, spec, allowed),
+        (Some(api), None) => check_token_api(api, allowed),
+        (None, None) => check_token_api(&TokenApi::default(), allowed),
+    }
+}
+
+fn check_token_api(api: &TokenApi, allowed: &AllowedOrigins) -> Result<Source, SpecProblem> {
+    let is_scope = |scope: &String| {
+        (1..=128).contains(&scope.len()) && scope.bytes().all(|b| matches!(b, b'!'..=b'~'))
+    };
+    ensure(
+        (1..=16).contains(&api.scopes.len()) && api.scopes.iter().all(is_scope),
+        "spec.tokenAPI.scopes",
+        "must be 1 to 16, of 1 to 128 printable characters each",
+    )?;
+    ensure(
+        (1..=128).contains(&api.created_by.len()) && api.created_by.bytes().all(is_printable),
+        "spec.tokenAPI.createdBy",
+        "must be 1 to 128 printable ASCII characters",
+    )?;
+    Ok(Source::TokenApi {
+        url: check_api_url("spec.tokenAPI.url", &api.url, allowed)?,
+        scopes: api.scopes.clone(),
+        created_by: api.created_by.clone(),
+    })
+}
+
+fn check_deploy_api(
+    api: &DeployApi,
+    spec: &EdgeTokenSpec,
+    allowed: &AllowedOrigins,
+) -> Result<Source, SpecProblem> {
+    let id = &api.environment_id;
+    ensure(
+        (1..=64).contains(&id.len()) && id.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-'),
+        "spec.deployAPI.environmentID",
+        "must be 1 to 64 letters, digits or '-'",
+    )?;
+    ensure(
+        spec.deletion_policy != DeletionPolicy::Revoke,
+        "spec.deletionPolicy",
+        "must be Keep: keys of the Deploy API cannot be revoked",
+    )?;
+    ensure(
+        spec.rotation.every.is_none(),
+        "spec.rotation.every",
+        "must not be set: keys of the Deploy API are not rotated",
+    )?;
+    Ok(Source::DeployApi {
+        url: check_api_url("spec.deployAPI.url", &api.url, allowed)?,
+        environment_id: id.clone(),
+    })
+}
+
+/// How old a key is when it is replaced, and how long it works then.
+fn check_rotation(
+    spec: &EdgeTokenSpec,
+) -> Result<(Option<SignedDuration>, SignedDuration), SpecProblem> {
+    let parse = |text: &String, least, most| {
+        let duration = text.parse::<SignedDuration>().ok();
+        duration.filter(|duration| (least..=most).contains(duration))
+    };
+    let hours = SignedDuration::from_hours;
+    let every = spec.rotation.every.as_ref();
+    let every = every.map(|text| {
+        parse(text, hours(1), hours(8760)).ok_or(SpecProblem::Invalid {
+            field: "spec.rotation.every",
+            rule: "must be from 1h to 8760h",
+        })
+    });
+    let every = every.transpose()?;
+    let least = SignedDuration::from_mins(5);
+    let overlap = parse(&spec.rotation.overlap, least, hours(720));
+    let overlap = overlap.ok_or(SpecProblem::Invalid {
+        field: "spec.rotation.overlap",
+        rule: "must be from 5m to 720h",
+    })?;
+    ensure(
+        every.is_none_or(|every| every - overlap >= overlap),
+        "spec.rotation.overlap",
+        "must be at most half of every",
+    )?;
+    Ok((every, overlap))
+}

@@ -1,0 +1,289 @@
+//! EdgeTokens: keys that are made, handed out, rotated and revoked.
+
+use std::collections::BTreeMap;
+
+use edge_credential_operator::{
+    api::{
+        ConditionType::{self, Ready, Reconciling, Stalled},
+        EdgeToken, conditions,
+        edge_token::{END_OVERLAP_REQUESTED_AT, ROTATE_REQUESTED_AT},
+    },
+    edge_api::{Call, Cause, Verdict},
+    http::Unreachable,
+};
+use k8s_openapi::api::core::v1::Secret;
+use serde_json::{Value, json};
+
+use crate::world::{NAMESPACE, World, hours, pass, seconds};
+
+const NAME: &str = "edge-key";
+
+/// Adds client credentials and an EdgeToken that uses them.
+fn add(world: &World, spec: Value) {
+    world.put_credentials(NAME, "secret");
+    let mut object = json!({
+        "apiVersion": "edgecredentials.io/v1alpha1",
+        "kind": "EdgeToken",
+        "metadata": {"namespace": NAMESPACE, "name": NAME},
+        "spec": {"credentialsSecretRef": {"name": format!("{NAME}-client")}},
+    });
+    for (field, value) in spec.as_object().unwrap() {
+        object["spec"][field] = value.clone();
+    }
+    let object: EdgeToken = serde_json::from_value(object).unwrap();
+    world.api.apply_object(&object);
+}
+
+fn object(world: &World) -> EdgeToken {
+    world.api.get_as(NAMESPACE, NAME).expect("the EdgeToken")
+}
+
+/// The key in the target, if it is there.
+fn key(world: &World) -> Option<String> {
+    let secret: Secret = world.api.get_as(NAMESPACE, NAME)?;
+    let value = secret.data?.remove("SITECORE_API_KEY")?;
+    Some(String::from_utf8(value.0).unwrap())
+}
+
+fn condition(world: &World, type_: ConditionType) -> (bool, String) {
+    let status = object(world).status.unwrap_or_default();
+    let condition = conditions::find(&status.conditions, type_);
+    condition.map_or((false, String::new()), |condition| {
+        (condition.status == "True", condition.reason.clone())
+    })
+}
+
+fn ready() -> (bool, String) {
+    (true, "TokenValid".into())
+}
+
+/// Has a person ask for something.
+fn ask(world: &World, annotation: &str, value: &str) {
+    world.api.edit::<EdgeToken>(NAMESPACE, NAME, |object| {
+        object["metadata"]["annotations"][annotation] = json!(value);
+    });
+}
+
+fn calls<const N: usize>(calls: [(&'static str, usize); N]) -> BTreeMap<&'static str, usize> {
+    calls.into()
+}
+
+/// A world with an EdgeToken that is ready.
+async fn begin(spec: Value) -> World {
+    let mut world = World::new();
+    add(&world, spec);
+    world.start_operator();
+    pass(seconds(10)).await;
+    assert_eq!(
+        condition(&world, Ready),
+        ready(),
+        "{:?}",
+        object(&world).status
+    );
+    world
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_key_is_made_and_handed_out_with_three_calls_and_one_token_and_costs_nothing_after_that()
+{
+    let mut world = begin(json!({})).await;
+    let first = calls([("create", 1), ("list", 1), ("probe", 1)]);
+    assert_eq!(world.keys.take_calls(), first);
+    assert_eq!(world.endpoint.total_requests(), 1);
+    assert_eq!(key(&world), Some("KEY0".into()));
+    let token = object(&world).status.unwrap().token.unwrap();
+    assert!(token.hash.is_some() && token.verified_at.is_some());
+    assert_eq!(token.tenant_id.as_deref(), Some("tenant-1"));
+
+    pass(hours(24)).await;
+    world.restart_operator().await;
+    pass(hours(24)).await;
+    assert_eq!(world.keys.take_calls(), BTreeMap::new());
+    assert_eq!(world.endpoint.total_requests(), 1);
+    assert_eq!(condition(&world, Ready), ready());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_rotation_hands_out_another_key_and_revokes_the_former_one_after_the_overlap() {
+    let world = begin(json!({"rotation": {"overlap": "1h"}})).await;
+    world.keys.take_calls();
+    ask(&world, ROTATE_REQUESTED_AT, "now");
+    pass(seconds(120)).await;
+    assert_eq!(key(&world), Some("KEY1".into()));
+    assert_eq!(world.keys.live(), ["KEY0", "KEY1"], "both work");
+    let status = object(&world).status.unwrap();
+    assert_eq!(status.last_handled_rotate_request.as_deref(), Some("now"));
+    assert_eq!(status.retired.len(), 1);
+
+    pass(seconds(3500)).await;
+    assert_eq!(world.keys.live(), ["KEY0", "KEY1"]);
+    pass(seconds(200)).await;
+    assert_eq!(world.keys.live(), ["KEY1"]);
+    assert!(object(&world).status.unwrap().retired.is_empty());
+    let total: usize = world.keys.take_calls().values().sum();
+    assert!(total <= 8, "{total} calls");
+    assert!(world.endpoint.total_requests() <= 3);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_key_is_rotated_when_it_is_old_enough() {
+    let world = begin(json!({"rotation": {"every": "48h", "overlap": "1h"}})).await;
+    pass(hours(45)).await;
+    assert_eq!(key(&world), Some("KEY0".into()));
+    pass(hours(4)).await;
+    assert_eq!(key(&world), Some("KEY1".into()));
+    pass(hours(2)).await;
+    assert_eq!(world.keys.live(), ["KEY1"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_person_can_end_the_overlap() {
+    let world = begin(json!({})).await;
+    ask(&world, ROTATE_REQUESTED_AT, "now");
+    pass(seconds(120)).await;
+    assert_eq!(world.keys.live().len(), 2);
+    ask(&world, END_OVERLAP_REQUESTED_AT, "now");
+    pass(seconds(60)).await;
+    assert_eq!(world.keys.live(), ["KEY1"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_deleted_target_is_written_again_from_memory_without_a_call() {
+    let world = begin(json!({})).await;
+    world.keys.take_calls();
+    world.api.delete_object::<Secret>(NAMESPACE, NAME);
+    pass(seconds(5)).await;
+    assert_eq!(key(&world), Some("KEY0".into()));
+    assert_eq!(world.keys.take_calls(), BTreeMap::new());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_key_whose_answer_was_lost_is_found_and_revoked_before_another_one_is_made() {
+    let mut world = World::new();
+    let lost = Cause::Unreachable(Unreachable::Timeout);
+    world.keys.fail(Call::CreateKey, Some(lost));
+    world.keys.act_though_failing(true);
+    add(&world, json!({}));
+    world.start_operator();
+    pass(seconds(5)).await;
+    assert_eq!(condition(&world, Ready).1, "EdgeAPIUnavailable");
+    world.keys.fail(Call::CreateKey, None);
+    pass(seconds(180)).await;
+    assert_eq!(condition(&world, Ready), ready());
+    let live = world.keys.live();
+    assert_eq!(live, [key(&world).unwrap()], "{:?}", world.keys.all());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_refused_call_is_told_and_tried_ever_more_rarely() {
+    let mut world = World::new();
+    let refused = Cause::Refused { status: 403 };
+    world.keys.fail(Call::CreateKey, Some(refused));
+    add(&world, json!({}));
+    world.start_operator();
+    pass(hours(1)).await;
+    assert_eq!(
+        condition(&world, Stalled),
+        (true, "EdgeAPIForbidden".into())
+    );
+    let tries = world.keys.take_calls()["create"];
+    assert!((3..=6).contains(&tries), "{tries}");
+    assert_eq!(world.endpoint.total_requests(), 1);
+    let status = object(&world).status.unwrap();
+    assert!(status.retired.is_empty() && status.pending.is_none());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_token_that_is_refused_because_it_is_old_is_replaced_once() {
+    let world = begin(json!({})).await;
+    pass(hours(1)).await;
+    world.keys.refuse_newest();
+    ask(&world, ROTATE_REQUESTED_AT, "now");
+    pass(seconds(120)).await;
+    assert_eq!(key(&world), Some("KEY1".into()));
+    assert_eq!(world.endpoint.total_requests(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_key_that_does_not_work_yet_is_kept_back_while_the_former_one_is_in_use() {
+    let world = begin(json!({})).await;
+    world.keys.say(Some(Verdict::Refused));
+    ask(&world, ROTATE_REQUESTED_AT, "now");
+    pass(seconds(300)).await;
+    assert_eq!(key(&world), Some("KEY0".into()));
+    assert_eq!(condition(&world, Ready), (true, "RenewalFailing".into()));
+    assert_eq!(condition(&world, Reconciling).1, "DeliveryRefused");
+    world.keys.say(None);
+    pass(seconds(300)).await;
+    assert_eq!(key(&world), Some("KEY1".into()));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_deleted_object_leaves_its_key_or_revokes_it_as_its_policy_says() {
+    for (policy, live) in [("Keep", 1), ("Revoke", 0)] {
+        let world = begin(json!({"deletionPolicy": policy})).await;
+        world.api.delete_object::<EdgeToken>(NAMESPACE, NAME);
+        pass(seconds(30)).await;
+        assert!(world.api.get_as::<EdgeToken>(NAMESPACE, NAME).is_none());
+        assert_eq!(world.keys.live().len(), live, "{policy}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_status_that_is_lost_comes_back_from_the_target_without_a_key() {
+    let mut world = begin(json!({})).await;
+    world.stop_operator().await;
+    world.api.edit::<EdgeToken>(NAMESPACE, NAME, |object| {
+        object["status"] = json!({});
+    });
+    world.start_operator();
+    pass(seconds(60)).await;
+    assert_eq!(condition(&world, Ready), ready());
+    assert_eq!(world.keys.live(), ["KEY0"]);
+    assert_eq!(key(&world), Some("KEY0".into()));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_key_of_ours_that_no_record_explains_stops_rotations_and_is_not_touched() {
+    let world = begin(json!({})).await;
+    let uid = object(&world).metadata.uid.unwrap();
+    world.keys.add(&format!(
+        "edge-token/{uid}/00000000000000aa/storefront/copy"
+    ));
+    ask(&world, ROTATE_REQUESTED_AT, "now");
+    pass(hours(2)).await;
+    assert_eq!(key(&world), Some("KEY0".into()));
+    assert_eq!(world.keys.live(), ["KEY0", "KEY1"]);
+    assert_eq!(condition(&world, Stalled), (true, "UnrecordedKeys".into()));
+    assert!(condition(&world, Ready).0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_key_of_the_deploy_api_is_obtained_once_and_again_when_a_person_asks() {
+    let spec = json!({"deployAPI": {"environmentID": "env-1"}});
+    let mut world = begin(spec).await;
+    let first = calls([("obtain", 1), ("probe", 1)]);
+    assert_eq!(world.keys.take_calls(), first);
+    pass(hours(48)).await;
+    world.restart_operator().await;
+    pass(hours(4)).await;
+    assert_eq!(world.keys.take_calls(), BTreeMap::new());
+    ask(&world, ROTATE_REQUESTED_AT, "now");
+    pass(seconds(60)).await;
+    assert_eq!(key(&world), Some("KEY1".into()));
+    assert_eq!(world.keys.take_calls(), first);
+    assert!(object(&world).status.unwrap().retired.is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_key_that_somebody_revoked_is_replaced_when_that_is_seen() {
+    let world = begin(json!({"rotation": {"overlap": "1h"}})).await;
+    world.keys.revoke("KEY0");
+    pass(hours(5)).await;
+    assert_eq!(key(&world), Some("KEY0".into()), "nothing is polled");
+    ask(&world, ROTATE_REQUESTED_AT, "now");
+    pass(seconds(120)).await;
+    assert_eq!(key(&world), Some("KEY1".into()));
+    pass(hours(2)).await;
+    assert!(object(&world).status.unwrap().retired.is_empty());
+}

@@ -4,7 +4,7 @@
 //!
 //! 1. the folder in the environment variable `KUBEBUILDER_ASSETS`, the convention of envtest: it must have `etcd`,
 //!    `kube-apiserver` and `kubectl`, and may have `kube-controller-manager`, `helm`, `kube-scheduler`,
-//!    `kube-proxy`, `kubelet` and `kstatus`;
+//!    `kube-proxy`, `kubelet`, `kube-network-policies` and `kstatus`;
 //! 2. the project's cache, `.cache/controlplane/`;
 //! 3. a build with Go into that cache, from the pinned modules of `tests/kit/controlplane/`.
 
@@ -41,7 +41,7 @@ impl Binaries {
     }
 }
 
-/// The programs of Kubernetes that a node needs besides. They are built only where they are asked for.
+/// The programs that a node needs besides. They are built only where they are asked for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NodeBinaries {
     /// kube-scheduler.
@@ -50,6 +50,8 @@ pub struct NodeBinaries {
     pub kube_proxy: PathBuf,
     /// kubelet.
     pub kubelet: PathBuf,
+    /// kube-network-policies.
+    pub kube_network_policies: PathBuf,
 }
 
 impl NodeBinaries {
@@ -61,6 +63,7 @@ impl NodeBinaries {
             kube_scheduler: locator.path(Program::KubeScheduler)?,
             kube_proxy: locator.path(Program::KubeProxy)?,
             kubelet: locator.path(Program::Kubelet)?,
+            kube_network_policies: locator.path(Program::NetworkPolicies)?,
         })
     }
 }

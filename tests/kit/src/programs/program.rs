@@ -2,7 +2,8 @@
 //!
 //! The versions and checksums are in the `go.mod` and `go.sum` files of `tests/kit/controlplane/`, and nowhere else.
 //! Building is plain `go build` of published modules, because etcd, Kubernetes and Helm publish no programs in a package
-//! registry. kstatus is a library, which a `main.go` beside its `go.mod` makes a program of. Facts about the recipe:
+//! registry. kstatus and kube-network-policies are libraries, which a `main.go` beside their `go.mod` makes programs of.
+//! Facts about the recipe:
 //!
 //! - Kubernetes' programs learn their version from the linker. Without it they call themselves `v0.0.0-master`, and
 //!   kube-apiserver reports that to clients.
@@ -24,6 +25,7 @@ pub(super) enum Program {
     KubeScheduler,
     KubeProxy,
     Kubelet,
+    NetworkPolicies,
     Kstatus,
 }
 
@@ -57,6 +59,13 @@ const HELM: Recipe = Recipe {
     download_megabytes: 75,
 };
 
+const NETWORK_POLICIES: Recipe = Recipe {
+    folder: "network-policies",
+    module: "sigs.k8s.io/kube-network-policies",
+    go_mod: include_str!("../../controlplane/network-policies/go.mod"),
+    download_megabytes: 25,
+};
+
 const KSTATUS: Recipe = Recipe {
     folder: "kstatus",
     module: "sigs.k8s.io/cli-utils",
@@ -75,8 +84,12 @@ impl Program {
     ];
 
     /// Those that a node needs besides.
-    pub(super) const NODE: [Program; 3] =
-        [Program::KubeScheduler, Program::KubeProxy, Program::Kubelet];
+    pub(super) const NODE: [Program; 4] = [
+        Program::KubeScheduler,
+        Program::KubeProxy,
+        Program::Kubelet,
+        Program::NetworkPolicies,
+    ];
 
     /// The name of its file.
     pub(super) fn name(self) -> &'static str {
@@ -89,6 +102,7 @@ impl Program {
             Program::KubeScheduler => "kube-scheduler",
             Program::KubeProxy => "kube-proxy",
             Program::Kubelet => "kubelet",
+            Program::NetworkPolicies => "kube-network-policies",
             Program::Kstatus => "kstatus",
         }
     }
@@ -103,6 +117,7 @@ impl Program {
             | Program::KubeScheduler
             | Program::KubeProxy
             | Program::Kubelet
+            | Program::NetworkPolicies
             | Program::Kstatus => false,
         }
     }
@@ -118,7 +133,7 @@ impl Program {
             Program::KubeScheduler => "k8s.io/kubernetes/cmd/kube-scheduler",
             Program::KubeProxy => "k8s.io/kubernetes/cmd/kube-proxy",
             Program::Kubelet => "k8s.io/kubernetes/cmd/kubelet",
-            Program::Kstatus => ".",
+            Program::NetworkPolicies | Program::Kstatus => ".",
         }
     }
 
@@ -146,7 +161,7 @@ impl Program {
     pub(super) fn link_flags(self) -> String {
         let version = self.version();
         match self {
-            Program::Etcd | Program::Kstatus => "-s -w".to_owned(),
+            Program::Etcd | Program::NetworkPolicies | Program::Kstatus => "-s -w".to_owned(),
             Program::Helm => {
                 format!("-s -w -X helm.sh/helm/v4/internal/version.version={version}")
             }
@@ -187,6 +202,7 @@ impl Program {
             Program::KubeScheduler => 50,
             Program::KubeProxy => 20,
             Program::Kubelet => 90,
+            Program::NetworkPolicies => 30,
             Program::Kstatus => 30,
         }
     }
@@ -195,6 +211,7 @@ impl Program {
         match self {
             Program::Etcd => &ETCD,
             Program::Helm => &HELM,
+            Program::NetworkPolicies => &NETWORK_POLICIES,
             Program::Kstatus => &KSTATUS,
             Program::KubeApiserver
             | Program::KubeControllerManager
@@ -208,7 +225,7 @@ impl Program {
 
 /// What building `programs` downloads at most: nothing of it where Go has the modules already.
 pub(super) fn download_megabytes(programs: &[Program]) -> u32 {
-    [&ETCD, &KUBERNETES, &HELM, &KSTATUS]
+    [&ETCD, &KUBERNETES, &HELM, &NETWORK_POLICIES, &KSTATUS]
         .into_iter()
         .filter(|recipe| programs.iter().any(|p| p.recipe().folder == recipe.folder))
         .map(|recipe| recipe.download_megabytes)

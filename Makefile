@@ -51,7 +51,7 @@ define build-image
 	@du -k target/image/$(1).tar | awk '{printf "%s: %.1f MB\n", $$2, $$1 * 1.024 / 1000}'
 endef
 
-e2e: ## Install the image with the chart on a real node, and watch a workload through renewals (Linux, root; needs containerd, runc)
+e2e: ## Install the image with the chart on a real node, with IPv6 and enforced network policies, and watch a workload (Linux, root; needs containerd, runc)
 	cargo run -q -p tools --bin e2e -- check
 	$(MAKE) image
 	cargo run -q -p tools --bin e2e

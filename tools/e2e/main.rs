@@ -1,12 +1,13 @@
 //! Shows the whole way as users have it: the operator's image, installed by its Helm chart, run by a real kubelet with
-//! containerd under the restricted Pod Security Standard; and a workload that mounts the target Secret, and is never
-//! refused while tokens are renewed.
+//! containerd under the restricted Pod Security Standard, with network policies enforced; and a workload that mounts the
+//! target Secret, and is never refused while tokens are renewed. All of it with dual stack, and again with IPv6 only.
 //!
 //! It tells a time line and ends with a summary; the exit code is 0 only if all went well. It takes root on Linux, and
 //! says so where it can't run. However it ends, nothing of it is left, except its logs after a failure.
 
 mod node;
 mod operator;
+mod policy;
 mod scene;
 mod story;
 mod workload;
@@ -25,6 +26,7 @@ use tokio::{runtime::Runtime, sync::oneshot};
 use self::{
     node::{
         needs,
+        network::Network,
         sandbox::{self, Sandbox},
     },
     scene::Scene,
@@ -55,14 +57,19 @@ fn main() -> ExitCode {
     })
 }
 
-/// Sees that everything is there, and starts this program again in a sandbox. With the argument `check`, it only looks for
-/// what the machine has to have: `make e2e` does that before it builds the image.
+/// Sees that everything is there, and starts this program again in a sandbox, once for each network. An argument names one
+/// that is to be the only one. With the argument `check`, it only looks for what the machine has to have: `make e2e` does
+/// that before it builds the image.
 fn outside() -> Result<ExitCode> {
+    let networks = match env::args().nth(1).as_deref() {
+        None => Network::ALL.to_vec(),
+        Some("check") => Vec::new(),
+        Some(name) => {
+            vec![Network::named(name).ok_or("the argument must be check, dual-stack or ipv6")?]
+        }
+    };
     needs::check()?;
-    if env::args()
-        .nth(1)
-        .is_some_and(|argument| argument == "check")
-    {
+    if networks.is_empty() {
         return Ok(ExitCode::SUCCESS);
     }
     if !Path::new(IMAGE).is_file() {
@@ -72,12 +79,18 @@ fn outside() -> Result<ExitCode> {
     Binaries::locate()?;
     NodeBinaries::locate()?;
     let runtime = Runtime::new()?;
-    let status = runtime.block_on(async {
-        Ok::<_, Box<dyn Error + Send + Sync>>(sandbox::run(signals::stop()?).await?)
-    })?;
-    let code = status.code().and_then(|code| u8::try_from(code).ok());
-    println!("No process, mount, address or control group of it is left.");
-    Ok(code.map_or(ExitCode::FAILURE, ExitCode::from))
+    for network in networks {
+        println!("Network: {}", network.title());
+        let status = runtime.block_on(async {
+            Ok::<_, Box<dyn Error + Send + Sync>>(sandbox::run(network, signals::stop()?).await?)
+        })?;
+        println!("No process, mount, address or control group of it is left.");
+        if !status.success() {
+            let code = status.code().and_then(|code| u8::try_from(code).ok());
+            return Ok(code.map_or(ExitCode::FAILURE, ExitCode::from));
+        }
+    }
+    Ok(ExitCode::SUCCESS)
 }
 
 fn inside(sandbox: &Sandbox) -> Result<ExitCode> {

@@ -2,6 +2,7 @@
 
 use std::{
     fs,
+    net::IpAddr,
     path::{Path, PathBuf},
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
@@ -38,6 +39,11 @@ impl Process {
             let program = fs::read_link(entry.path().join("exe")).ok()?;
             program.ends_with(OPERATOR).then_some(Process { pid })
         })
+    }
+
+    /// Its number.
+    pub fn pid(self) -> u32 {
+        self.pid
     }
 
     /// When it was started, to a hundredth of a second.
@@ -128,9 +134,13 @@ pub fn restarts(pod: &Pod) -> i32 {
         .sum()
 }
 
-/// A pod's address.
-pub fn address(pod: &Pod) -> Option<&str> {
-    pod.status.as_ref()?.pod_ip.as_deref()
+/// A pod's addresses, one of each family.
+pub fn addresses(pod: &Pod) -> Vec<IpAddr> {
+    pod.status
+        .iter()
+        .flat_map(|status| status.pod_ips.iter().flatten())
+        .filter_map(|address| address.ip.parse().ok())
+        .collect()
 }
 
 #[cfg(test)]

@@ -1,15 +1,14 @@
 //! What the story needs before it can begin: the node with its images, the stand-in for Sitecore's services behind TLS,
-//! a name server, and two namespaces.
+//! a name server, and three namespaces.
 
 use std::{
-    net::SocketAddr,
+    net::{Ipv6Addr, SocketAddr},
     path::Path,
     time::{Duration, Instant},
 };
 
 use k8s_openapi::api::core::v1::{Pod, Secret};
 use kit::{
-    control_plane::NODE_ADDRESS,
     sitecore::{Certificate, Sitecore, TlsFront},
     time_line::{Mark, TimeLine},
 };
@@ -18,7 +17,7 @@ use serde_json::json;
 
 use crate::{
     IMAGE, Result,
-    node::{Node, dns::NameServer, image, sandbox::Sandbox},
+    node::{Node, dns::NameServer, image, network::Network, sandbox::Sandbox},
 };
 
 /// The team's namespace.
@@ -26,6 +25,9 @@ pub const NAMESPACE: &str = "storefront";
 
 /// The release, its namespace, and what its chart calls everything.
 pub const OPERATOR: &str = "edge-credential-operator";
+
+/// The namespace of who reads the operator's metrics.
+pub const MONITORING: &str = "monitoring";
 
 /// The EdgeCredential, and the Secret that the operator makes for it.
 pub const NAME: &str = "edge-admin";
@@ -41,10 +43,14 @@ pub const AUTHORITY: &str = "token-endpoint-ca";
 pub const LIFETIME: Duration = Duration::from_secs(60);
 
 /// The token endpoint's host, which is to be found by its name.
-const HOST: &str = "auth.sitecore.test";
-const TOKEN_PORT: u16 = 8443;
-const API_PORT: u16 = 8080;
-const DNS_PORT: u16 = 53;
+pub const HOST: &str = "auth.sitecore.test";
+/// Where it listens, and where Sitecore's APIs do.
+pub const TOKEN_PORT: u16 = 8443;
+pub const API_PORT: u16 = 8080;
+
+/// Where the name server listens, and where it does besides, as nobody expects.
+pub const DNS_PORT: u16 = 53;
+pub const ODD_DNS_PORT: u16 = 5300;
 
 /// The stage and the props.
 pub struct Scene {
@@ -54,6 +60,8 @@ pub struct Scene {
     pub sitecore: Sitecore,
     /// Knows where the token endpoint is, and what it's told besides.
     pub names: NameServer,
+    /// Which addresses there are.
+    pub network: Network,
     /// A client that may do anything.
     pub client: Client,
     /// Ends last, and its folder with it.
@@ -66,15 +74,18 @@ impl Scene {
         line.say(
             Mark::Plain,
             "Node",
-            "etcd, kube-apiserver, kube-controller-manager, kube-scheduler, containerd, kubelet and kube-proxy are starting…",
+            "etcd, kube-apiserver, kube-controller-manager, kube-scheduler, containerd, kubelet, kube-proxy and\n\
+             kube-network-policies are starting…",
         );
         let start = Instant::now();
         let node = Node::start(sandbox, image::TOOLS).await?;
         let client = node.control_plane.admin_client().await?;
         let version = client.apiserver_version().await?.git_version;
+        let network = sandbox.network();
         let text = format!(
-            "ready after {:.1} s: Kubernetes {version}, in network, mount and process namespaces of its own",
-            start.elapsed().as_secs_f64()
+            "ready after {:.1} s: Kubernetes {version}, {}, in network, mount and process namespaces of its own",
+            start.elapsed().as_secs_f64(),
+            network.title()
         );
         line.say(Mark::Good, "Node", &text);
 
@@ -85,28 +96,31 @@ impl Scene {
         );
         line.say(Mark::Good, "Images", &text);
 
-        let sitecore = Sitecore::start_on(address(API_PORT))?;
+        let any = |port| SocketAddr::from((Ipv6Addr::UNSPECIFIED, port));
+        let sitecore = Sitecore::start_on(any(API_PORT))?;
         let token_endpoint =
-            TlsFront::start_on(address(TOKEN_PORT), &sitecore, Certificate::Named(HOST))?;
-        let names = NameServer::start(address(DNS_PORT))?;
-        names.add(HOST, NODE_ADDRESS);
-        let text = format!(
-            "for Sitecore's token endpoint at {}, and for its APIs at {}",
-            token_endpoint.url(),
-            sitecore.url()
-        );
-        line.say(Mark::Good, "Stand-in", &text);
+            TlsFront::start_on(any(TOKEN_PORT), &sitecore, Certificate::Named(HOST))?;
+        let names = NameServer::start(network.first_outside(), &[DNS_PORT, ODD_DNS_PORT])?;
+        names.add(HOST, network.outside());
 
         let scene = Scene {
             token_endpoint,
             sitecore,
             names,
+            network,
             client,
             node,
         };
+        let text = format!(
+            "for Sitecore's token endpoint at {}, and for its APIs at {}",
+            scene.token_endpoint.url(),
+            scene.apis()
+        );
+        line.say(Mark::Good, "Stand-in", &text);
         scene.prepare_namespaces().await?;
-        let text =
-            format!("{OPERATOR} and {NAMESPACE} enforce the restricted Pod Security Standard");
+        let text = format!(
+            "{OPERATOR}, {NAMESPACE} and {MONITORING} enforce the restricted Pod Security Standard"
+        );
         line.say(Mark::Good, "Namespaces", &text);
         Ok(scene)
     }
@@ -119,9 +133,10 @@ impl Scene {
             "data": {"ca.crt": self.token_endpoint.authority()},
         });
         let manifests = format!(
-            "{}---\n{}---\n{authority}\n",
+            "{}---\n{}---\n{}---\n{authority}\n",
             namespace(OPERATOR),
-            namespace(NAMESPACE)
+            namespace(NAMESPACE),
+            namespace(MONITORING)
         );
         self.node.control_plane.apply(&manifests).await?;
         // What they enforce is worth a look: a pod that may run as root must be refused.
@@ -171,6 +186,12 @@ spec:
         Ok(())
     }
 
+    /// The origin of Sitecore's APIs, as pods reach them.
+    pub fn apis(&self) -> String {
+        let address = SocketAddr::new(self.network.first_outside(), API_PORT);
+        format!("http://{address}")
+    }
+
     /// The Secrets of the team.
     pub fn secrets(&self) -> Api<Secret> {
         Api::namespaced(self.client.clone(), NAMESPACE)
@@ -180,11 +201,6 @@ spec:
     pub fn pods(&self, namespace: &str) -> Api<Pod> {
         Api::namespaced(self.client.clone(), namespace)
     }
-}
-
-/// On the node's address, so that pods reach it.
-fn address(port: u16) -> SocketAddr {
-    (NODE_ADDRESS, port).into()
 }
 
 async fn import(node: &Node, sandbox: &Sandbox) -> Result<()> {

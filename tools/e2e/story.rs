@@ -3,6 +3,7 @@
 use std::{
     fmt::Display,
     fs,
+    net::SocketAddr,
     path::Path,
     time::{Duration, Instant, SystemTime},
 };
@@ -19,7 +20,9 @@ use tokio::time::sleep;
 
 use crate::{
     Result, chain,
-    operator::{Memory, Process, address, is_ready, restarts, seconds_between},
+    node::network::Network,
+    operator::{Memory, Process, addresses, is_ready, restarts, seconds_between},
+    policy::{self, Policy},
     scene::{AUTHORITY, LIFETIME, NAME, NAMESPACE, OPERATOR, REPOSITORY, Scene},
     workload::{self, Call, WORKLOAD},
 };
@@ -28,7 +31,12 @@ use crate::{
 const LATE: &str = "edge-late";
 
 /// How many renewals to watch.
-const RENEWALS: u64 = 3;
+fn renewals(network: Network) -> u64 {
+    match network {
+        Network::DualStack => 3,
+        Network::Ipv6 => 1,
+    }
+}
 
 /// How long anything may take that takes seconds, or one lifetime of a token.
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -107,10 +115,14 @@ impl<'a> Story<'a> {
         self.install().await?;
         self.measure_idle().await?;
         self.create().await?;
-        for number in 1..=RENEWALS {
+        policy::start_scraper(self.scene).await?;
+        self.try_policy(Policy::Default).await?;
+        for number in 1..=renewals(self.scene.network) {
             self.renewal(number).await?;
         }
+        self.narrow_policy().await?;
         self.restart().await?;
+        self.try_policy(Policy::Narrow).await?;
         self.helm_test().await?;
         self.check_workload().await?;
         self.figures.at_the_end = Some(self.process()?.memory()?);
@@ -164,7 +176,7 @@ impl<'a> Story<'a> {
         let created_at = SystemTime::now();
         let name = created.metadata.name.as_deref().unwrap_or_default();
         let addressed = self.operator_pod(|pod| {
-            pod.metadata.name.as_deref() == Some(name) && address(pod).is_some()
+            pod.metadata.name.as_deref() == Some(name) && !addresses(pod).is_empty()
         });
         let mut process = None;
         let mut addressed = std::pin::pin!(addressed);
@@ -175,7 +187,12 @@ impl<'a> Story<'a> {
                 () = sleep(POLL) => process = process.or_else(Process::find),
             }
         };
-        let url = format!("http://{}:8080/readyz", address(&pod).unwrap_or_default());
+        let address = addresses(&pod).first().copied();
+        let address = SocketAddr::new(
+            address.ok_or("the pod has no address")?,
+            policy::OPERATOR_PORT,
+        );
+        let url = format!("http://{address}/readyz");
         let start = Instant::now();
         let ready_at = loop {
             let answer = self.http.get(&url).send().await;
@@ -339,6 +356,48 @@ impl<'a> Story<'a> {
         Err(too_late("a call with the new token"))
     }
 
+    /// Tries each way that a policy allows or refuses.
+    async fn try_policy(&mut self, policy: Policy) -> Result<()> {
+        let operator = self.operator_pod(is_ready).await?;
+        let process = self.process()?;
+        let (mut open, mut closed) = (0, Vec::new());
+        for attempt in policy::attempts(self.scene, &operator) {
+            let passed = policy::passes(self.scene, process, &attempt).await?;
+            match (attempt.is_allowed(policy), passed) {
+                (true, true) => open += 1,
+                (false, false) => closed.push(format!("- {attempt}")),
+                (false, true) => self.problem(format!("the network policy let through {attempt}")),
+                (true, false) => self.problem(format!("the network policy refused {attempt}")),
+            }
+        }
+        let text = format!(
+            "{open} ways were open, and closed was:\n{}",
+            closed.join("\n")
+        );
+        self.line.say(Mark::Plain, "Network policy", &text);
+        Ok(())
+    }
+
+    /// Has the chart's policy name who may reach what. The operator that is started next makes all its connections under it.
+    async fn narrow_policy(&mut self) -> Result<()> {
+        let control_plane = &self.scene.node.control_plane;
+        let file = control_plane.folder().join("narrow-policy.json");
+        fs::write(&file, policy::narrow(self.scene).to_string())?;
+        let mut helm = control_plane.helm_command();
+        helm.args(["upgrade", OPERATOR, CHART, "--namespace", OPERATOR])
+            .args(["--reset-then-reuse-values", "--wait", "--timeout", "2m"])
+            .arg("--values")
+            .arg(&file);
+        let output = helm.output().await?;
+        if !output.status.success() {
+            let said = String::from_utf8_lossy(&output.stderr);
+            return Err(format!("helm upgrade failed: {}", said.trim()).into());
+        }
+        let text = "the network policy names the API server, the token endpoint, and the one namespace that may read metrics";
+        self.line.say(Mark::Deed, "helm upgrade", text);
+        Ok(())
+    }
+
     /// Ends the operator, lets something become due, and starts it again.
     async fn restart(&mut self) -> Result<()> {
         // The token was renewed a moment ago, so none is due.
@@ -430,7 +489,7 @@ impl<'a> Story<'a> {
         let address = service.spec.and_then(|spec| spec.cluster_ip);
         let address = address.ok_or("the Service has no address")?.parse()?;
         let name = format!("{OPERATOR}.{OPERATOR}.svc.cluster.local");
-        self.scene.names.add(&name, address);
+        self.scene.names.add(&name, vec![address]);
         Ok(())
     }
 
@@ -526,7 +585,7 @@ Summary
   process to first Secret       {}
   memory, idle                  {}
   memory, at the end            {}
-  renewals seen in the pod      {} of {RENEWALS}
+  renewals seen in the pod      {} of {}
   Secret to use in the pod      {} (the kubelet looks every 5 s; by default every minute)
   calls of the workload         {}, refused {}
   token requests                {} for {NAME}, {} for {LATE}
@@ -539,6 +598,7 @@ Summary
             memory(figures.idle),
             memory(figures.at_the_end),
             figures.delays.len(),
+            renewals(self.scene.network),
             delays.join(", "),
             figures.calls,
             self.refused(),

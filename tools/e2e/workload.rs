@@ -24,7 +24,7 @@ pub struct Call {
 
 /// Starts it, and waits until it runs.
 pub async fn start(scene: &Scene) -> Result<()> {
-    let url = format!("{}{}/settings", scene.sitecore.url(), Api::Admin.path());
+    let url = format!("{}{}/settings", scene.apis(), Api::Admin.path());
     let manifest = format!(
         r#"apiVersion: apps/v1
 kind: Deployment

@@ -27,8 +27,8 @@ pub(super) fn start(control_plane: &ControlPlane, sandbox_image: &str) -> Result
     let plugins = needs::plugins().unwrap_or(Path::new("/opt/cni/bin"));
     let config = config(plugins, sandbox_image);
     fs::write(CONFIG, config).map_err(Error::file("write", CONFIG))?;
-    let command =
-        GuardedProcess::command("containerd", "containerd", control_plane.log("containerd"));
+    let log = control_plane.log("containerd");
+    let command = network::process_on_node("containerd", "containerd", log);
     Ok(command.args(["--config", CONFIG]).spawn()?)
 }
 

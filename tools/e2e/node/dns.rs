@@ -4,7 +4,7 @@
 use std::{
     collections::HashMap,
     io,
-    net::{Ipv4Addr, SocketAddr, UdpSocket},
+    net::{IpAddr, UdpSocket},
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicU64, Ordering},
@@ -13,9 +13,9 @@ use std::{
 };
 
 /// Names in lower case, and where they are.
-type Names = HashMap<String, Ipv4Addr>;
+type Names = HashMap<String, Vec<IpAddr>>;
 
-/// A name server. Its thread ends with the process.
+/// A name server. Its threads end with the process.
 #[derive(Debug)]
 pub struct NameServer {
     names: Arc<Mutex<Names>>,
@@ -25,15 +25,25 @@ pub struct NameServer {
 const HEADER: usize = 12;
 const NO_SUCH_NAME: u8 = 3;
 
+/// The kinds of records that have addresses, A and AAAA.
+const IPV4: [u8; 2] = [0, 1];
+const IPV6: [u8; 2] = [0, 28];
+
 impl NameServer {
-    /// Answers that there are no names but those that are [added](Self::add).
-    pub fn start(listen: SocketAddr) -> io::Result<NameServer> {
-        let socket = UdpSocket::bind(listen)?;
+    /// Answers, on each of these ports, that there are no names but those that are [added](Self::add).
+    pub fn start(address: IpAddr, ports: &[u16]) -> io::Result<NameServer> {
         let server = NameServer {
             names: Arc::default(),
             answered: Arc::default(),
         };
-        let (names, answered) = (server.names.clone(), server.answered.clone());
+        for &port in ports {
+            server.listen(UdpSocket::bind((address, port))?)?;
+        }
+        Ok(server)
+    }
+
+    fn listen(&self, socket: UdpSocket) -> io::Result<()> {
+        let (names, answered) = (self.names.clone(), self.answered.clone());
         thread::Builder::new()
             .name("dns".to_owned())
             .spawn(move || {
@@ -50,16 +60,16 @@ impl NameServer {
                     }
                 }
             })?;
-        Ok(server)
+        Ok(())
     }
 
-    /// From now on, this name is at this address.
-    pub fn add(&self, name: &str, address: Ipv4Addr) {
+    /// From now on, this name is at these addresses.
+    pub fn add(&self, name: &str, addresses: Vec<IpAddr>) {
         let mut names = self.names.lock().unwrap_or_else(PoisonError::into_inner);
-        names.insert(name.to_ascii_lowercase(), address);
+        names.insert(name.to_ascii_lowercase(), addresses);
     }
 
-    /// How many addresses it has given.
+    /// How many questions it has answered with an address.
     pub fn answered(&self) -> u64 {
         self.answered.load(Ordering::Relaxed)
     }
@@ -70,16 +80,24 @@ fn answer(question: &[u8], names: &Names) -> Option<(Vec<u8>, bool)> {
     let (name, end) = read_name(question)?;
     let kind = question.get(end..end + 2)?;
     let known = names.get(&name.to_ascii_lowercase());
-    let found = known.filter(|_| kind == [0, 1]);
+    let found = known
+        .into_iter()
+        .flatten()
+        .find(|address| kind == if address.is_ipv4() { IPV4 } else { IPV6 });
     let mut answer = question.get(..end + 4)?.to_vec();
     // An answer with authority, to one question; recursion is as desired. Its counts of further records are 0.
     answer[2] = 0x84 | (question[2] & 1);
     answer[3] = 0x80 | if known.is_some() { 0 } else { NO_SUCH_NAME };
     answer[4..HEADER].copy_from_slice(&[0, 1, 0, u8::from(found.is_some()), 0, 0, 0, 0]);
     if let Some(address) = found {
-        // The name of the question, an address of the internet, for no time, in four bytes.
-        answer.extend([0xc0, 12, 0, 1, 0, 1, 0, 0, 0, 0, 0, 4]);
-        answer.extend(address.octets());
+        let address = match address {
+            IpAddr::V4(address) => address.octets().to_vec(),
+            IpAddr::V6(address) => address.octets().to_vec(),
+        };
+        // The name of the question, an address of the kind that was asked for, of the internet, for no time.
+        answer.extend([0xc0, 12, kind[0], kind[1], 0, 1, 0, 0, 0, 0]);
+        answer.extend([0, u8::try_from(address.len()).unwrap_or_default()]);
+        answer.extend(address);
     }
     Some((answer, found.is_some()))
 }
@@ -102,9 +120,12 @@ fn read_name(question: &[u8]) -> Option<(String, usize)> {
 
 #[cfg(test)]
 mod tests {
+    use std::net::{Ipv4Addr, Ipv6Addr};
+
     use super::*;
 
-    const ADDRESS: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 1);
+    const ADDRESS: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 0, 0, 1));
+    const ADDRESS_OF_IPV6: IpAddr = IpAddr::V6(Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, 1));
 
     fn ask(name: &str, kind: u8) -> Option<(Vec<u8>, bool)> {
         let mut question = vec![7, 7, 1, 0, 0, 1, 0, 0, 0, 0, 0, 1];
@@ -115,21 +136,30 @@ mod tests {
         question.extend([0, 0, kind, 0, 1]);
         // What follows the question, as resolvers add it, is not repeated.
         question.extend([0, 0, 41, 0, 0]);
-        let names = Names::from([("auth.test".to_owned(), ADDRESS)]);
+        let names = Names::from([
+            ("auth.test".to_owned(), vec![ADDRESS, ADDRESS_OF_IPV6]),
+            ("old.test".to_owned(), vec![ADDRESS]),
+        ]);
         answer(&question, &names)
     }
 
     #[test]
-    fn a_known_name_has_an_address() {
+    fn a_known_name_has_an_address_of_each_family() {
         let (answer, found) = ask("AUTH.test", 1).unwrap();
         assert!(found);
         assert_eq!(answer[..HEADER], [7, 7, 0x85, 0x80, 0, 1, 0, 1, 0, 0, 0, 0]);
         assert!(answer.ends_with(&[0, 4, 10, 0, 0, 1]));
+        let (answer, found) = ask("auth.test", 28).unwrap();
+        assert!(found);
+        let end = [
+            0, 28, 0, 1, 0, 0, 0, 0, 0, 16, 0xfd, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1,
+        ];
+        assert!(answer.ends_with(&end));
     }
 
     #[test]
     fn a_known_name_has_no_address_of_another_kind() {
-        let (answer, found) = ask("auth.test", 28).unwrap();
+        let (answer, found) = ask("old.test", 28).unwrap();
         assert!(!found);
         assert_eq!(answer[3], 0x80);
         assert_eq!(answer[7], 0);

@@ -7,12 +7,10 @@ use serde_json::json;
 use super::{
     NAME, containerd,
     error::{Error, Result},
+    network,
     sandbox::Sandbox,
 };
-use kit::{
-    control_plane::{ControlPlane, NODE_ADDRESS},
-    process::GuardedProcess,
-};
+use kit::{control_plane::ControlPlane, process::GuardedProcess};
 
 /// How often it looks whether a pod's volumes are as they should be, and with it how long a mounted Secret takes to
 /// change: 3 to 7 seconds instead of up to a minute and a half, so that tokens of a minute can be renewed in time.
@@ -27,7 +25,8 @@ pub(super) fn start(
     program: &Path,
     sandbox: &Sandbox,
 ) -> Result<GuardedProcess> {
-    let resolver = format!("nameserver {NODE_ADDRESS}\n");
+    let name_server = sandbox.network().first_outside();
+    let resolver = format!("nameserver {name_server}\n");
     fs::write(RESOLVER, resolver).map_err(Error::file("write", RESOLVER))?;
     let config = json!({
         "apiVersion": "kubelet.config.k8s.io/v1beta1",
@@ -38,7 +37,7 @@ pub(super) fn start(
             "x509": {"clientCAFile": control_plane.folder().join("ca.crt")},
         },
         "authorization": {"mode": "Webhook"},
-        "clusterDNS": [NODE_ADDRESS],
+        "clusterDNS": [name_server],
         "clusterDomain": "cluster.local",
         "cgroupDriver": "cgroupfs",
         "cgroupRoot": format!("/{}", sandbox.cgroup()),
@@ -56,10 +55,10 @@ pub(super) fn start(
     });
     fs::write(CONFIG, config.to_string()).map_err(Error::file("write", CONFIG))?;
     let kubeconfig = control_plane.folder().join("kubelet.kubeconfig");
-    let command = GuardedProcess::command("kubelet", program, control_plane.log("kubelet"))
+    let command = network::process_on_node("kubelet", program, control_plane.log("kubelet"))
         .args(["--config", CONFIG])
         .arg(format!("--kubeconfig={}", kubeconfig.display()))
         .arg(format!("--hostname-override={NAME}"))
-        .arg(format!("--node-ip={NODE_ADDRESS}"));
+        .arg(format!("--node-ip={}", sandbox.network().node()));
     Ok(command.spawn()?)
 }

@@ -1,4 +1,5 @@
-//! A real node: kubelet with containerd, kube-proxy, and the scheduler, for a control plane on this machine.
+//! A real node: kubelet with containerd, kube-proxy, kube-network-policies, and the scheduler, for a control plane on this
+//! machine.
 //!
 //! It takes root on Linux, and the programs that [`needs::check`] looks for. Everything runs in namespaces of its own,
 //! see [`sandbox`]: addresses, mounts and processes of the machine are neither seen nor touched, and all is gone with
@@ -8,17 +9,18 @@
 //!
 //! - There's no cluster DNS. [`dns`] answers in its place, with the names that it's given, and that of a Service is none
 //!   unless it's given.
-//! - Network policies are accepted and not enforced.
+//! - What a pod sends before the API server knows its address is not yet subject to network policies.
 
 pub mod dns;
 pub mod image;
 pub mod needs;
+pub mod network;
 pub mod sandbox;
 
 mod containerd;
 mod error;
 mod kubelet;
-mod network;
+mod policies;
 mod scheduler;
 mod services;
 
@@ -31,7 +33,7 @@ use tokio::time::{Instant, sleep};
 pub use self::error::{Error, Result};
 use self::sandbox::Sandbox;
 use kit::{
-    control_plane::{self, ControlPlane, Options},
+    control_plane::{self, ControlPlane, NodeOptions, Options},
     process::GuardedProcess,
     programs::NodeBinaries,
 };
@@ -50,6 +52,7 @@ pub struct Node {
     // In the order in which they are to be killed.
     kubelet: GuardedProcess,
     proxy: GuardedProcess,
+    policies: GuardedProcess,
     scheduler: GuardedProcess,
     containerd: GuardedProcess,
     /// Its control plane.
@@ -65,7 +68,11 @@ impl Node {
             .map_err(control_plane::Error::from)?
             .map_err(control_plane::Error::from)?;
         let control_plane = ControlPlane::start_with(&Options {
-            node: Some(NAME.to_owned()),
+            node: Some(NodeOptions {
+                name: NAME.to_owned(),
+                api_server: sandbox.network().first_outside(),
+                services: sandbox.network().services(),
+            }),
             parent: Some(sandbox.folder().to_owned()),
             ..Options::default()
         })
@@ -90,17 +97,21 @@ impl Node {
             let containerd = containerd::start(&control_plane, sandbox_image)?;
             containerd::wait(&control_plane).await?;
             let scheduler = scheduler::start(&control_plane, &binaries.kube_scheduler)?;
-            let proxy = services::start(&control_plane, &binaries.kube_proxy)?;
+            let network = sandbox.network();
+            let proxy = services::start(&control_plane, &binaries.kube_proxy, network)?;
+            let policies =
+                policies::start(&control_plane, &binaries.kube_network_policies, network)?;
             let kubelet = kubelet::start(&control_plane, &binaries.kubelet, sandbox)?;
-            Ok((containerd, scheduler, proxy, kubelet))
+            Ok((containerd, scheduler, proxy, policies, kubelet))
         };
-        let (containerd, scheduler, proxy, kubelet) = match start.await {
+        let (containerd, scheduler, proxy, policies, kubelet) = match start.await {
             Ok(started) => started,
             Err(error) => return Err((error, control_plane)),
         };
         let mut node = Node {
             kubelet,
             proxy,
+            policies,
             scheduler,
             containerd,
             control_plane,
@@ -135,6 +146,7 @@ impl Node {
         for process in [
             &mut self.kubelet,
             &mut self.proxy,
+            &mut self.policies,
             &mut self.scheduler,
             &mut self.containerd,
         ] {

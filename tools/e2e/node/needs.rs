@@ -8,10 +8,13 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::error::{Error, Result};
+use super::{
+    error::{Error, Result},
+    policies,
+};
 
 /// Each program, and the Debian package that has it.
-const PROGRAMS: [(&str, &str); 9] = [
+const PROGRAMS: [(&str, &str); 11] = [
     ("containerd", "containerd"),
     ("containerd-shim-runc-v2", "containerd"),
     ("ctr", "containerd"),
@@ -19,7 +22,9 @@ const PROGRAMS: [(&str, &str); 9] = [
     ("buildah", "buildah"),
     ("ip", "iproute2"),
     ("iptables", "iptables"),
+    ("ip6tables", "iptables"),
     ("mount", "mount"),
+    ("nsenter", "util-linux"),
     ("unshare", "util-linux"),
 ];
 
@@ -27,7 +32,7 @@ const PROGRAMS: [(&str, &str); 9] = [
 const PLUGINS: [&str; 2] = ["/usr/lib/cni", "/opt/cni/bin"];
 
 /// Those that are used.
-const USED_PLUGINS: [&str; 3] = ["bridge", "host-local", "loopback"];
+const USED_PLUGINS: [&str; 3] = ["host-local", "loopback", "ptp"];
 
 /// Fails with the first thing that is missing and what to do about it.
 pub fn check() -> Result<()> {
@@ -51,13 +56,23 @@ pub fn check() -> Result<()> {
     if busybox().is_none() {
         packages.push("busybox-static");
     }
-    if packages.is_empty() {
-        return Ok(());
+    if !packages.is_empty() {
+        return Err(need(format!(
+            "programs are missing: apt-get install --no-install-recommends {} (no service of them has to run)",
+            packages.join(" ")
+        )));
     }
-    Err(need(format!(
-        "programs are missing: apt-get install --no-install-recommends {} (no service of them has to run)",
-        packages.join(" ")
-    )))
+    if !Path::new("/proc/net/if_inet6").exists() {
+        return Err(need(
+            "the kernel has no IPv6: it was built without, or is told not to use it (ipv6.disable=1)",
+        ));
+    }
+    policies::check().map_err(|error| {
+        need(format!(
+            "network policies can't be enforced, which takes IPv4 and IPv6 rules that queue packets \
+             (CONFIG_NETFILTER_XT_TARGET_NFQUEUE, and the matches conntrack and owner): {error}"
+        ))
+    })
 }
 
 fn need(what: impl Into<String>) -> Error {

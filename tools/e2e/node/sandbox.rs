@@ -20,14 +20,18 @@ use tokio::time::{Instant, sleep};
 use super::{
     error::{Error, Result},
     needs,
+    network::{self, Network},
 };
-use kit::control_plane::{NODE_ADDRESS, RunFolder};
+use kit::control_plane::RunFolder;
 
 /// Tells the second one of this program what it is: its value is the folder.
 const FOLDER: &str = "KIT_SANDBOX";
 
 /// The control group of all pods.
 const CGROUP: &str = "KIT_SANDBOX_CGROUP";
+
+/// The name of its network.
+const NETWORK: &str = "KIT_SANDBOX_NETWORK";
 
 /// What a node writes at fixed places. The first is there on every machine.
 const MOUNTED: [&str; 4] = [
@@ -78,6 +82,7 @@ const POLL: Duration = Duration::from_millis(50);
 pub struct Sandbox {
     folder: PathBuf,
     cgroup: String,
+    network: Network,
 }
 
 impl Sandbox {
@@ -91,6 +96,11 @@ impl Sandbox {
         Path::new("/run")
     }
 
+    /// Which addresses there are.
+    pub fn network(&self) -> Network {
+        self.network
+    }
+
     /// The control group that all pods go into.
     pub(super) fn cgroup(&self) -> &str {
         &self.cgroup
@@ -99,7 +109,7 @@ impl Sandbox {
 
 /// Runs this program a second time in namespaces of its own, until it ends or `stop` completes. There, [`enter`] returns
 /// something.
-pub async fn run(stop: impl Future<Output = ()>) -> Result<ExitStatus> {
+pub async fn run(network: Network, stop: impl Future<Output = ()>) -> Result<ExitStatus> {
     let folder = RunFolder::create()?;
     let group = format!("kit-node-{}", std::process::id());
     let cleaner = Cleaner::start(&group)?;
@@ -108,9 +118,9 @@ pub async fn run(stop: impl Future<Output = ()>) -> Result<ExitStatus> {
         .args(["--net", "--mount", "--pid", "--fork", "--kill-child"])
         .arg("--mount-proc")
         .arg(program)
-        .args(env::args_os().skip(1))
         .env(FOLDER, folder.path())
         .env(CGROUP, &group)
+        .env(NETWORK, network.name())
         .env("PATH", needs::path())
         // Its end tells the second one to stop, however this one ends.
         .stdin(Stdio::piped())
@@ -226,12 +236,18 @@ fn cgroup_hierarchies(mounts: &str) -> Vec<&str> {
 
 /// The sandbox, if [`run`] started this process: with its mounts and addresses in place.
 pub fn enter() -> Result<Option<Sandbox>> {
-    let (Some(folder), Ok(cgroup)) = (env::var_os(FOLDER), env::var(CGROUP)) else {
+    let network = env::var(NETWORK)
+        .ok()
+        .and_then(|name| Network::named(&name));
+    let (Some(folder), Ok(cgroup), Some(network)) =
+        (env::var_os(FOLDER), env::var(CGROUP), network)
+    else {
         return Ok(None);
     };
     let sandbox = Sandbox {
         folder: folder.into(),
         cgroup,
+        network,
     };
     for folder in MOUNTED {
         command("mount", &["-t", "tmpfs", "-o", "mode=755", "tmpfs", folder])?;
@@ -244,9 +260,7 @@ pub fn enter() -> Result<Option<Sandbox>> {
         let setting = format!("/proc/sys/{name}");
         command("mount", &["--bind", &file.to_string_lossy(), &setting])?;
     }
-    command("ip", &["link", "set", "lo", "up"])?;
-    let address = format!("{NODE_ADDRESS}/32");
-    command("ip", &["address", "add", &address, "dev", "lo"])?;
+    network::set_up(network)?;
     Ok(Some(sandbox))
 }
 
@@ -260,6 +274,7 @@ pub fn wait_for_end() {
 pub(super) fn command(program: &str, args: &[&str]) -> Result<String> {
     let result = Command::new(program)
         .args(args)
+        .env("PATH", needs::path())
         .stdin(Stdio::null())
         .output();
     output(program, args, result)

@@ -7,19 +7,23 @@ use serde_json::json;
 use super::{
     NAME,
     error::{Error, Result},
-    network,
+    network::{self, Network},
 };
 use kit::{control_plane::ControlPlane, process::GuardedProcess};
 
 const CONFIG: &str = "/run/kit/proxy.json";
 
 /// Starts it.
-pub(super) fn start(control_plane: &ControlPlane, program: &Path) -> Result<GuardedProcess> {
+pub(super) fn start(
+    control_plane: &ControlPlane,
+    program: &Path,
+    network: Network,
+) -> Result<GuardedProcess> {
     let config = json!({
         "apiVersion": "kubeproxy.config.k8s.io/v1alpha1",
         "kind": "KubeProxyConfiguration",
         "clientConnection": {"kubeconfig": control_plane.folder().join("proxy.kubeconfig")},
-        "clusterCIDR": network::PODS,
+        "clusterCIDR": network.pods(),
         // The kernel's limits are the whole machine's.
         "conntrack": {
             "maxPerCore": 0,
@@ -28,14 +32,10 @@ pub(super) fn start(control_plane: &ControlPlane, program: &Path) -> Result<Guar
             "tcpEstablishedTimeout": "0s",
         },
         "hostnameOverride": NAME,
-        "iptables": {
-            // Pods are on one bridge: without it, the answer would take the short way, past the translation back.
-            "masqueradeAll": true,
-        },
         "mode": "iptables",
     });
     fs::write(CONFIG, config.to_string()).map_err(Error::file("write", CONFIG))?;
     let log = control_plane.log("kube-proxy");
-    let command = GuardedProcess::command("kube-proxy", program, log).args(["--config", CONFIG]);
+    let command = network::process_on_node("kube-proxy", program, log).args(["--config", CONFIG]);
     Ok(command.spawn()?)
 }

@@ -28,7 +28,7 @@ mod tools;
 
 use std::{
     fs,
-    net::Ipv4Addr,
+    net::{IpAddr, SocketAddr},
     ops::RangeInclusive,
     path::{Path, PathBuf},
     sync::{Mutex, MutexGuard, PoisonError},
@@ -57,9 +57,6 @@ use crate::{process::GuardedProcess, programs::Binaries};
 /// How long a server may take until it's ready: many times what an idle machine needs.
 const START_TIMEOUT: Duration = Duration::from_secs(120);
 
-/// The address that the API server has where a node joins: the Service `kubernetes`, as pods know it.
-pub const NODE_ADDRESS: Ipv4Addr = server::KUBERNETES_SERVICE.0;
-
 /// How often to look whether it is.
 const POLL: Duration = Duration::from_millis(50);
 
@@ -83,13 +80,24 @@ pub struct ControlPlane {
 /// What a control plane is to be like. By default it has no node.
 #[derive(Clone, Debug, Default)]
 pub struct Options {
-    /// The name of a node that will join. Then the API server listens on [`NODE_ADDRESS`], which an interface must have,
-    /// there are controllers for pods, and the node's kubeconfigs are in the folder.
-    pub node: Option<String>,
+    /// For a node that will join: then there are controllers for pods, and the node's kubeconfigs are in the folder.
+    pub node: Option<NodeOptions>,
     /// Where to make its folder: by default in the project's cache.
     pub parent: Option<PathBuf>,
     /// How often the API server has etcd forget what was: by default every 5 minutes.
     pub compaction_interval: Option<Duration>,
+}
+
+/// A node that will join, and where it finds what it needs.
+#[derive(Clone, Debug)]
+pub struct NodeOptions {
+    /// Its name.
+    pub name: String,
+    /// Where the API server listens. An interface must have the address.
+    pub api_server: IpAddr,
+    /// The ranges of the Services' addresses, such as `10.0.0.0/24`: at most one of each family. The first is that of the
+    /// Service `kubernetes`, and must be of the API server's family.
+    pub services: Vec<String>,
 }
 
 /// A server, unless it was stopped. Tests share a control plane, hence the lock.
@@ -288,6 +296,11 @@ impl ControlPlane {
         let content = fs::read_to_string(kubeconfig).map_err(Error::file("read", kubeconfig))?;
         let content = content.replace(&self.api_server_url(), server);
         self.folder.write(&format!("{name}.kubeconfig"), &content)
+    }
+
+    /// Where the API server listens.
+    pub fn api_server_address(&self) -> SocketAddr {
+        self.setup.api_server_address()
     }
 
     /// The API server's URL, without a slash at the end.

@@ -2,7 +2,7 @@
 
 use std::{
     fs,
-    net::Ipv4Addr,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -60,17 +60,18 @@ const CONTROLLERS_FOR_PODS: [&str; 6] = [
     "replicaset-controller",
 ];
 
-/// The range that Services get their addresses from.
+/// The range that Services get their addresses from, unless a node has it otherwise.
 const SERVICES: &str = "10.0.0.0/24";
 
-/// The first address of [`SERVICES`], which the Service `kubernetes` gets, and its port.
-pub(super) const KUBERNETES_SERVICE: (Ipv4Addr, u16) = (Ipv4Addr::new(10, 0, 0, 1), 443);
+/// The API server's port where a node joins.
+const API_PORT: u16 = 6443;
 
 /// Where the servers listen, and where their files are.
 #[derive(Debug)]
 pub(super) struct Setup {
-    api_address: Ipv4Addr,
-    api_port: u16,
+    api_server: SocketAddr,
+    /// The ranges of the Services' addresses, with commas between them.
+    services: String,
     /// Whether a node may join.
     node: bool,
     compaction_interval: Option<Duration>,
@@ -82,15 +83,18 @@ pub(super) struct Setup {
 impl Setup {
     /// Chooses ports and writes the files that the servers need, and those of this node.
     pub(super) fn write(folder: &RunFolder, options: &Options) -> Result<Setup> {
-        let node = options.node.as_deref();
+        let node = options.node.as_ref();
         let authority = Authority::new()?;
-        let (api_address, api_port) = match node {
-            Some(_) => KUBERNETES_SERVICE,
-            None => (Ipv4Addr::LOCALHOST, port::free()?),
+        let (api_server, services) = match node {
+            Some(node) => ((node.api_server, API_PORT).into(), node.services.join(",")),
+            None => (
+                (Ipv4Addr::LOCALHOST, port::free()?).into(),
+                SERVICES.to_owned(),
+            ),
         };
         let setup = Setup {
-            api_address,
-            api_port,
+            api_server,
+            services,
             node: node.is_some(),
             compaction_interval: options.compaction_interval,
             etcd_port: port::free()?,
@@ -98,8 +102,10 @@ impl Setup {
             authority_pem: authority.pem().to_owned(),
         };
 
-        let api_address = api_address.to_string();
-        let hosts = [&*api_address, "localhost", "kubernetes.default.svc"];
+        let api_address = api_server.ip().to_string();
+        let mut hosts = vec![&*api_address, "localhost", "kubernetes.default.svc"];
+        let service = kubernetes_service(&setup.services).map(|address| address.to_string());
+        hosts.extend(service.as_deref());
         let server = authority.server("kube-apiserver", &hosts)?;
         let tokens = SigningKey::new()?;
         let admin = authority.client("admin", Some("system:masters"))?;
@@ -120,14 +126,16 @@ impl Setup {
         if let Some(node) = node {
             let scheduler = authority.client("system:kube-scheduler", None)?;
             let proxy = authority.client("system:kube-proxy", None)?;
+            let policies = authority.client("kube-network-policies", Some("system:masters"))?;
             // The name and the group are what the Node authorizer and NodeRestriction go by.
-            let user = format!("system:node:{node}");
+            let user = format!("system:node:{}", node.name);
             let kubelet = authority.client(&user, Some("system:nodes"))?;
             // For logs: the API server has to show the kubelet who it is.
             let caller = authority.client("kube-apiserver", Some("system:masters"))?;
             for (name, content) in [
                 ("scheduler.kubeconfig", &kubeconfig(&scheduler)),
                 ("proxy.kubeconfig", &kubeconfig(&proxy)),
+                ("network-policies.kubeconfig", &kubeconfig(&policies)),
                 ("kubelet.kubeconfig", &kubeconfig(&kubelet)),
                 ("kubelet-client.crt", &caller.certificate),
                 ("kubelet-client.key", &caller.key),
@@ -146,8 +154,12 @@ impl Setup {
         kubeconfig::render(&server, &self.authority_pem, user, namespace)
     }
 
+    pub(super) fn api_server_address(&self) -> SocketAddr {
+        self.api_server
+    }
+
     pub(super) fn api_server_url(&self) -> String {
-        format!("https://{}:{}", self.api_address, self.api_port)
+        format!("https://{}", self.api_server)
     }
 
     pub(super) fn authority_pem(&self) -> &str {
@@ -198,8 +210,8 @@ impl Setup {
     fn api_server_args(&self) -> Vec<String> {
         let mut args = vec![
             format!("--etcd-servers={}", self.etcd_url()),
-            format!("--bind-address={}", self.api_address),
-            format!("--secure-port={}", self.api_port),
+            format!("--bind-address={}", self.api_server.ip()),
+            format!("--secure-port={}", self.api_server.port()),
             flag("--cert-dir", self.file("certificates")),
             flag("--tls-cert-file", self.file("apiserver.crt")),
             flag("--tls-private-key-file", self.file("apiserver.key")),
@@ -214,7 +226,7 @@ impl Setup {
                 self.file("service-account.key"),
             ),
             "--authorization-mode=Node,RBAC".to_owned(),
-            format!("--service-cluster-ip-range={SERVICES}"),
+            format!("--service-cluster-ip-range={}", self.services),
             flag("--audit-policy-file", self.file("audit-policy.yaml")),
             flag("--audit-log-path", self.audit_log()),
             // In megabytes. A log that is rotated in the middle of a test loses the events before.
@@ -228,8 +240,8 @@ impl Setup {
         }
         if self.node {
             args.extend([
-                // As the endpoint of the Service that has the same address, without which kube-proxy refuses connections.
-                format!("--advertise-address={}", self.api_address),
+                // As the endpoint of the Service `kubernetes`, to which kube-proxy leads pods.
+                format!("--advertise-address={}", self.api_server.ip()),
                 "--enable-admission-plugins=NodeRestriction".to_owned(),
                 flag(
                     "--kubelet-client-certificate",
@@ -277,6 +289,15 @@ impl Setup {
     }
 }
 
+/// The address of the Service `kubernetes`, by which pods call the API server: the first of the first range.
+fn kubernetes_service(services: &str) -> Option<IpAddr> {
+    let (network, _) = services.split(',').next()?.split_once('/')?;
+    Some(match network.parse().ok()? {
+        IpAddr::V4(network) => Ipv4Addr::from_bits(network.to_bits() + 1).into(),
+        IpAddr::V6(network) => Ipv6Addr::from_bits(network.to_bits() + 1).into(),
+    })
+}
+
 fn flag(name: &str, path: impl AsRef<Path>) -> String {
     format!("{name}={}", path.as_ref().display())
 }
@@ -287,8 +308,8 @@ mod tests {
 
     fn setup() -> Setup {
         Setup {
-            api_address: Ipv4Addr::LOCALHOST,
-            api_port: 20_001,
+            api_server: (Ipv4Addr::LOCALHOST, 20_001).into(),
+            services: SERVICES.to_owned(),
             node: false,
             compaction_interval: None,
             etcd_port: 20_002,
@@ -309,17 +330,26 @@ mod tests {
     #[test]
     fn a_node_finds_the_api_server_where_pods_look_for_it() {
         let setup = Setup {
-            api_address: KUBERNETES_SERVICE.0,
-            api_port: KUBERNETES_SERVICE.1,
+            api_server: ("fd00:2::1".parse::<IpAddr>().unwrap(), API_PORT).into(),
+            services: "fd00::/112,10.0.0.0/24".to_owned(),
             node: true,
-            compaction_interval: None,
             ..setup()
         };
+        assert_eq!(setup.api_server_url(), "https://[fd00:2::1]:6443");
         let args = setup.api_server_args();
-        assert!(args.contains(&"--bind-address=10.0.0.1".to_owned()));
-        assert!(args.contains(&"--secure-port=443".to_owned()));
-        assert!(args.contains(&"--service-cluster-ip-range=10.0.0.0/24".to_owned()));
+        assert!(args.contains(&"--bind-address=fd00:2::1".to_owned()));
+        assert!(args.contains(&"--advertise-address=fd00:2::1".to_owned()));
+        assert!(args.contains(&"--secure-port=6443".to_owned()));
+        assert!(args.contains(&"--service-cluster-ip-range=fd00::/112,10.0.0.0/24".to_owned()));
         assert!(args.contains(&"--enable-admission-plugins=NodeRestriction".to_owned()));
+    }
+
+    #[test]
+    fn the_service_of_the_api_server_has_the_first_address_of_the_first_range() {
+        let first = |services| kubernetes_service(services).map(|address| address.to_string());
+        assert_eq!(first("10.0.0.0/24").as_deref(), Some("10.0.0.1"));
+        assert_eq!(first("fd00::/112,10.0.0.0/24").as_deref(), Some("fd00::1"));
+        assert_eq!(first("10.0.0.0"), None);
     }
 
     #[test]

@@ -184,26 +184,13 @@ spec:
 /// Whether it is let through.
 pub async fn passes(scene: &Scene, operator: Process, attempt: &Attempt) -> Result<bool> {
     let script = script(attempt);
-    let kubectl = |namespace: &'static str, pod: String| {
-        let script = script.clone();
-        async move {
-            let args = [
-                "exec",
-                "--namespace",
-                namespace,
-                &pod,
-                "--",
-                "sh",
-                "-c",
-                &script,
-            ];
-            scene.node.control_plane.kubectl(&args).await
-        }
-    };
     let told = match attempt.caller {
         Caller::Operator => in_network_of(operator, &script).await?,
-        Caller::Scraper => kubectl(MONITORING, SCRAPER.to_owned()).await?,
-        Caller::Workload => kubectl(NAMESPACE, format!("deployment/{WORKLOAD}")).await?,
+        Caller::Scraper => in_pod(scene, MONITORING, SCRAPER, &script).await?,
+        Caller::Workload => {
+            let pod = format!("deployment/{WORKLOAD}");
+            in_pod(scene, NAMESPACE, &pod, &script).await?
+        }
     };
     match told.trim() {
         "passed" => Ok(true),
@@ -223,6 +210,21 @@ fn script(attempt: &Attempt) -> String {
         }
     };
     format!("if busybox {call} >/dev/null 2>&1; then echo passed; else echo refused; fi")
+}
+
+async fn in_pod(scene: &Scene, namespace: &str, pod: &str, script: &str) -> Result<String> {
+    let control_plane = &scene.node.control_plane;
+    let args = [
+        "exec",
+        "--namespace",
+        namespace,
+        pod,
+        "--",
+        "sh",
+        "-c",
+        script,
+    ];
+    Ok(control_plane.kubectl(&args).await?)
 }
 
 /// Runs a script where the operator's packets come from: there's no shell in its image.

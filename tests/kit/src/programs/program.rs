@@ -63,7 +63,7 @@ const NETWORK_POLICIES: Recipe = Recipe {
     folder: "network-policies",
     module: "sigs.k8s.io/kube-network-policies",
     go_mod: include_str!("../../controlplane/network-policies/go.mod"),
-    download_megabytes: 25,
+    download_megabytes: 52,
 };
 
 const KSTATUS: Recipe = Recipe {

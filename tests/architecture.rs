@@ -41,6 +41,7 @@ const LAYERS: [(&str, &[&str]); 12] = [
             "config",
             "edge_api",
             "edge_credential",
+            "edge_token",
             "http",
             "oauth",
             "traffic",

@@ -91,7 +91,7 @@ pub struct Visit<'a> {
 /// What calls are made with.
 struct Remote {
     jwt: Token,
-    flight: Flight,
+    flight: Box<Flight>,
     limits: Limits,
     end: End,
 }

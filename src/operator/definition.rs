@@ -19,6 +19,7 @@ const TIMEOUT: Duration = Duration::from_secs(10);
 #[derive(Clone, Debug)]
 pub struct CrdPresence {
     kind: String,
+    is_optional: bool,
     missing: Arc<watch::Sender<bool>>,
 }
 
@@ -27,8 +28,22 @@ impl CrdPresence {
     pub fn of<K: Resource<DynamicType = ()>>() -> Self {
         Self {
             kind: K::kind(&()).into_owned(),
+            is_optional: false,
             missing: Arc::new(watch::Sender::new(false)),
         }
+    }
+
+    /// As [`of`](Self::of), of a kind that need not be there: whoever does not install its definition does not want it.
+    pub fn of_optional<K: Resource<DynamicType = ()>>() -> Self {
+        Self {
+            is_optional: true,
+            ..Self::of::<K>()
+        }
+    }
+
+    /// Whether it need not be there.
+    pub fn is_optional(&self) -> bool {
+        self.is_optional
     }
 
     /// Whether it is missing.
@@ -38,7 +53,15 @@ impl CrdPresence {
 
     /// The API server answered a watch that it does not know the kind.
     pub fn went_missing(&self) {
-        if !self.missing.send_replace(true) {
+        if self.missing.send_replace(true) {
+            return;
+        }
+        if self.is_optional {
+            tracing::info!(
+                "the CustomResourceDefinition of {}s is not installed: they are not served until it is",
+                self.kind
+            );
+        } else {
             tracing::error!(
                 "the CustomResourceDefinition of {}s is missing: nothing is done until it is installed",
                 self.kind

@@ -343,7 +343,7 @@ pub fn build_controllers(
         metrics,
     };
     let edge_credentials = shared.serve(edge_credentials, crd.clone());
-    let edge_tokens = shared.serve(edge_tokens, CrdPresence::of::<EdgeToken>());
+    let edge_tokens = shared.serve(edge_tokens, CrdPresence::of_optional::<EdgeToken>());
     let mut controllers = Controllers {
         edge_credentials: Vec::new(),
         watches: Vec::new(),

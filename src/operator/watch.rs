@@ -208,8 +208,13 @@ impl Watch {
             let since = state.trouble.map_or_else(Instant::now, |(_, since)| since);
             state.trouble.replace((trouble, since))
         };
-        self.count(true);
-        match (trouble, &self.0.definition) {
+        let definition = self.0.definition.as_ref();
+        let is_unwanted =
+            trouble == Trouble::Refused(404) && definition.is_some_and(CrdPresence::is_optional);
+        if !is_unwanted {
+            self.count(true);
+        }
+        match (trouble, definition) {
             (Trouble::Refused(404), Some(definition)) => definition.went_missing(),
             _ if earlier.is_some_and(|(earlier, _)| earlier == trouble) => {}
             _ => self.tell(trouble),

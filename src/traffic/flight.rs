@@ -20,7 +20,7 @@ use crate::{
 #[derive(Debug)]
 pub enum Entry {
     /// It may call.
-    Go(Flight),
+    Go(Box<Flight>),
     /// It is woken. Whether it waits because calls fail.
     Wait { fails: bool },
     /// The API asked not to be called again with these credentials before this time.
@@ -54,12 +54,12 @@ impl TokenRequests {
                 .then(|| state.queue.send(&caller.object, now))
                 .flatten();
             match place {
-                Some(place) => Entry::Go(Flight {
+                Some(place) => Entry::Go(Box::new(Flight {
                     requests: self.clone(),
                     caller: caller.clone(),
                     client,
                     place: Some(place),
-                }),
+                })),
                 None => Entry::Wait {
                     fails: state.queue.waits_for_recovery(&caller.object),
                 },

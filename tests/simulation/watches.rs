@@ -197,8 +197,8 @@ async fn an_api_server_that_is_away_is_told_once_for_each_watch_and_nothing_is_l
     world.api.on_request(|_| Fault::DropConnection);
     world.api.cut_watches();
     pass(hours(1)).await;
-    assert_eq!(log.lines(&["WARN", "not answered"]), 2);
-    assert_eq!(log.lines(&["WARN"]), 2);
+    assert_eq!(log.lines(&["WARN", "not answered"]), 3);
+    assert_eq!(log.lines(&["WARN"]), 3);
     assert_eq!(world.api.count(Verb::Get, "secrets"), reads);
     world.api.no_faults();
     pass(seconds(3)).await;
@@ -206,7 +206,7 @@ async fn an_api_server_that_is_away_is_told_once_for_each_watch_and_nothing_is_l
     let took = until(|| world.secret("edge").is_some()).await;
     assert!(took < seconds(1), "{took:?}");
     pass(seconds(20)).await;
-    assert_eq!(log.lines(&["INFO", "the watch works again"]), 2);
+    assert_eq!(log.lines(&["INFO", "the watch works again"]), 3);
     assert!(world.readiness.lacks().is_none());
 }
 
@@ -356,6 +356,8 @@ async fn a_definition_that_is_missing_counts_as_a_watch_that_fails_and_is_told_o
     pass(hours(1)).await;
     assert_eq!(failing(&world, "edgecredentials", "*"), 1);
     assert_eq!(failing(&world, "secrets", "*"), 0);
+    let unwanted = failing(&world, "edgetokens", "*");
+    assert_eq!(unwanted, 0, "nobody has to want them");
     let lacks = world.readiness.lacks().unwrap();
     assert!(lacks.contains("is missing"), "{lacks}");
     assert_eq!(log.lines(&["ERROR", "is missing"]), 1);

@@ -8,6 +8,7 @@ use std::{
 
 use kit::{
     operator::Operator,
+    sitecore::Api,
     time_line::{Mark, TimeLine},
 };
 use kube::api::{DeleteParams, PostParams};
@@ -20,7 +21,7 @@ use crate::{
     Result, Stop, chain,
     scene::{LIFETIME, NAME, NAMESPACE, Scene},
     volume::{Seen, TOKEN_KEY, Volume},
-    workload::{Workload, seconds_left},
+    workload::{APIS, Workload, seconds_left},
 };
 
 /// How long anything may take that takes milliseconds, or one lifetime of a token: the machine may be busy.
@@ -366,12 +367,8 @@ impl<'a> Story<'a> {
 
     /// As the stand-in counts, so that nobody is judge in their own case.
     fn refused_by_stand_in(&self) -> u64 {
-        use kit::sitecore::Api;
         let calls = self.scene.sitecore.calls();
-        [Api::Admin, Api::Token, Api::Delivery]
-            .into_iter()
-            .map(|api| calls.refused(api))
-            .sum()
+        APIS.into_iter().map(|api| calls.refused(api)).sum()
     }
 
     fn check(&self, good: bool, problem: impl Display) {
@@ -427,9 +424,9 @@ Summary
   least time left when read   {least} of {} s
   result                      {result}
 ",
-            tally.admin.ok,
-            tally.token.ok,
-            tally.delivery.ok,
+            tally.of(Api::Admin).ok,
+            tally.of(Api::Token).ok,
+            tally.of(Api::Delivery).ok,
             tally.refused(),
             self.refused_by_stand_in(),
             tally.failed(),

@@ -3,6 +3,7 @@
 
 use std::{
     cell::RefCell,
+    collections::BTreeMap,
     convert::Infallible,
     fs, io,
     path::PathBuf,
@@ -20,6 +21,9 @@ use crate::volume::TOKEN_KEY;
 /// Between two rounds. "Without pause" for a person, and bearable for a machine.
 const PAUSE: Duration = Duration::from_millis(50);
 
+/// The APIs that the workload calls.
+pub const APIS: [Api; 3] = [Api::Admin, Api::Token, Api::Delivery];
+
 /// Calls of one API.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Calls {
@@ -34,12 +38,8 @@ pub struct Calls {
 /// What the workload has done so far.
 #[derive(Clone, Debug, Default)]
 pub struct Tally {
-    /// Calls of the Admin API.
-    pub admin: Calls,
-    /// Calls of the Token API.
-    pub token: Calls,
-    /// Calls of the Delivery API.
-    pub delivery: Calls,
+    /// Calls of each API that was called.
+    calls: BTreeMap<Api, Calls>,
     /// Rounds in which the file held a token that had expired.
     pub expired: u64,
     /// The shortest time that a token had left when it was read, in seconds.
@@ -49,39 +49,36 @@ pub struct Tally {
 }
 
 impl Tally {
-    fn apis(&self) -> [Calls; 3] {
-        [self.admin, self.token, self.delivery]
+    /// Calls of an API.
+    pub fn of(&self, api: Api) -> Calls {
+        self.calls.get(&api).copied().unwrap_or_default()
     }
 
     /// All calls.
     pub fn calls(&self) -> u64 {
-        self.apis()
-            .iter()
+        self.calls
+            .values()
             .map(|calls| calls.ok + calls.refused + calls.failed)
             .sum()
     }
 
     /// Calls answered 401.
     pub fn refused(&self) -> u64 {
-        self.apis().iter().map(|calls| calls.refused).sum()
+        self.calls.values().map(|calls| calls.refused).sum()
     }
 
     /// Calls that failed otherwise.
     pub fn failed(&self) -> u64 {
-        self.apis().iter().map(|calls| calls.failed).sum()
+        self.calls.values().map(|calls| calls.failed).sum()
     }
 
     /// Whether each API has answered a call.
     pub fn all_answered(&self) -> bool {
-        self.apis().iter().all(|calls| calls.ok > 0)
+        APIS.iter().all(|api| self.of(*api).ok > 0)
     }
 
     fn calls_of(&mut self, api: Api) -> &mut Calls {
-        match api {
-            Api::Admin => &mut self.admin,
-            Api::Token => &mut self.token,
-            Api::Delivery => &mut self.delivery,
-        }
+        self.calls.entry(api).or_default()
     }
 }
 

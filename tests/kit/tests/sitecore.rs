@@ -7,8 +7,9 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use kit::sitecore::{
-    AUDIENCE, Api, ApiFailure, BodyFormat, CLAIMS_PREFIX, ClientAuthentication, Deleted, Member,
-    NO_ANSWER, RetryAfter, Scenario, Sitecore, TokenApiStyle, TokenShape,
+    AUDIENCE, Api, ApiFailure, BodyFormat, CLAIMS_PREFIX, ClientAuthentication, Deleted,
+    DeliveryStyle, Environment, Member, NO_ANSWER, RateHeaders, Refusal, RetryAfter, Scenario,
+    Sitecore, TokenApiStyle, TokenShape,
 };
 use reqwest::{Client, Method, RequestBuilder, Response, StatusCode, redirect};
 use serde_json::{Value, json};
@@ -1005,6 +1006,7 @@ async fn keys_are_renamed_and_revoked_by_hash_and_by_token() {
     fixture.sitecore.set_token_api_style(TokenApiStyle {
         answers_true: true,
         pascal_case: true,
+        ..TokenApiStyle::default()
     });
     let renamed = put("renamebytoken")
         .json(&json!({"newName": "three"}))
@@ -1114,6 +1116,188 @@ async fn a_call_can_be_done_and_its_answer_lost() {
     let list = || fixture.api(Method::GET, "/api/apikey/v1/", &token).send();
     assert_eq!(status(list().await.unwrap()), 503);
     assert_eq!(status(list().await.unwrap()), 200);
+}
+
+#[tokio::test]
+async fn one_route_fails_while_the_others_of_its_api_work() {
+    let fixture = Fixture::new();
+    let token = fixture.token().await;
+    let create = "POST /api/apikey/v1";
+    let made = async |path: &str| {
+        let body = json!({"Label": "label", "Scopes": ["audience-delivery"]});
+        let request = fixture.api(Method::POST, path, &token).json(&body);
+        request.send().await.unwrap().status().as_u16()
+    };
+    let fail = |calls, failure| fixture.sitecore.fail_route(create, calls, failure);
+    fail(2, ApiFailure::Status(503));
+    // With a slash at its end it is the same route.
+    assert_eq!(made("/api/apikey/v1/").await, 503);
+    assert_eq!(fixture.list(&token, "").await["totalCount"], 0);
+    assert_eq!(made("/api/apikey/v1").await, 503);
+    assert_eq!(made("/api/apikey/v1").await, 201);
+    fail(1, ApiFailure::ActThenStatus(500));
+    assert_eq!(made("/api/apikey/v1").await, 500);
+    assert_eq!(fixture.list(&token, "").await["totalCount"], 2);
+
+    fixture
+        .sitecore
+        .fail_api(Api::Token, 1, ApiFailure::Status(502));
+    fail(1, ApiFailure::Status(503));
+    assert_eq!(made("/api/apikey/v1").await, 503, "the route goes first");
+    assert_eq!(made("/api/apikey/v1").await, 502);
+    assert_eq!(made("/api/apikey/v1").await, 201);
+}
+
+#[tokio::test]
+async fn what_is_put_off_is_done_when_it_is_released_also_for_who_gave_up() {
+    let fixture = Fixture::new();
+    let token = fixture.token().await;
+    let effect = fixture.sitecore.put_off("POST /api/apikey/v1", 1);
+    let body = json!({"Label": "late", "Scopes": ["audience-delivery"]});
+    let request = fixture.api(Method::POST, "/api/apikey/v1", &token);
+    let request = request.json(&body).timeout(Duration::from_millis(200));
+    assert!(request.send().await.unwrap_err().is_timeout());
+    assert_eq!(fixture.list(&token, "").await["totalCount"], 0);
+    effect.release();
+    let is_made = || !fixture.sitecore.keys().is_empty();
+    eventually("it is made", is_made).await;
+}
+
+#[tokio::test]
+async fn a_rate_limit_is_told_in_each_spelling() {
+    let fixture = Fixture::new();
+    let token = fixture.token().await;
+    let limited = async |headers| {
+        let failure = ApiFailure::RateLimited(headers);
+        fixture.sitecore.fail_api(Api::Token, 1, failure);
+        let request = fixture.api(Method::GET, "/api/apikey/v1", &token);
+        let response = request.send().await.unwrap();
+        assert_eq!(response.status(), StatusCode::TOO_MANY_REQUESTS);
+        response
+    };
+    let response = limited(RateHeaders::RetryAfter(7)).await;
+    assert_eq!(header(&response, "retry-after"), "7");
+    let response = limited(RateHeaders::FromNow(7)).await;
+    assert_eq!(header(&response, "x-rate-limit-reset"), "7");
+    assert_eq!(header(&response, "x-rate-limit-remaining"), "0");
+    let before = now();
+    let response = limited(RateHeaders::Until(7)).await;
+    let reset: i64 = header(&response, "x-ratelimit-reset").parse().unwrap();
+    assert!((before + 7..=now() + 7).contains(&reset));
+    assert_eq!(header(&response, "x-ratelimit-limit"), "80");
+}
+
+#[tokio::test]
+async fn lists_can_be_late_and_unfiltered_and_in_small_pages_and_cut_labels() {
+    let fixture = Fixture::new();
+    let token = fixture.token().await;
+    let style = TokenApiStyle {
+        list_lag: Duration::from_secs(600),
+        is_unfiltered: true,
+        largest_page: Some(2),
+        label_length: Some(5),
+        quotes_key: true,
+        ..TokenApiStyle::default()
+    };
+    fixture.sitecore.set_token_api_style(style);
+    let quoted = fixture.new_key(&token, "mine/1").await;
+    assert!(quoted.starts_with('"') && quoted.ends_with('"'), "{quoted}");
+    let foreign = fixture.sitecore.make_key("tenant-client-1", "foreign");
+    let elsewhere = fixture.sitecore.make_key("another-tenant", "mine/2");
+    fixture.new_key(&token, "mine/3").await;
+    let list = async || fixture.list(&token, "label=mine&pagesize=50").await;
+    assert_eq!(list().await["totalCount"], 0, "they are not listed yet");
+    fixture.sitecore.set_clock_offset(601);
+    let page = list().await;
+    assert_eq!(page["totalCount"], 3, "the foreign one, too");
+    assert_eq!(
+        (&page["pageSize"], &page["hasNext"]),
+        (&json!(2), &json!(true))
+    );
+    assert_eq!(page["keys"][0]["label"], "mine/");
+    for key in [foreign, elsewhere] {
+        let used = fixture.query("sc_apikey", &key).await;
+        assert_eq!(used.status(), StatusCode::OK);
+    }
+}
+
+#[tokio::test]
+async fn a_key_can_be_active_late_and_revoked_late_and_its_uses_are_counted() {
+    let fixture = Fixture::new();
+    let key = fixture.sitecore.make_key("tenant-client-1", "demo");
+    fixture.sitecore.set_delivery_style(DeliveryStyle {
+        active_after: Duration::from_secs(600),
+        revoked_after: Duration::from_secs(600),
+        refusal: Refusal::Forbidden,
+    });
+    let used = async || fixture.query("sc_apikey", &key).await.status().as_u16();
+    let counts = || {
+        let key = &fixture.sitecore.keys()[0];
+        (key.uses, key.uses_after_revocation)
+    };
+    assert_eq!(used().await, 403);
+    fixture.sitecore.set_clock_offset(601);
+    assert_eq!(used().await, 200);
+    assert_eq!(counts(), (1, 0));
+    let hash = fixture.sitecore.keys()[0].hash.clone();
+    fixture.sitecore.revoke_key(&hash);
+    assert_eq!(used().await, 200);
+    fixture.sitecore.set_clock_offset(1202);
+    assert_eq!(used().await, 403);
+    assert_eq!(counts(), (2, 2));
+
+    fixture.sitecore.set_delivery_style(DeliveryStyle {
+        refusal: Refusal::Errors,
+        ..DeliveryStyle::default()
+    });
+    let (status, answer) = read(fixture.query("sc_apikey", &key).await).await;
+    assert_eq!((status, answer["data"].is_null()), (200, true));
+    assert_eq!(answer["errors"][0]["message"], "Unauthorized");
+}
+
+#[tokio::test]
+async fn the_deploy_api_gives_an_environments_key() {
+    let fixture = Fixture::new();
+    // A client of the organization, whose token names no environment.
+    fixture
+        .sitecore
+        .configure(ID, |client| client.tenant_id = None);
+    let token = fixture.token().await;
+    fixture.sitecore.add_environment("one", "tenant-one");
+    let obtain = async |environment: &str, token: &str| {
+        let path = format!("/api/environments/v1/{environment}/obtain-edge-token");
+        let request = fixture.api(Method::GET, &path, token);
+        read(request.send().await.unwrap()).await
+    };
+    let change = |change: fn(&mut Environment)| {
+        fixture.sitecore.configure_environment("one", change);
+    };
+    let (status, first) = obtain("one", &token).await;
+    assert_eq!(
+        (status, &first["edgeUrl"]),
+        (200, &json!(fixture.sitecore.url()))
+    );
+    let key = first["apiKey"].as_str().unwrap();
+    assert_eq!(
+        fixture.query("sc_apikey", key).await.status(),
+        StatusCode::OK
+    );
+    assert_eq!(fixture.sitecore.keys()[0].tenant_id, "tenant-one");
+
+    assert_eq!(obtain("one", &token).await.1["apiKey"], key, "the same");
+    change(|environment| environment.mints_each_time = true);
+    assert_ne!(obtain("one", &token).await.1["apiKey"], key);
+    assert_eq!(fixture.sitecore.keys().len(), 2);
+    change(|environment| {
+        environment.has_no_key = true;
+        environment.has_no_url = true;
+    });
+    let nothing = json!({"apiKey": null, "edgeUrl": null});
+    assert_eq!(obtain("one", &token).await, (200, nothing));
+    assert_eq!(obtain("two", &token).await.0, 404);
+    assert_eq!(obtain("one", "garbage").await.0, 401);
+    let calls = fixture.sitecore.calls();
+    assert_eq!((calls.ok(Api::Deploy), calls.refused(Api::Deploy)), (4, 1));
 }
 
 #[tokio::test]

@@ -9,7 +9,7 @@ use clap::Parser;
 use kit::signals;
 use kit::sitecore::{AUDIENCE, Sitecore};
 
-/// A stand-in for Sitecore's token endpoint, Token API, Admin API and Delivery API.
+/// A stand-in for Sitecore's token endpoint, Token API, Admin API, Deploy API and Delivery API.
 #[derive(Parser)]
 struct Options {
     /// Where to listen: the first of these addresses that can be had.
@@ -22,6 +22,9 @@ struct Options {
     #[arg(long, default_value = "24h", value_parser = lifetime)]
     lifetime: Duration,
 }
+
+/// The environment of the first client, for the Deploy API.
+const ENVIRONMENT: &str = "demo-environment";
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Box<dyn Error>> {
@@ -48,6 +51,8 @@ async fn main() -> Result<(), Box<dyn Error>> {
             form_command(&sitecore, id, secret),
             json_command(&sitecore, id, secret)
         );
+        sitecore.add_environment(ENVIRONMENT, &format!("tenant-{id}"));
+        println!("{}\n", key_commands(&sitecore));
     }
     stop.await;
     Ok(())
@@ -71,6 +76,29 @@ fn json_command(sitecore: &Sitecore, id: &str, secret: &str) -> String {
   --header \"content-type: application/json\" \\
   --data '{{\"audience\":\"{AUDIENCE}\",\"grant_type\":\"client_credentials\",\"client_id\":\"{id}\",\"client_secret\":\"{secret}\"}}'",
         sitecore.token_url()
+    )
+}
+
+/// What is done with a token: a key is made, listed and revoked with the Token API, obtained from the Deploy API, and used.
+fn key_commands(sitecore: &Sitecore) -> String {
+    let url = sitecore.url();
+    format!(
+        "With its access_token as TOKEN, make a key, list all keys, and revoke one by its hash,
+
+curl --request POST --url {url}/api/apikey/v1 \\
+  --header \"authorization: Bearer $TOKEN\" \\
+  --header \"content-type: application/json\" \\
+  --data '{{\"CreatedBy\":\"me\",\"Label\":\"my-key\",\"Scopes\":[\"audience-delivery\",\"content-#everything#\"]}}'
+curl --url {url}/api/apikey/v1 --header \"authorization: Bearer $TOKEN\"
+curl --request PUT --url {url}/api/apikey/v1/revokebyhash/HASH --header \"authorization: Bearer $TOKEN\"
+
+or obtain that of the environment {ENVIRONMENT}, and use it as KEY.
+
+curl --url {url}/api/environments/v1/{ENVIRONMENT}/obtain-edge-token --header \"authorization: Bearer $TOKEN\"
+curl --request POST --url {url}/api/graphql/v1 \\
+  --header \"sc_apikey: $KEY\" \\
+  --header \"content-type: application/json\" \\
+  --data '{{\"query\":\"{{__typename}}\"}}'"
     )
 }
 

@@ -1,4 +1,4 @@
-//! Who may call the Token API and the Admin API: the bearer of a valid JWT, for the environment it names.
+//! Who may call an API: the bearer of a valid JWT, for the Token API and the Admin API that of the environment it names.
 
 use std::sync::Arc;
 
@@ -8,15 +8,18 @@ use axum::http::header::{AUTHORIZATION, WWW_AUTHENTICATE};
 use axum::http::request::Parts;
 use axum::response::Response;
 
-use super::{Shared, problem};
+use super::{Claims, Shared, problem};
 
 /// A caller whose JWT passed signature, issuer, audience and validity.
+pub(super) struct Bearer(Claims);
+
+/// Such a caller whose JWT names an environment.
 pub(super) struct Caller {
     /// The environment the JWT selects: no route names one.
     pub tenant: String,
 }
 
-impl FromRequestParts<Arc<Shared>> for Caller {
+impl FromRequestParts<Arc<Shared>> for Bearer {
     type Rejection = Response;
 
     async fn from_request_parts(parts: &mut Parts, shared: &Arc<Shared>) -> Result<Self, Response> {
@@ -27,9 +30,18 @@ impl FromRequestParts<Arc<Shared>> for Caller {
         let Some(token) = bearer else {
             return Err(unauthorized(shared, "Bearer"));
         };
-        let Ok(claims) = shared.verify(token) else {
-            return Err(unauthorized(shared, "Bearer error=\"invalid_token\""));
-        };
+        match shared.verify(token) {
+            Ok(claims) => Ok(Self(claims)),
+            Err(_) => Err(unauthorized(shared, "Bearer error=\"invalid_token\"")),
+        }
+    }
+}
+
+impl FromRequestParts<Arc<Shared>> for Caller {
+    type Rejection = Response;
+
+    async fn from_request_parts(parts: &mut Parts, shared: &Arc<Shared>) -> Result<Self, Response> {
+        let Bearer(claims) = Bearer::from_request_parts(parts, shared).await?;
         match claims.tenant_id {
             Some(tenant) => Ok(Self { tenant }),
             None => Err(problem(shared, 403, "The token names no environment")),

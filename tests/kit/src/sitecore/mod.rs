@@ -1,4 +1,4 @@
-//! A stand-in for Sitecore's token endpoint, Token API, Admin API and Delivery API, on loopback.
+//! A stand-in for Sitecore's token endpoint, Token API, Admin API, Deploy API and Delivery API, on loopback.
 //!
 //! It behaves as the public documentation and public client code say the services behave. Tokens are real JWTs,
 //! signed with RS256, and each API call checks the one it is sent: signature, issuer, audience and expiry, against
@@ -22,12 +22,14 @@
 //! - `POST /oauth/token` and `GET /.well-known/jwks.json`
 //! - `/api/apikey/v1`: the Token API
 //! - `/api/admin/v1`: the Admin API
+//! - `/api/environments/v1`: the Deploy API
 //! - `POST /api/graphql/v1`: the Delivery API
 
 mod access;
 mod admin_api;
 mod clients;
 mod delivery_api;
+mod deploy_api;
 mod jwt;
 mod record;
 mod scenario;
@@ -56,12 +58,14 @@ use tokio::sync::watch;
 
 pub use admin_api::Deleted;
 pub use clients::{AUDIENCE, Client};
+pub use delivery_api::{DeliveryStyle, Refusal};
+pub use deploy_api::Environment;
 pub use jwt::{CLAIMS_PREFIX, Claims};
 pub use record::{
     Api, BodyFormat, CallCounts, ClientAuthentication, IssuedToken, NO_ANSWER, RecordedRequest,
 };
 pub use scenario::{Member, OAuthError, RetryAfter, Scenario, TokenShape, Withheld, gzip};
-pub use server::ApiFailure;
+pub use server::{ApiFailure, RateHeaders};
 pub use tls::{Certificate, TlsFront};
 pub use token_api::{EdgeKey, TokenApiStyle};
 pub use wire::{End, Wire};
@@ -214,9 +218,27 @@ impl Sitecore {
 
     /// Fails the next `calls` of an API, in place of those asked for before.
     pub fn fail_api(&self, api: Api, calls: u64, failure: ApiFailure) {
-        let mut state = self.shared.lock();
-        state.failures.retain(|(other, ..)| *other != api);
-        state.failures.push((api, calls, failure));
+        self.fail(Failing::Api(api), calls, failure);
+    }
+
+    /// Fails the next `calls` of one route, such as `POST /api/apikey/v1`, in place of those asked for before. It goes before what
+    /// is asked for of the whole API. The routes are those of [`CallCounts::route`].
+    pub fn fail_route(&self, route: &str, calls: u64, failure: ApiFailure) {
+        self.fail(Failing::Route(route.into()), calls, failure);
+    }
+
+    /// Never answers the next `calls` of one route, and does what was asked when the result is released, also for who gave up
+    /// meanwhile.
+    pub fn put_off(&self, route: &str, calls: u64) -> Withheld {
+        let (effects, released) = watch::channel(());
+        self.fail_route(route, calls, ApiFailure::ActLater(released));
+        Withheld(effects)
+    }
+
+    fn fail(&self, what: Failing, calls: u64, failure: ApiFailure) {
+        let failures = &mut self.shared.lock().failures;
+        failures.retain(|(other, ..)| *other != what);
+        failures.push((what, calls, failure));
     }
 
     /// Has the Delivery API answer 429 to all calls, or no longer.
@@ -224,9 +246,44 @@ impl Sitecore {
         self.shared.lock().delivery_limited = limited;
     }
 
-    /// Sets how the Token API writes its answers.
+    /// Sets how the Token API behaves.
     pub fn set_token_api_style(&self, style: TokenApiStyle) {
         self.shared.lock().keys.style = style;
+    }
+
+    /// Sets how the Delivery API treats keys.
+    pub fn set_delivery_style(&self, style: DeliveryStyle) {
+        self.shared.lock().delivery = style;
+    }
+}
+
+/// Keys and environments.
+impl Sitecore {
+    /// Makes a key as somebody else does who has access to the tenant, and returns it.
+    pub fn make_key(&self, tenant: &str, label: &str) -> String {
+        let now = self.shared.now();
+        let key = token_api::NewKey::published(tenant, label, "somebody");
+        self.shared.lock().keys.make(key, now)
+    }
+
+    /// Revokes the key of this hash, as somebody else does. Does nothing where there is none.
+    pub fn revoke_key(&self, hash: &str) {
+        let now = self.shared.now();
+        self.shared.lock().keys.revoke(hash, now);
+    }
+
+    /// Adds an environment of the Deploy API whose keys open this tenant, or gives it its defaults again.
+    pub fn add_environment(&self, id: &str, tenant: &str) {
+        let environment = Environment::new(tenant);
+        let mut state = self.shared.lock();
+        state.environments.insert(id.into(), environment);
+    }
+
+    /// Changes how the Deploy API answers for an environment. Does nothing where there is none.
+    pub fn configure_environment(&self, id: &str, change: impl FnOnce(&mut Environment)) {
+        if let Some(environment) = self.shared.lock().environments.get_mut(id) {
+            change(environment);
+        }
     }
 }
 
@@ -326,6 +383,7 @@ fn router(shared: Arc<Shared>) -> Router {
         )
         .merge(token_api::routes())
         .merge(admin_api::routes())
+        .merge(deploy_api::routes())
         .merge(delivery_api::routes())
         .layer(middleware::from_fn_with_state(
             shared.clone(),
@@ -348,19 +406,30 @@ struct State {
     keys: token_api::Keys,
     admin: admin_api::Admin,
     calls: CallCounts,
-    failures: Vec<(Api, u64, ApiFailure)>,
+    environments: deploy_api::Environments,
+    failures: Vec<(Failing, u64, ApiFailure)>,
+    delivery: DeliveryStyle,
     delivery_limited: bool,
     error_text: String,
 }
 
+/// What fails.
+#[derive(PartialEq, Eq)]
+enum Failing {
+    Api(Api),
+    Route(String),
+}
+
 impl State {
-    fn next_failure(&mut self, api: Api) -> Option<ApiFailure> {
-        let (_, left, failure) = self
-            .failures
-            .iter_mut()
-            .find(|(failing, ..)| *failing == api)?;
-        *left = left.checked_sub(1)?;
-        Some(*failure)
+    fn next_failure(&mut self, api: Api, route: &str) -> Option<ApiFailure> {
+        // axum has a route with a slash at its end for another one; here it is the same.
+        let route = Failing::Route(route.trim_end_matches('/').into());
+        [route, Failing::Api(api)].iter().find_map(|failing| {
+            let mut failures = self.failures.iter_mut();
+            let (_, left, failure) = failures.find(|(what, ..)| what == failing)?;
+            *left = left.checked_sub(1)?;
+            Some(failure.clone())
+        })
     }
 }
 

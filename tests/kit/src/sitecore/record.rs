@@ -59,13 +59,15 @@ pub struct IssuedToken {
     pub id: String,
 }
 
-/// One of the APIs that a token opens.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// One of the APIs that a token or a key opens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Api {
     /// The Token API, `/api/apikey/v1`.
     Token,
     /// The Admin API, `/api/admin/v1`.
     Admin,
+    /// The Deploy API, `/api/environments/v1`.
+    Deploy,
     /// The Delivery API, `/api/graphql/v1`.
     Delivery,
 }
@@ -76,12 +78,13 @@ impl Api {
         match self {
             Self::Token => "/api/apikey/v1",
             Self::Admin => "/api/admin/v1",
+            Self::Deploy => "/api/environments/v1",
             Self::Delivery => "/api/graphql/v1",
         }
     }
 
     pub(super) fn of_path(path: &str) -> Option<Self> {
-        [Self::Token, Self::Admin, Self::Delivery]
+        [Self::Token, Self::Admin, Self::Deploy, Self::Delivery]
             .into_iter()
             .find(|api| path.starts_with(api.path()))
     }

@@ -1,6 +1,7 @@
 //! The Token API, which makes, lists, renames and revokes the keys for the Delivery API.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use aws_lc_rs::rand;
 use axum::Json;
@@ -20,13 +21,24 @@ use super::{Shared, problem, timestamp};
 /// Keys on a page of the list, unless asked otherwise.
 const PAGE_SIZE: usize = 20;
 
-/// How the Token API writes its answers: the documentation and what was seen of the service disagree.
+/// How the Token API writes its answers, where the documentation and what was seen of the service disagree, and what it does
+/// that nobody has documented.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct TokenApiStyle {
     /// Rename and revoke answer `200 true`, as documented. Default: 204, as observed.
     pub answers_true: bool,
     /// Members are in PascalCase, as documented. Default: camelCase, as observed.
     pub pascal_case: bool,
+    /// A new key is answered as a JSON string. Default: bare, as observed.
+    pub quotes_key: bool,
+    /// For how long a new key is not listed, by the stand-in's clock. Default: not at all.
+    pub list_lag: Duration,
+    /// Lists are not narrowed to a label, scopes or a creator. Default: they are, as documented.
+    pub is_unfiltered: bool,
+    /// The most keys on a page, whatever is asked for. Default: as many as are asked for.
+    pub largest_page: Option<usize>,
+    /// To how many characters labels are cut. Default: they are not.
+    pub label_length: Option<usize>,
 }
 
 /// A key for the Delivery API. The token itself is not kept, as Sitecore does not keep it.
@@ -46,6 +58,20 @@ pub struct EdgeKey {
     pub created_by: String,
     /// RFC 3339, with seven digits of fraction.
     pub created: String,
+    /// Queries that the Delivery API answered for it.
+    pub uses: u64,
+    /// Queries with it after it was revoked, whether or not they were answered.
+    pub uses_after_revocation: u64,
+    /// When it was made and when it was revoked, since 1970 by the stand-in's clock.
+    pub(super) made_at: Duration,
+    pub(super) revoked_at: Option<Duration>,
+}
+
+impl EdgeKey {
+    fn revoke(&mut self, now: Duration) {
+        self.is_revoked = true;
+        self.revoked_at.get_or_insert(now);
+    }
 }
 
 /// All keys of all tenants, in the order of their making.
@@ -55,20 +81,64 @@ pub(super) struct Keys {
     pub style: TokenApiStyle,
 }
 
+/// What is made.
+pub(super) struct NewKey {
+    pub tenant: String,
+    pub label: String,
+    pub scopes: Vec<String>,
+    pub created_by: String,
+}
+
+impl NewKey {
+    /// A key for all that is published, made by somebody.
+    pub fn published(tenant: &str, label: &str, created_by: &str) -> Self {
+        Self {
+            tenant: tenant.into(),
+            label: label.into(),
+            scopes: vec!["audience-delivery".into(), "content-#everything#".into()],
+            created_by: created_by.into(),
+        }
+    }
+}
+
 impl Keys {
+    /// Makes a key, and hands its token over.
+    pub fn make(&mut self, key: NewKey, now: Duration) -> String {
+        let token = new_token(&key.tenant);
+        let length = self.style.label_length.unwrap_or(usize::MAX);
+        self.all.push(EdgeKey {
+            hash: hash_of(&token).expect("a token of our own making"),
+            tenant_id: key.tenant,
+            is_revoked: false,
+            label: key.label.chars().take(length).collect(),
+            scopes: key.scopes,
+            created_by: key.created_by,
+            created: timestamp(now),
+            uses: 0,
+            uses_after_revocation: 0,
+            made_at: now,
+            revoked_at: None,
+        });
+        token
+    }
+
+    /// Revokes a key of any tenant.
+    pub fn revoke(&mut self, hash: &str, now: Duration) {
+        if let Some(key) = self.all.iter_mut().find(|key| key.hash == hash) {
+            key.revoke(now);
+        }
+    }
+
+    /// The key that this token is.
+    pub fn of_token(&mut self, token: &str) -> Option<&mut EdgeKey> {
+        let hash = hash_of(token)?;
+        self.all.iter_mut().find(|key| key.hash == hash)
+    }
+
     fn of(&mut self, tenant: &str, hash: &str) -> Option<&mut EdgeKey> {
         self.all
             .iter_mut()
             .find(|key| key.tenant_id == tenant && key.hash == hash)
-    }
-
-    /// Whether this token opens the Delivery API.
-    pub fn is_live(&self, token: &str) -> bool {
-        hash_of(token).is_some_and(|hash| {
-            self.all
-                .iter()
-                .any(|key| key.hash == hash && !key.is_revoked)
-        })
     }
 }
 
@@ -122,18 +192,20 @@ async fn create(State(shared): State<Arc<Shared>>, caller: Caller, body: Bytes) 
     if scopes.is_empty() || !scopes.iter().all(known) {
         return problem(&shared, 400, "Scopes are not valid");
     }
-    let token = new_token(&caller.tenant);
-    shared.lock().keys.all.push(EdgeKey {
-        hash: hash_of(&token).expect("a token of our own making"),
-        tenant_id: caller.tenant,
-        is_revoked: false,
+    let key = NewKey {
+        tenant: caller.tenant,
         label,
         scopes,
         created_by: body.text("createdby").unwrap_or_default(),
-        created: timestamp(shared.now()),
-    });
-    // As text/plain with 201, which was observed.
-    (StatusCode::CREATED, token).into_response()
+    };
+    let now = shared.now();
+    let mut state = shared.lock();
+    let token = state.keys.make(key, now);
+    match state.keys.style.quotes_key {
+        true => (StatusCode::CREATED, Json(token)).into_response(),
+        // As text/plain with 201, which was observed.
+        false => (StatusCode::CREATED, token).into_response(),
+    }
 }
 
 async fn list(
@@ -142,16 +214,23 @@ async fn list(
     RawQuery(query): RawQuery,
 ) -> Response {
     let filter = Filter::read(query.as_deref().unwrap_or_default());
+    let now = shared.now();
     let state = shared.lock();
+    let style = state.keys.style;
+    let is_shown = |key: &&EdgeKey| now.saturating_sub(key.made_at) >= style.list_lag;
     let keys: Vec<_> = state
         .keys
         .all
         .iter()
-        .filter(|key| key.tenant_id == caller.tenant && filter.wants(key))
+        .filter(|key| key.tenant_id == caller.tenant)
+        .filter(|key| style.is_unfiltered || filter.wants(key))
+        .filter(is_shown)
         .collect();
-    let (size, page) = (filter.page_size, filter.page);
+    let size = filter
+        .page_size
+        .min(style.largest_page.unwrap_or(usize::MAX));
+    let page = filter.page;
     let pages = keys.len().div_ceil(size);
-    let style = state.keys.style;
     let on_page = keys.iter().skip(size.saturating_mul(page - 1)).take(size);
     let answer = json!({
         "totalCount": keys.len(),
@@ -209,7 +288,7 @@ async fn revoke_by_hash(
     caller: Caller,
     Path(hash): Path<String>,
 ) -> Response {
-    change(&shared, &caller, Some(hash), |key| key.is_revoked = true)
+    revoke(&shared, &caller, Some(hash))
 }
 
 async fn revoke_by_token(
@@ -217,8 +296,7 @@ async fn revoke_by_token(
     caller: Caller,
     headers: HeaderMap,
 ) -> Response {
-    let hash = key_header(&headers).and_then(hash_of);
-    change(&shared, &caller, hash, |key| key.is_revoked = true)
+    revoke(&shared, &caller, key_header(&headers).and_then(hash_of))
 }
 
 fn show(shared: &Shared, caller: &Caller, hash: Option<String>) -> Response {
@@ -239,6 +317,11 @@ fn rename(shared: &Shared, caller: &Caller, hash: Option<String>, body: &[u8]) -
         return problem(shared, 400, "newName is required");
     };
     change(shared, caller, hash, |key| key.label = name)
+}
+
+fn revoke(shared: &Shared, caller: &Caller, hash: Option<String>) -> Response {
+    let now = shared.now();
+    change(shared, caller, hash, |key| key.revoke(now))
 }
 
 fn change(

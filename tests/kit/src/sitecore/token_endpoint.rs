@@ -23,7 +23,7 @@ use super::clients::{Client, Clients};
 use super::jwt::{self, CLAIMS_PREFIX};
 use super::record::{BodyFormat, ClientAuthentication, RecordedRequest};
 use super::scenario::{Member, OAuthError, RetryAfter, Scenario, TokenShape};
-use super::server::{AskedBy, cut, wire};
+use super::server::{AskedBy, cut, headers, raw, wire};
 use super::{Shared, http_date};
 
 /// Answers a token request.
@@ -129,14 +129,9 @@ async fn answer(
         }
         Scenario::Raw {
             status,
-            headers,
+            headers: written,
             body,
-        } => {
-            let headers = headers
-                .iter()
-                .filter_map(|(name, value)| Some((name.parse().ok()?, value.parse().ok()?)));
-            return raw(status, headers, body.into());
-        }
+        } => return raw(status, headers(&written), body.into()),
         Scenario::Redirect { status, location } => {
             let location = location.parse().ok().map(|location| (LOCATION, location));
             return raw(status, location, Body::empty());
@@ -309,20 +304,6 @@ fn set_retry_after(shared: &Shared, response: &mut Response, retry_after: &Retry
     if let Some(value) = value {
         response.headers_mut().insert(RETRY_AFTER, value);
     }
-}
-
-fn raw(
-    status: u16,
-    headers: impl IntoIterator<Item = (HeaderName, HeaderValue)>,
-    body: Body,
-) -> Response {
-    let mut response = Response::new(body);
-    *response.status_mut() =
-        StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-    for (name, value) in headers {
-        response.headers_mut().append(name, value);
-    }
-    response
 }
 
 /// A token request as it was sent.

@@ -73,7 +73,7 @@ demo-picture: .cache/tools/picture/ready ## Record the terminal of the demo on a
 	@touch $@
 
 unit: ## Run the tests that need neither Go nor a control plane: pure functions, protocol, simulated months
-	cargo test --lib --test architecture --test generated --test documentation --test schema --test fuzz_corpora --test oauth --test simulation
+	cargo test --lib --test architecture --test generated --test documentation --test schema --test fuzz_corpora --test oauth --test edge_api --test simulation
 
 test: controlplane ## Run all tests, also those on a real API server
 	cargo test --workspace

@@ -3,7 +3,7 @@
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::error::Cause;
+use super::{error::Cause, token_api::read_object};
 
 /// In which header the key is sent.
 pub const KEY_HEADER: &str = "sc_apikey";
@@ -31,8 +31,7 @@ struct Answer {
 
 /// What a success says of the key: that it was accepted where there is data, whatever errors are beside it.
 pub fn judge_success(status: u16, body: &[u8]) -> Verdict {
-    let answer = serde_json::from_slice(body);
-    match answer {
+    match read_object(body) {
         Ok(Answer { data }) if status == 200 && !data.is_null() => Verdict::Accepted,
         _ => Verdict::Unknown,
     }
@@ -71,6 +70,7 @@ mod tests {
                 Verdict::Unknown,
             ),
             (200, "{}", Verdict::Unknown),
+            (200, "[true]", Verdict::Unknown),
             (200, "<html>", Verdict::Unknown),
             (200, "", Verdict::Unknown),
             (202, r#"{"data":{"__typename":"Query"}}"#, Verdict::Unknown),

@@ -6,7 +6,7 @@ use serde::Deserialize;
 
 use super::{
     error::Cause,
-    token_api::{below, check_key},
+    token_api::{below, check_key, read_object},
 };
 
 /// Where the key of an environment is to be had.
@@ -30,7 +30,7 @@ struct Answer {
 
 /// Reads the answer.
 pub fn read_obtained(body: &[u8]) -> Result<SecretString, Cause> {
-    let answer: Answer = serde_json::from_slice(body).map_err(|_| Cause::Malformed)?;
+    let answer: Answer = read_object(body)?;
     check_key(answer.api_key.ok_or(Cause::NoKey)?)
 }
 
@@ -65,6 +65,7 @@ mod tests {
             r#"{"apiKey":"a b"}"#,
             r#"{"apiKey":7}"#,
             r#"{"apiKey":"YWJj","apiKey":"YWJj"}"#,
+            r#"["YWJj"]"#,
             r#""YWJj""#,
             "YWJj",
             "",

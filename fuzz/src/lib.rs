@@ -1,10 +1,11 @@
-//! What must hold whatever is fed in: of answers of the token endpoint, their headers, tokens, credentials Secrets and
-//! EdgeCredentials.
+//! What must hold whatever is fed in: of answers of the token endpoint and of Sitecore's APIs, their headers, tokens,
+//! credentials Secrets and EdgeCredentials.
 //!
 //! Each target is a function that takes bytes and panics where something does not hold. Its fuzzer calls it with what
 //! libFuzzer makes up; `tests/fuzz_corpora.rs` calls it with the files of `corpus/` and `regressions/`.
 
 pub mod credentials;
+pub mod edge_api;
 pub mod jwt_claims;
 pub mod limits;
 pub mod reconcile;
@@ -17,10 +18,11 @@ mod schema;
 pub type Check = fn(&[u8]);
 
 /// All targets, by the names of their fuzzers and of the folders with their inputs.
-pub const TARGETS: [(&str, Check); 5] = [
+pub const TARGETS: [(&str, Check); 6] = [
     ("token_answer", token_answer::check),
     ("jwt_claims", jwt_claims::check),
     ("limits", limits::check),
+    ("edge_api", edge_api::check),
     ("credentials", credentials::check),
     ("reconcile", reconcile::check),
 ];

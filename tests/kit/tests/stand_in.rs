@@ -61,6 +61,12 @@ async fn the_stand_in_of_the_example_gives_its_client_tokens_of_minutes_logs_tha
     let answer = answer.await.expect("it answers").text().await.unwrap();
     let answer: Value = serde_json::from_str(&answer).unwrap();
     assert_eq!(answer["expires_in"], 300, "{answer}");
+    // Its first client has an environment.
+    let token = answer["access_token"].as_str().unwrap();
+    let path = "api/environments/v1/demo-environment/obtain-edge-token";
+    let request = http.get(format!("http://127.0.0.1:{port}/{path}"));
+    let obtained = request.bearer_auth(token).send().await.unwrap();
+    assert_eq!(obtained.status(), 200);
 
     process.signal("TERM").unwrap();
     let code = tokio::time::timeout(Duration::from_secs(30), process.wait());

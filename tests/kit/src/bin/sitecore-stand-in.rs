@@ -83,7 +83,7 @@ fn json_command(sitecore: &Sitecore, id: &str, secret: &str) -> String {
 fn key_commands(sitecore: &Sitecore) -> String {
     let url = sitecore.url();
     format!(
-        "With its access_token as TOKEN, make a key, list all keys, and revoke one by its hash,
+        "With its access_token as TOKEN, make a key, list all keys, and revoke one by its hash:
 
 curl --request POST --url {url}/api/apikey/v1 \\
   --header \"authorization: Bearer $TOKEN\" \\
@@ -92,7 +92,7 @@ curl --request POST --url {url}/api/apikey/v1 \\
 curl --url {url}/api/apikey/v1 --header \"authorization: Bearer $TOKEN\"
 curl --request PUT --url {url}/api/apikey/v1/revokebyhash/HASH --header \"authorization: Bearer $TOKEN\"
 
-or obtain that of the environment {ENVIRONMENT}, and use it as KEY.
+Or obtain that of the environment {ENVIRONMENT}, and use it as KEY:
 
 curl --url {url}/api/environments/v1/{ENVIRONMENT}/obtain-edge-token --header \"authorization: Bearer $TOKEN\"
 curl --request POST --url {url}/api/graphql/v1 \\

@@ -62,6 +62,7 @@ const PURE_FILES: &[&str] = &[
     "edge_api/deploy_api.rs",
     "edge_api/error.rs",
     "edge_api/token_api.rs",
+    "http/json.rs",
     "http/limits.rs",
     "http/origin.rs",
     "http/proxy.rs",

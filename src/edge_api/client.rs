@@ -62,11 +62,11 @@ impl HttpEdgeApi {
     ) -> Reply<Answer> {
         let failed = |cause| ApiError { call, cause };
         if !self.allowed.contain(&url) {
-            return failed(Cause::OriginNotAllowed).into();
+            return Err(failed(Cause::OriginNotAllowed)).into();
         }
         let mut response = match prepare(self.client.current(), url).send().await {
             Ok(response) => response,
-            Err(error) => return failed(unreachable(&error)).into(),
+            Err(error) => return Err(failed(unreachable(&error))).into(),
         };
         let status = response.status().as_u16();
         let date = read_date(response.headers());

@@ -3,7 +3,8 @@
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::{error::Cause, token_api::read_object};
+use super::error::Cause;
+use crate::http::json::parse_object;
 
 /// In which header the key is sent.
 pub const KEY_HEADER: &str = "sc_apikey";
@@ -31,8 +32,8 @@ struct Answer {
 
 /// What a success says of the key: that it was accepted where there is data, whatever errors are beside it.
 pub fn judge_success(status: u16, body: &[u8]) -> Verdict {
-    match read_object(body) {
-        Ok(Answer { data }) if status == 200 && !data.is_null() => Verdict::Accepted,
+    match parse_object(body) {
+        Some(Answer { data }) if status == 200 && !data.is_null() => Verdict::Accepted,
         _ => Verdict::Unknown,
     }
 }

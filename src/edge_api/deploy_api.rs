@@ -6,8 +6,9 @@ use serde::Deserialize;
 
 use super::{
     error::Cause,
-    token_api::{below, check_key, read_object},
+    token_api::{below, check_key},
 };
+use crate::http::json::parse_object;
 
 /// Where the key of an environment is to be had.
 pub fn obtain_url(base: &Url, environment_id: &str) -> Url {
@@ -30,7 +31,7 @@ struct Answer {
 
 /// Reads the answer.
 pub fn read_obtained(body: &[u8]) -> Result<SecretString, Cause> {
-    let answer: Answer = read_object(body)?;
+    let answer: Answer = parse_object(body).ok_or(Cause::Malformed)?;
     check_key(answer.api_key.ok_or(Cause::NoKey)?)
 }
 

@@ -29,8 +29,8 @@ pub trait EdgeApi: Send + Sync + 'static {
         key: &'a NewKey,
     ) -> BoxFuture<'a, Reply<SecretString>>;
 
-    /// Lists the keys whose labels begin with `prefix`, revoked ones too: all of them, or it fails. The date is that of the first
-    /// page.
+    /// Lists the keys whose labels begin with `prefix`, revoked ones too: all of them, or it fails. That takes up to 20 requests,
+    /// each with a deadline of its own. The date is that of the first page.
     fn list_keys<'a>(
         &'a self,
         access: Access<'a>,
@@ -87,11 +87,11 @@ impl<T> Reply<T> {
     }
 }
 
-/// A call that was not made.
-impl<T> From<ApiError> for Reply<T> {
-    fn from(error: ApiError) -> Self {
+/// Without an answer.
+impl<T> From<Result<T, ApiError>> for Reply<T> {
+    fn from(result: Result<T, ApiError>) -> Self {
         Self {
-            result: Err(error),
+            result,
             limits: Limits::default(),
             date: None,
         }

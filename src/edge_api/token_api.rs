@@ -5,9 +5,10 @@ use std::{collections::BTreeMap, fmt};
 use k8s_openapi::jiff::Timestamp;
 use reqwest::Url;
 use secrecy::{ExposeSecret, SecretString};
-use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use serde::{Deserialize, Serialize};
 
 use super::error::Cause;
+use crate::http::json::parse_object;
 
 /// How many keys of a page are asked for. What the API allows is not documented; a sibling of it has 100 at most.
 const PAGE_SIZE: &str = "50";
@@ -101,14 +102,6 @@ pub fn check_key(key: SecretString) -> Result<SecretString, Cause> {
         .ok_or(Cause::Malformed)
 }
 
-/// A JSON object. One that is not written as an object is none: its members could also be read from a list.
-pub fn read_object<T: DeserializeOwned>(body: &[u8]) -> Result<T, Cause> {
-    if !body.trim_ascii_start().starts_with(b"{") {
-        return Err(Cause::Malformed);
-    }
-    serde_json::from_slice(body).map_err(|_| Cause::Malformed)
-}
-
 /// Where a page of the keys is whose labels have this text in them. `filterRevoked` is left out: its meaning is not documented,
 /// and revoked keys must be seen.
 pub fn page_url(base: &Url, label: &str, page: u32) -> Url {
@@ -185,7 +178,7 @@ impl Pages {
     /// Takes the next page, of which the keys are kept whose labels begin with `prefix`: the server need not have filtered
     /// them. `true` where there is another page.
     pub fn add(&mut self, body: &[u8], prefix: &str) -> Result<bool, Cause> {
-        let page: Page = read_object(body)?;
+        let page: Page = parse_object(body).ok_or(Cause::Malformed)?;
         // A server that gives the same page again would have keys overlooked.
         if page.current_page != self.next() {
             return Err(Cause::Malformed);

@@ -4,6 +4,7 @@
 //! [`limits`] how many more requests the server allows.
 
 pub mod body;
+pub mod json;
 pub mod limits;
 pub mod origin;
 pub mod proxy;

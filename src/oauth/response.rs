@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     api::token_request::TokenFormat,
-    http::{limits::Quota, unreachable::Unreachable},
+    http::{json::parse_object, limits::Quota, unreachable::Unreachable},
 };
 
 /// How far a token's `nbf` may lie ahead of the server's own clock: leeway for machines behind one load balancer.
@@ -110,7 +110,7 @@ pub fn validate(
     if content(answer.content_type) != JSON {
         return Err(malformed());
     }
-    let body: Body = serde_json::from_slice(answer.body).map_err(|_| malformed())?;
+    let body: Body = parse_object(answer.body).ok_or_else(malformed)?;
     if body.error.is_some() {
         return Err(malformed());
     }
@@ -298,7 +298,7 @@ const KNOWN_ERRORS: [&str; 11] = [
 ];
 
 fn known_error(body: &[u8]) -> Option<&'static str> {
-    let body: Body = serde_json::from_slice(body).ok()?;
+    let body: Body = parse_object(body)?;
     let error = body.error?;
     KNOWN_ERRORS.into_iter().find(|known| error == *known)
 }

@@ -426,3 +426,31 @@ fn the_property_above_also_sees_tokens_that_are_taken() {
         .count();
     assert!((100..400).contains(&taken), "{taken} of 500");
 }
+
+#[test]
+fn a_list_of_the_members_is_no_token_answer() {
+    let answer = |status, body: &str| {
+        let answer = Answer {
+            status,
+            content_type: Some("application/json"),
+            date: None,
+            quota: None,
+            body: body.as_bytes(),
+        };
+        validate(&answer, &parameters(TokenFormat::Any), at(NOW)).unwrap_err()
+    };
+    let malformed = TokenError::Malformed {
+        status: 200,
+        content: JSON,
+    };
+    assert_eq!(
+        answer(200, r#"["token","Bearer",3600,null,null]"#),
+        malformed
+    );
+    let refused = TokenError::Refused {
+        status: 400,
+        error: None,
+    };
+    let list = r#"[null,null,null,null,"invalid_client"]"#;
+    assert_eq!(answer(400, list), refused);
+}

@@ -5,6 +5,9 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 
 use crate::api::{ConditionType, Reason};
 
+/// The reason of the Event that tells of a key that nobody revoked.
+pub const KEY_LEFT: &str = "KeyLeft";
+
 /// A change that is worth an Event and a log line.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Transition {

@@ -27,7 +27,7 @@ use crate::{
         object_key::ObjectKey,
         rights::Verb,
         secrets::Secrets,
-        transition::Transition,
+        transition::{KEY_LEFT, Transition},
         write::replace_finalizers,
     },
     edge_api::{Access, ApiError, Cause, NewKey, Reply, Verdict},
@@ -923,7 +923,7 @@ impl<'a> Visit<'a> {
                 .as_ref()
                 .is_none_or(|survey| survey.state(mark) == super::rules::survey::KeyState::Live);
             if may_live {
-                self.tell("KeyLeft", true, mark, "may work on: nobody revoked it");
+                self.tell(KEY_LEFT, true, mark, "may work on: nobody revoked it");
             }
         }
     }

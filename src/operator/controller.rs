@@ -22,7 +22,7 @@ use crate::{
         report::Report,
         retry::Class,
         secret_index::{SecretHash, SecretIndex, SeenSecret},
-        transition::Transition,
+        transition::{KEY_LEFT, Transition},
     },
 };
 use futures::{
@@ -402,6 +402,9 @@ fn publish_report<R: Reconciler>(
             "token written"
         );
     }
+    let left = report.transitions.iter();
+    let left = left.filter(|told| told.reason == KEY_LEFT).count();
+    context.metrics.keys.left(left as u64);
     publish_transitions(object, &report.transitions, &context.events);
 }
 

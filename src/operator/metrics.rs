@@ -20,6 +20,8 @@ use prometheus_client::{
 };
 
 use super::{
+    key_metrics::KeyMetrics,
+    labels::{ObjectLabels, SUCCESS},
     quotas::Quotas,
     watched::{Summary, Watched},
 };
@@ -45,6 +47,8 @@ pub struct Metrics {
     renewal_delay: Histogram,
     leader: Gauge,
     watch_failing: Family<WatchLabels, Gauge>,
+    /// Of calls of Sitecore's APIs.
+    pub keys: KeyMetrics,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -70,12 +74,6 @@ struct WatchLabels {
     watched_namespace: String,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct ObjectLabels {
-    namespace: String,
-    name: String,
-}
-
 /// What came of an Event.
 #[derive(Clone, Copy, Debug)]
 pub enum EventOutcome {
@@ -90,9 +88,6 @@ pub enum EventOutcome {
 
 /// How many seconds two clocks may differ before that is logged.
 const FAR_SKEW: i64 = 30;
-
-/// The outcome of a request or a reconciliation without a problem.
-const SUCCESS: &str = "Success";
 
 impl Metrics {
     /// Registers everything that is counted and timed.
@@ -112,6 +107,7 @@ impl Metrics {
             renewal_delay: Histogram::new(exponential_buckets(1.0, 4.0, 8)),
             leader: Gauge::default(),
             watch_failing: Family::default(),
+            keys: KeyMetrics::register(registry),
         };
         registry.register(
             "edgecredential_token_requests",
@@ -131,7 +127,7 @@ impl Metrics {
         );
         registry.register(
             "edgecredential_reconciliations",
-            "Reconciliations of an EdgeCredential. The outcome is `Success`, or the reason of the problem",
+            "Reconciliations of an object. The outcome is `Success`, or the reason of the problem",
             metrics.reconciliations.clone(),
         );
         registry.register(
@@ -141,7 +137,7 @@ impl Metrics {
         );
         registry.register(
             "edgecredential_reconcile_panics",
-            "Reconciliations that ended in a panic: a fault in the operator, which stops no other EdgeCredential",
+            "Reconciliations that ended in a panic: a fault in the operator, which stops no other object",
             metrics.reconcile_panics.clone(),
         );
         registry.register(

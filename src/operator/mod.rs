@@ -11,6 +11,8 @@ pub mod error_chain;
 pub mod events;
 pub mod exposition;
 pub mod http_server;
+pub mod key_metrics;
+pub mod labels;
 pub mod lease;
 pub mod list_watch;
 pub mod malformed;

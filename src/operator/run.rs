@@ -18,6 +18,7 @@ use super::{
     events::Events,
     exposition::Exposition,
     http_server::{self, ConnectionLimits},
+    key_metrics::KeyCollector,
     lease::{
         candidate::{Candidate, LostLease},
         timings::{InvalidTimings, Timings},
@@ -42,7 +43,7 @@ use crate::{
         route::{Deadlines, HttpClient},
     },
     oauth::{TokenSource, client::HttpTokenSource},
-    traffic::{self, queue::IN_ALL},
+    traffic::{self, measured_api::MeasuredEdgeApi, queue::IN_ALL},
 };
 
 /// The longest time between two reconciliations of an object. Nothing depends on it: it only bounds the harm of a wake-up
@@ -157,6 +158,7 @@ pub async fn serve(
         registry.register_collector(Box::new(ObjectCollector(
             controllers.edge_credentials.clone(),
         )));
+        registry.register_collector(Box::new(KeyCollector(controllers.edge_tokens.clone())));
     }
     let readiness = Readiness::of(controllers.watches.clone(), controllers.crd.clone());
     let routes = routes(Exposition::new(registry), readiness.clone());
@@ -261,6 +263,8 @@ fn election(
 pub struct Controllers {
     /// The EdgeCredentials that were seen, for their metrics.
     pub edge_credentials: Vec<Store<Watched<EdgeCredential>>>,
+    /// The EdgeTokens that were seen.
+    pub edge_tokens: Vec<Store<Watched<EdgeToken>>>,
     /// The watches of EdgeCredentials.
     pub watches: Vec<Watch>,
     /// The work of each scope of each kind.
@@ -326,7 +330,7 @@ pub fn build_controllers(
     let edge_tokens = edge_token::context::Context::new(
         calls,
         tokens,
-        api,
+        MeasuredEdgeApi::new(api, metrics.keys.clone()),
         Allowed {
             token_endpoints,
             apis: settings.allowed_api_origins.iter().cloned().collect(),
@@ -346,6 +350,7 @@ pub fn build_controllers(
     let edge_tokens = shared.serve(edge_tokens, CrdPresence::of_optional::<EdgeToken>());
     let mut controllers = Controllers {
         edge_credentials: Vec::new(),
+        edge_tokens: Vec::new(),
         watches: Vec::new(),
         work: Vec::new(),
         crd,
@@ -368,6 +373,7 @@ pub fn build_controllers(
         };
         let context = edge_tokens.clone();
         let second = start_controller(&client, &scope, context, secrets, shutdown.clone());
+        controllers.edge_tokens.push(second.store);
         controllers.work.push(second.work);
     }
     controllers

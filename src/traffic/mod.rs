@@ -20,6 +20,7 @@ pub mod keys;
 pub mod leaders;
 pub mod line;
 pub mod measured;
+pub mod measured_api;
 pub mod pace;
 pub mod queue;
 pub mod requests;

@@ -7,14 +7,16 @@ use edge_credential_operator::{
     api::{EdgeCredential, Reason},
     clock::Clock,
     config::{Cli, Settings},
+    edge_api::Call,
     http::origin::AllowedOrigins,
     oauth::{ClientCredentials, Reply, TokenError},
     operator::{
         endpoints::EndpointCollector,
         exposition::prometheus_text,
+        key_metrics::KeyCollector,
         metrics::{EventOutcome, Metrics, ObjectCollector},
     },
-    traffic::measured::TokenRequestMetrics,
+    traffic::{measured::TokenRequestMetrics, measured_api::ApiMetrics},
 };
 use k8s_openapi::jiff::SignedDuration;
 use kube::CustomResourceExt;
@@ -151,6 +153,11 @@ fn the_metrics_in_the_reference_are_those_of_the_code() {
         allowed: AllowedOrigins::from_iter([]),
     }));
     registry.register_collector(Box::new(ObjectCollector(Vec::new())));
+    let call = Call::CreateKey;
+    metrics
+        .keys
+        .called("https://edge.example", call, Duration::ZERO, None);
+    registry.register_collector(Box::new(KeyCollector(Vec::new())));
     let text = prometheus_text(&registry).unwrap();
     let mut rows: Vec<_> = text
         .lines()

@@ -24,6 +24,7 @@ use edge_credential_operator::{
         endpoints::EndpointCollector,
         events::Events,
         exposition::prometheus_text,
+        key_metrics::KeyCollector,
         metrics::{Metrics, ObjectCollector},
         run::{Controllers, Surroundings, build_controllers},
     },
@@ -139,6 +140,7 @@ impl World {
             watches,
             crd,
             edge_credentials,
+            edge_tokens,
         } = build_controllers(
             client,
             &settings,
@@ -150,6 +152,8 @@ impl World {
         self.crd = crd;
         self.registry
             .register_collector(Box::new(ObjectCollector(edge_credentials.clone())));
+        self.registry
+            .register_collector(Box::new(KeyCollector(edge_tokens)));
         self.registry
             .register_collector(Box::new(EndpointCollector {
                 edge_credentials,

@@ -35,7 +35,7 @@ pub fn check(input: &[u8]) {
     bodies.push(rest);
     let first = bodies[0];
     // What cannot be read again by other means, such as what is nested too deeply, is not compared.
-    let value: Option<Value> = serde_json::from_slice(first).ok();
+    let value: Option<Value> = serde_json::from_slice(first.trim_ascii()).ok();
 
     if let Some(key) = tell(Call::CreateKey, read_key(first)) {
         is_key(&key);

@@ -12,6 +12,7 @@
 pub mod calls;
 pub mod denial;
 pub mod errors;
+pub mod history;
 pub mod leadership;
 pub mod object_key;
 pub mod reconciler;

@@ -1,11 +1,8 @@
 //! Retrieves a token that is in no memory, so that it costs no request: from the Secret to which this process wrote it for an
 //! equal request, or, where the target was deleted or changed, from the history that the API server keeps for some minutes.
 
-use std::time::Duration;
-
 use k8s_openapi::{api::core::v1::Secret, jiff::Timestamp};
 use secrecy::SecretString;
-use tokio::time::sleep;
 
 use super::{
     context::Context,
@@ -17,16 +14,10 @@ use super::{
 };
 use crate::{
     api::EdgeCredential,
-    cluster::{errors::is_refusal, object_key::ObjectKey, secrets::Secrets},
+    cluster::{errors::is_refusal, history::read_at, object_key::ObjectKey, secrets::Secrets},
     rules::error::Error,
     traffic::tokens::WrittenToken,
 };
-
-/// How often the API server is asked that does not answer, before a token is requested.
-const TRIES: usize = 3;
-
-/// The time between.
-const PAUSE: Duration = Duration::from_secs(1);
 
 /// Brings a token back into memory that an object needs and that an equal request, or the object itself, had before. Returns
 /// whether anything was found.
@@ -165,17 +156,4 @@ fn was_replaced(proven: &ProvenToken, object: &EdgeCredential) -> bool {
     let status = object.status.as_ref();
     let token = status.and_then(|status| status.token.as_ref());
     token.is_some_and(|token| proven.token.issued_at < token.issued_at.0)
-}
-
-/// Reads a Secret as it was, if it was there. `None` where that is not known any more, may not be read, or is not answered.
-async fn read_at(secrets: &Secrets<'_>, name: &str, version: u64) -> Option<Option<Secret>> {
-    for attempt in 1..=TRIES {
-        match secrets.read_at(name, version).await {
-            Ok(found) => return Some(found),
-            Err(error) if is_refusal(&error) => return None,
-            Err(_) if attempt == TRIES => {}
-            Err(_) => sleep(PAUSE).await,
-        }
-    }
-    None
 }

@@ -17,6 +17,9 @@ pub mod report;
 pub mod rules;
 pub mod visit;
 
+#[cfg(test)]
+mod testing;
+
 use std::{collections::BTreeSet, time::Duration};
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
@@ -76,7 +79,15 @@ impl Reconciler for Context {
     fn forget(&self, object: &ObjectKey) {
         self.tokens.forget(object);
         self.statuses.forget(object);
-        self.memory.forget(object);
+        let memories = self.memory.forget(object);
+        if let Some(key) = memories.and_then(|memories| memories.remembered.key) {
+            tracing::info!(
+                namespace = object.namespace,
+                name = object.name,
+                label = %key.made.mark,
+                "the EdgeToken is gone, and its key works on"
+            );
+        }
     }
 
     fn forget_versions(&self) {

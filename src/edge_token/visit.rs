@@ -1,6 +1,10 @@
 //! A visit to one object: observes, decides on one step, acts, and goes on until nothing is left to do.
 
-use k8s_openapi::{api::core::v1::Secret, jiff::Timestamp};
+use k8s_openapi::{
+    api::core::v1::Secret,
+    apimachinery::pkg::apis::meta::v1::Time,
+    jiff::{SignedDuration, Timestamp},
+};
 use kube::Api;
 use secrecy::SecretString;
 
@@ -10,20 +14,21 @@ use super::{
     report::write_status,
     rules::{
         decide::{Made, Obstacle, Step, Visit as Findings, decide},
-        judge::{FINALIZER, Judged, judge},
+        judge::{FINALIZER, Judged, end_request_of, judge},
         ledger::Ledger,
-        mark::Mark,
+        mark::{Mark, prefix},
         outcome::{Outcome, Problem},
         record::Key,
         spec::{Plan, Source},
         status::record,
-        survey::Survey,
+        survey::{KeyState, Survey},
     },
 };
 use crate::{
     api::{EdgeToken, EdgeTokenStatus, failures::Failures},
     cluster::{
         errors::{is_conflict, is_outdated},
+        history::read_at,
         object_key::ObjectKey,
         rights::Verb,
         secrets::Secrets,
@@ -52,16 +57,13 @@ use crate::{
 const MAX_STEPS: usize = 24;
 
 /// How long a JSON Web Token has to be valid for a visit to begin with it.
-const LEAST_VALIDITY: k8s_openapi::jiff::SignedDuration =
-    k8s_openapi::jiff::SignedDuration::from_secs(60);
+const LEAST_VALIDITY: SignedDuration = SignedDuration::from_secs(60);
 
 /// How old a JSON Web Token is that is refused because something changed since it was issued. A younger one is refused for good.
-const REFUSED_YOUNG: k8s_openapi::jiff::SignedDuration =
-    k8s_openapi::jiff::SignedDuration::from_secs(60);
+const REFUSED_YOUNG: SignedDuration = SignedDuration::from_secs(60);
 
 /// For how long a new key may be kept back before a person should look.
-const KEPT_BACK: k8s_openapi::jiff::SignedDuration =
-    k8s_openapi::jiff::SignedDuration::from_mins(10);
+const KEPT_BACK: SignedDuration = SignedDuration::from_mins(10);
 
 /// How a visit ended.
 pub enum Ended {
@@ -153,7 +155,10 @@ impl<'a> Visit<'a> {
         let problem = match self.read_secrets().await {
             Err(error) if error.class().is_stalled(0) => Next::End(Problem::Found(error)),
             Err(error) => return Err(error),
-            Ok(()) => self.go_on(lock.is_some()).await?,
+            Ok(()) => {
+                self.retrieve().await?;
+                self.go_on(lock.is_some()).await?
+            }
         };
         let asked_until = self.remote.take().and_then(|remote| {
             let Remote {
@@ -178,7 +183,7 @@ impl<'a> Visit<'a> {
         }
         let problem = match (problem, asked_until) {
             (Problem::Failed(error, mut failures), Some(until)) => {
-                let until = k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(until);
+                let until = Time(until);
                 if failures.next_attempt_at.0 < until.0 {
                     failures.next_attempt_at = until;
                 }
@@ -287,6 +292,7 @@ impl<'a> Visit<'a> {
             Step::Release => {
                 self.tell_what_stays(&facts);
                 self.remove_finalizer().await?;
+                self.context.memory.forget(&self.key);
                 return Ok(Next::Released);
             }
             Step::EndOverlaps => {
@@ -421,6 +427,36 @@ impl<'a> Visit<'a> {
         Ok(())
     }
 
+    /// Finds the key again that a target had before it was deleted, where this process does not remember it.
+    async fn retrieve(&mut self) -> Result<(), Error> {
+        let status = self.object.status.as_ref();
+        let written = status.and_then(|status| status.target.as_ref());
+        let is_lost = self.target.is_none() && self.memories.remembered.key.is_none();
+        let Some(written) = written.filter(|_| is_lost && !self.object.spec.suspend) else {
+            return Ok(());
+        };
+        let written = written.resource_version.as_ref();
+        let written = written.and_then(|version| version.parse().ok());
+        // A list that lags behind shows an earlier object.
+        self.refresh().await?;
+        let Context { calls, secrets, .. } = self.context;
+        let secrets = Secrets::beside(&self.object, calls, secrets).ok_or(Error::Unidentified)?;
+        let name = self.object.target_name();
+        for version in secrets.versions_before(name, written) {
+            // What is older than a history that is gone is gone too.
+            let Some(found) = read_at(&secrets, name, version).await else {
+                break;
+            };
+            let credentials = self.credentials.as_ref();
+            let judged = judge(&self.object, &self.context.allowed, credentials, found);
+            if let Some((key, _)) = judged.proven().filter(|_| !judged.was_lost) {
+                self.memories.remembered.key = Some(key.clone());
+                break;
+            }
+        }
+        Ok(())
+    }
+
     /// Reads the object and its Secrets anew: what a watch has shown may be old.
     async fn refresh(&mut self) -> Result<(), Error> {
         let namespace = &self.key.namespace;
@@ -455,7 +491,7 @@ impl<'a> Visit<'a> {
         }
         // Where the status was lost, nobody knows what the person saw who asked to end an overlap.
         if facts.step == Step::EndOverlaps || facts.was_lost {
-            let request = super::rules::judge::end_request_of(&self.object);
+            let request = end_request_of(&self.object);
             status.last_handled_end_overlap_request =
                 facts.end_request.clone().or(request.map(Into::into));
         }
@@ -778,7 +814,7 @@ impl<'a> Visit<'a> {
             return Ok(Next::Go);
         };
         let uid = self.object.metadata.uid.clone().unwrap_or_default();
-        let prefix = super::rules::mark::prefix(&uid);
+        let prefix = prefix(&uid);
         let access = Access {
             base: plan.source.url(),
             jwt: &remote.jwt.access_token,
@@ -921,7 +957,7 @@ impl<'a> Visit<'a> {
         for mark in facts.ledger.marks() {
             let may_live = survey
                 .as_ref()
-                .is_none_or(|survey| survey.state(mark) == super::rules::survey::KeyState::Live);
+                .is_none_or(|survey| survey.state(mark) == KeyState::Live);
             if may_live {
                 self.tell(KEY_LEFT, true, mark, "may work on: nobody revoked it");
             }

@@ -287,3 +287,35 @@ async fn a_key_that_somebody_revoked_is_replaced_when_that_is_seen() {
     pass(hours(2)).await;
     assert!(object(&world).status.unwrap().retired.is_empty());
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_target_that_was_deleted_while_no_operator_ran_is_written_again_from_the_history() {
+    let mut world = begin(json!({})).await;
+    world.stop_operator().await;
+    world.keys.take_calls();
+    world.api.delete_object::<Secret>(NAMESPACE, NAME);
+    world.start_operator();
+    pass(seconds(10)).await;
+    assert_eq!(key(&world), Some("KEY0".into()));
+    assert_eq!(world.keys.take_calls(), BTreeMap::new());
+    assert_eq!(condition(&world, Ready), ready());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_key_that_is_nowhere_any_more_is_replaced_and_revoked_after_the_overlap() {
+    let mut world = begin(json!({"rotation": {"overlap": "1h"}})).await;
+    world.stop_operator().await;
+    world.api.delete_object::<Secret>(NAMESPACE, NAME);
+    pass(hours(1)).await;
+    world.api.expire_history();
+    world.start_operator();
+    pass(seconds(120)).await;
+    assert_eq!(key(&world), Some("KEY1".into()));
+    assert_eq!(
+        world.keys.live(),
+        ["KEY0", "KEY1"],
+        "somebody may have read it"
+    );
+    pass(hours(2)).await;
+    assert_eq!(world.keys.live(), ["KEY1"]);
+}

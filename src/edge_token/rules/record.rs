@@ -182,3 +182,6 @@ fn code(value: &SecretString, record: &Record, uid: &str, fingerprint: &str) -> 
     ]);
     STANDARD_NO_PAD.encode(hmac::sign(&key, statement.to_string().as_bytes()))
 }
+
+#[cfg(test)]
+mod tests;

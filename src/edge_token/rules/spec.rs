@@ -201,3 +201,122 @@ fn check_rotation(
     )?;
     Ok((every, overlap))
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::{
+        api::Reason,
+        edge_token::testing::{allowed, object, object_with, plan},
+    };
+
+    #[test]
+    fn a_spec_with_nothing_set_makes_a_key_for_all_that_is_published_and_never_rotates_it() {
+        let plan = plan(&object());
+        assert_eq!(plan.every, None);
+        assert_eq!(plan.overlap, SignedDuration::from_hours(24));
+        assert!(plan.is_verified && !plan.revokes);
+        let Source::TokenApi {
+            url,
+            scopes,
+            created_by,
+        } = plan.source
+        else {
+            panic!("the Token API is the default");
+        };
+        assert_eq!(url.as_str(), "https://edge.sitecorecloud.io/api/apikey/v1");
+        assert_eq!(scopes, ["audience-delivery", "content-#everything#"]);
+        assert_eq!(created_by, "edge-credential-operator");
+    }
+
+    #[test]
+    fn what_breaks_a_rule_is_named_by_its_field() {
+        let token_api = json!({"url": "https://edge.sitecorecloud.io/api/apikey/v1"});
+        let deploy_api = json!({"environmentID": "a"});
+        let rows: Vec<(Value, &str)> = vec![
+            (
+                json!({"target": {"name": "edge-client"}}),
+                "spec.target.name",
+            ),
+            (
+                json!({"tokenAPI": token_api, "deployAPI": deploy_api}),
+                "spec",
+            ),
+            (json!({"tokenAPI": {"scopes": []}}), "spec.tokenAPI.scopes"),
+            (
+                json!({"tokenAPI": {"scopes": ["a b"]}}),
+                "spec.tokenAPI.scopes",
+            ),
+            (
+                json!({"tokenAPI": {"createdBy": ""}}),
+                "spec.tokenAPI.createdBy",
+            ),
+            (json!({"tokenAPI": {"url": "ftp://x"}}), "spec.tokenAPI.url"),
+            (
+                json!({"deployAPI": {"environmentID": "a/b"}}),
+                "spec.deployAPI.environmentID",
+            ),
+            (
+                json!({"deployAPI": deploy_api, "deletionPolicy": "Revoke"}),
+                "spec.deletionPolicy",
+            ),
+            (
+                json!({"deployAPI": deploy_api, "rotation": {"every": "48h"}}),
+                "spec.rotation.every",
+            ),
+            (json!({"rotation": {"every": "59m"}}), "spec.rotation.every"),
+            (
+                json!({"rotation": {"every": "8761h"}}),
+                "spec.rotation.every",
+            ),
+            (
+                json!({"rotation": {"overlap": "299s"}}),
+                "spec.rotation.overlap",
+            ),
+            (
+                json!({"rotation": {"every": "47h", "overlap": "24h"}}),
+                "spec.rotation.overlap",
+            ),
+            (json!({"deliveryURL": "x"}), "spec.deliveryURL"),
+            (
+                json!({"target": {"data": [{"key": "a", "from": "CreatedAt"}]}}),
+                "spec.target.data",
+            ),
+        ];
+        for (spec, expected) in rows {
+            match check_spec(&object_with(spec.clone()), &allowed()) {
+                Err(SpecProblem::Invalid { field, .. }) => assert_eq!(field, expected, "{spec}"),
+                other => panic!("{spec}: {other:?}"),
+            }
+        }
+    }
+
+    #[test]
+    fn nothing_is_sent_to_an_origin_that_is_not_allowed() {
+        let evil = "https://evil.example/x";
+        for (spec, reason) in [
+            (
+                json!({"tokenRequest": {"url": evil}}),
+                Reason::TokenOriginNotAllowed,
+            ),
+            (
+                json!({"tokenAPI": {"url": evil}}),
+                Reason::EdgeAPIOriginNotAllowed,
+            ),
+            (
+                json!({"deployAPI": {"url": evil, "environmentID": "a"}}),
+                Reason::EdgeAPIOriginNotAllowed,
+            ),
+            (
+                json!({"deliveryURL": evil}),
+                Reason::EdgeAPIOriginNotAllowed,
+            ),
+        ] {
+            let problem = check_spec(&object_with(spec.clone()), &allowed()).unwrap_err();
+            assert_eq!(problem.reason(), reason, "{spec}");
+            assert!(problem.to_string().contains("https://evil.example"));
+        }
+    }
+}

@@ -51,7 +51,7 @@ use crate::{
 /// How often a write that met a change by another client is decided anew at once. After that it waits.
 const CONFLICT_ATTEMPTS: usize = 3;
 
-/// How long what was read is kept for the answer to a request, however large it is.
+/// How long what was read is kept for a place, and then for the answer to a request, however large it is.
 const SHORT_WAIT: Duration = Duration::from_secs(1);
 
 /// How long a new object waits for its turn before its status says so.
@@ -390,6 +390,13 @@ impl Attempt<'_> {
                     purpose.is_checked = true;
                     continue;
                 }
+                Answer::Soon(given) => match timeout(SHORT_WAIT, given).await {
+                    Ok(Ok(())) => continue,
+                    _ => Ok(Step::Wait(wait_unwoken(
+                        caller.urgency.expires_at(),
+                        self.started,
+                    ))),
+                },
                 Answer::Sent(mut ended) => {
                     let is_late = timeout(SHORT_WAIT, &mut ended).await.is_err();
                     if is_late && self.is_large() {

@@ -1,5 +1,7 @@
 //! A visit to one object: observes, decides on one step, acts, and goes on until nothing is left to do.
 
+use std::time::Duration;
+
 use k8s_openapi::{
     api::core::v1::Secret,
     apimachinery::pkg::apis::meta::v1::Time,
@@ -7,6 +9,7 @@ use k8s_openapi::{
 };
 use kube::Api;
 use secrecy::SecretString;
+use tokio::time::timeout;
 
 use super::{
     context::Context,
@@ -58,6 +61,9 @@ const MAX_STEPS: usize = 24;
 
 /// How long a JSON Web Token has to be valid for a visit to begin with it.
 const LEAST_VALIDITY: SignedDuration = SignedDuration::from_secs(60);
+
+/// How long a place at the token endpoint is waited for that is about to be free.
+const SOON: Duration = Duration::from_secs(1);
 
 /// How old a JSON Web Token is that is refused because something changed since it was issued. A younger one is refused for good.
 const REFUSED_YOUNG: SignedDuration = SignedDuration::from_secs(60);
@@ -713,6 +719,10 @@ impl<'a> Visit<'a> {
                 .request(request, &caller, purpose, acceptable);
             return Ok(match answer {
                 Answer::Turn => continue,
+                Answer::Soon(given) => match timeout(SOON, given).await {
+                    Ok(Ok(())) => continue,
+                    _ => Err(waits(facts, Error::InLine { fails: false })),
+                },
                 Answer::Sent(ended) => {
                     // Fails where the process ends.
                     let _ = ended.await;

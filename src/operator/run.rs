@@ -420,7 +420,7 @@ fn scopes(settings: &Settings) -> Vec<Scope> {
             namespace,
             selector: settings.selector.clone(),
             watch_secrets: settings.watch_secrets,
-            // Beside those that call the API server there may be those whose own request is in flight.
+            // Beside those that call the API server there may be those whose own request is in flight, or about to be.
             in_progress: settings.concurrency.get().saturating_add(IN_ALL),
         })
         .collect()

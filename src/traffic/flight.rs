@@ -49,10 +49,10 @@ impl TokenRequests {
                 state.queue.park(caller, released, now);
                 return Entry::Held(add(time, wait));
             }
-            let has_turn = state.queue.ask(caller, now);
-            let place = has_turn
-                .then(|| state.queue.send(&caller.object, now))
-                .flatten();
+            let object = &caller.object;
+            // One that was called ahead of its place is woken when it has that.
+            let has_place = state.queue.ask(caller, now) && state.queue.be_ready(object);
+            let place = has_place.then(|| state.queue.send(object, now)).flatten();
             match place {
                 Some(place) => Entry::Go(Box::new(Flight {
                     requests: self.clone(),

@@ -1,6 +1,9 @@
 //! The objects of one endpoint that wait, and what is known of it.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use super::{
     keys::{ClientHash, SinceStart},
@@ -15,12 +18,21 @@ pub const WHILE_RECOVERING: usize = 16;
 /// How many of those in flight to one endpoint may be probes: one that hangs must not keep the next one from being sent.
 const PROBES: usize = 2;
 
+/// How long requests may take for objects to be called ahead of their places. Those [`PER_PLACE`] wait for twice as long at most
+/// then, with what they have read.
+pub const QUICK: Duration = Duration::from_millis(250);
+
+/// How many objects may be called ahead for each request that may be in flight.
+pub const PER_PLACE: usize = 2;
+
 /// The objects of one endpoint that wait, and what is known of it.
 #[derive(Debug, Default)]
 pub struct Line {
     pub tenants: BTreeMap<String, Tenant>,
     pub places: usize,
     pub probes: usize,
+    /// Whether the last request succeeded, and soon.
+    is_quick: bool,
     /// The namespaces that began to fail since the last success.
     pub failing: BTreeSet<String>,
     pub pace: Option<Pace>,
@@ -37,6 +49,26 @@ impl Line {
                 .max(per_endpoint),
             None => per_endpoint,
         }
+    }
+
+    /// How many were called that have no place yet.
+    pub fn ahead(&self) -> usize {
+        self.tenants
+            .values()
+            .map(|tenant| tenant.ahead().len())
+            .sum()
+    }
+
+    /// Whether another one may be called before there is a place for it: where it gets one soon.
+    pub fn may_call_ahead(&self, per_endpoint: usize) -> bool {
+        self.is_quick
+            && self.pace.is_none()
+            && self.ahead() < per_endpoint.saturating_mul(PER_PLACE)
+    }
+
+    /// Takes into account how long a request took that succeeded; `None` for any other.
+    pub fn note_duration(&mut self, took: Option<Duration>) {
+        self.is_quick = took.is_some_and(|took| took <= QUICK);
     }
 
     /// Takes an answer into account. Where the endpoint was down, those who waited for that follow at a pace.

@@ -6,6 +6,9 @@
 //!            └── waits, and is woken ◀── tokens, failures ◀┘
 //! ```
 //!
+//! While requests end soon, a few objects have their turn before there is a place for them among those in flight, so that no place
+//! waits for what they read.
+//!
 //! [`requests`] puts it together, under one lock. The rest is pure: [`queue`] with a [`line`] for each endpoint, a
 //! [`tenant`] for each of its namespaces and a [`pace`] after an outage, [`holds`] of credentials, [`floor`] for each object, the [`tokens`] that are
 //! there. A [`flight`] is a visit to an API, which takes a place in the same lines. Around the source that sends the requests, [`leaders`] refuses those of a process that does not lead, and

@@ -2,6 +2,7 @@
 //!
 //! - Each endpoint has a line of objects that wait, and a few places for requests in flight. Namespaces take turns.
 //! - Whose turn it is gets a place and is told so, see [`Queue::take_woken`]. It has [`TURN`] to send.
+//! - While requests end soon, a few more are called ahead of their places: they read what they need, and then wait for a place.
 //! - Objects whose requests failed wait for the next probe of their namespace ([`Tenant`]); objects of namespaces where
 //!   several clients failed do so too. There is no other circuit: an outage is just that this is so for all.
 //! - Where all failed until one succeeded, the others follow at a [`Pace`](super::pace::Pace).
@@ -83,7 +84,13 @@ enum State {
     /// For its turn.
     Waiting,
     /// It is its turn until then.
-    Called { until: SinceStart, place: Place },
+    Called {
+        until: SinceStart,
+        /// `None` where it was called ahead.
+        place: Option<Place>,
+        /// Whether it lacks nothing but a place.
+        is_ready: bool,
+    },
     /// For the answer to its request, or to an equal one.
     InFlight,
     /// For a time of its own, or for what may come before that.
@@ -194,11 +201,30 @@ impl Queue {
         })
     }
 
+    /// Notes that an object whose turn it is lacks nothing but a place. `true` where it has one. Otherwise it is woken as soon as
+    /// it has.
+    pub fn be_ready(&mut self, object: &ObjectKey) -> bool {
+        let entry = self.entries.get_mut(object);
+        match entry.map(|entry| &mut entry.state) {
+            Some(State::Called {
+                place, is_ready, ..
+            }) => {
+                *is_ready = true;
+                place.is_some()
+            }
+            _ => false,
+        }
+    }
+
     /// Uses an object's turn: what is returned is its place until the request [`ends`](Self::end).
     pub fn send(&mut self, object: &ObjectKey, now: SinceStart) -> Option<Place> {
         let entry = self.entries.get_mut(object)?;
         match std::mem::replace(&mut entry.state, State::InFlight) {
-            State::Called { until, mut place } => {
+            State::Called {
+                until,
+                place: Some(mut place),
+                ..
+            } => {
                 self.turns.remove(&(until, object.clone()));
                 place.sent_at = now;
                 Some(place)
@@ -240,7 +266,10 @@ impl Queue {
         let Some(entry) = self.remove(object) else {
             return;
         };
-        if let State::Called { place, .. } = entry.state {
+        if let State::Called {
+            place: Some(place), ..
+        } = entry.state
+        {
             self.give_back_unused(place, now);
         }
     }
@@ -278,6 +307,8 @@ impl Queue {
             .collect();
         namespaces.insert(namespace);
         let line = self.lines.entry(endpoint.clone()).or_default();
+        let took = now.saturating_sub(sent_at);
+        line.note_duration((end == End::Succeeded).then_some(took));
         match end {
             End::Succeeded | End::Refused | End::Garbled => {
                 line.succeeded(&namespaces, end != End::Succeeded, now);
@@ -300,6 +331,7 @@ impl Queue {
         }
         match end {
             End::Failed => {
+                self.call_back(&endpoint, &namespaces);
                 let line = self.lines.entry(endpoint).or_default();
                 let unaware = line.note_failing(&namespaces);
                 self.woken.extend(unaware);
@@ -330,11 +362,15 @@ impl Queue {
         std::mem::take(&mut self.woken)
     }
 
-    /// Gives turns to those who may send now. To be called after anything that may have changed that.
+    /// Gives turns to those who may send now, and to a few who may soon. To be called after anything that may have changed that.
     pub fn advance(&mut self, now: SinceStart) {
         self.expire(now);
         while let Some((endpoint, candidate)) = self.choose(now) {
-            self.call(&endpoint, candidate, now);
+            let place = self.take_place(&endpoint, &candidate, now);
+            self.call(&endpoint, candidate, Some(place), now);
+        }
+        while let Some((endpoint, candidate)) = self.choose_ahead() {
+            self.call(&endpoint, candidate, None, now);
         }
     }
 
@@ -365,7 +401,10 @@ impl Queue {
             else {
                 continue;
             };
-            if let State::Called { place, .. } = state {
+            if let State::Called {
+                place: Some(place), ..
+            } = state
+            {
                 self.give_back_unused(place, now);
             }
             let rank = (rank.0, self.next());
@@ -413,21 +452,38 @@ impl Queue {
         best.map(|(_, endpoint, candidate)| (endpoint.clone(), candidate))
     }
 
-    /// Gives an object its turn.
-    fn call(&mut self, endpoint: &Endpoint, candidate: Candidate, now: SinceStart) {
-        let Candidate {
-            rank,
-            object,
-            is_probe,
-        } = candidate;
-        self.remove(&object);
+    /// Who is to be called before there is a place: of the namespaces that have fewest who wait for one so, the one whose last
+    /// turn was longest ago.
+    fn choose_ahead(&self) -> Option<(Endpoint, Candidate)> {
+        // Each takes up a reconciliation while it waits.
+        if self.in_flight + self.turns.len() >= IN_ALL.into() {
+            return None;
+        }
+        let lines = self.lines.iter();
+        let lines = lines.filter(|(_, line)| line.may_call_ahead(self.per_endpoint));
+        lines
+            .flat_map(|(endpoint, line)| line.tenants.iter().map(move |of| (endpoint, of)))
+            .filter_map(|(endpoint, (namespace, tenant))| {
+                let candidate = tenant.candidate_ahead()?;
+                let usage = self.namespaces.get(namespace);
+                let served = usage.map_or(0, |usage| usage.served);
+                let key = (tenant.ahead().len(), served, candidate.rank);
+                Some((key, endpoint, candidate))
+            })
+            .min_by_key(|(key, ..)| *key)
+            .map(|(_, endpoint, candidate)| (endpoint.clone(), candidate))
+    }
+
+    /// Takes a place for an object's request.
+    fn take_place(&mut self, endpoint: &Endpoint, candidate: &Candidate, now: SinceStart) -> Place {
+        let (namespace, is_probe) = (&candidate.object.namespace, candidate.is_probe);
         let served = self.next();
         let line = self.lines.entry(endpoint.clone()).or_default();
         line.places += 1;
         if let Some(pace) = &mut line.pace {
             pace.sent(now);
         }
-        let tenant = line.tenants.entry(object.namespace.clone()).or_default();
+        let tenant = line.tenants.entry(namespace.clone()).or_default();
         tenant.places += 1;
         if is_probe {
             line.probes += 1;
@@ -438,24 +494,57 @@ impl Queue {
         if is_probe {
             origin.next_probe_at = now + BETWEEN_PROBES;
         }
-        let namespace = self.namespaces.entry(object.namespace.clone()).or_default();
-        for usage in [origin, namespace] {
+        let of_namespace = self.namespaces.entry(namespace.clone()).or_default();
+        for usage in [origin, of_namespace] {
             usage.places += 1;
             usage.demoted += usize::from(is_demoted);
             usage.served = served;
         }
         self.in_flight += 1;
-        let until = now + TURN;
-        let place = Place {
+        Place {
             endpoint: endpoint.clone(),
-            namespace: object.namespace.clone(),
+            namespace: namespace.clone(),
             is_probe,
             is_demoted,
             sent_at: now,
+        }
+    }
+
+    /// Gives an object its turn, or one that was called ahead its place.
+    fn call(
+        &mut self,
+        endpoint: &Endpoint,
+        candidate: Candidate,
+        place: Option<Place>,
+        now: SinceStart,
+    ) {
+        let Candidate { rank, object, .. } = candidate;
+        let before = self.remove(&object).map(|entry| entry.state);
+        // One that is not ready yet comes by itself.
+        if !matches!(before, Some(State::Called { is_ready, .. }) if !is_ready) {
+            self.woken.push(object.clone());
+        }
+        let state = State::Called {
+            until: now + TURN,
+            place,
+            is_ready: false,
         };
-        self.turns.insert((until, object.clone()));
-        self.woken.push(object.clone());
-        self.insert(&object, endpoint, rank, State::Called { until, place });
+        self.insert(&object, endpoint, rank, state);
+    }
+
+    /// Has those wait in the line again who were called ahead in namespaces where requests fail by now.
+    fn call_back(&mut self, endpoint: &Endpoint, namespaces: &BTreeSet<String>) {
+        let line = self.lines.get(endpoint);
+        let tenants = namespaces
+            .iter()
+            .filter_map(|namespace| line?.tenants.get(namespace));
+        let failing = tenants.filter(|tenant| tenant.is_failing());
+        let ahead: Vec<_> = failing.flat_map(Tenant::ahead).cloned().collect();
+        for object in ahead {
+            if let Some(entry) = self.remove(&object) {
+                self.insert(&object, endpoint, entry.rank, State::Waiting);
+            }
+        }
     }
 
     fn give_back(&mut self, place: Place) {
@@ -506,10 +595,17 @@ impl Queue {
                 let tenant = line.tenants.entry(object.namespace.clone()).or_default();
                 tenant.enter(object.clone(), rank);
             }
+            State::Called { until, place, .. } => {
+                self.turns.insert((*until, object.clone()));
+                if place.is_none() {
+                    let tenant = line.tenants.entry(object.namespace.clone()).or_default();
+                    tenant.enter_ahead(object.clone(), rank);
+                }
+            }
             State::Parked(_) => {
                 line.parked.insert(object.clone());
             }
-            State::Called { .. } | State::InFlight => {}
+            State::InFlight => {}
         }
         let endpoint = endpoint.clone();
         let entry = Entry {
@@ -523,19 +619,17 @@ impl Queue {
     fn remove(&mut self, object: &ObjectKey) -> Option<Entry> {
         let entry = self.entries.remove(object)?;
         if let Some(line) = self.lines.get_mut(&entry.endpoint) {
+            if let Some(tenant) = line.tenants.get_mut(&object.namespace) {
+                tenant.remove(object, entry.rank);
+            }
             match &entry.state {
-                State::Waiting => {
-                    if let Some(tenant) = line.tenants.get_mut(&object.namespace) {
-                        tenant.remove(object, entry.rank);
-                    }
-                }
                 State::Called { until, .. } => {
                     self.turns.remove(&(*until, object.clone()));
                 }
                 State::Parked(_) => {
                     line.parked.remove(object);
                 }
-                State::InFlight => {}
+                State::Waiting | State::InFlight => {}
             }
         }
         Some(entry)

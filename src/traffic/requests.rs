@@ -68,6 +68,8 @@ pub(super) struct State {
     in_flight: HashMap<Inputs, InFlight>,
     /// What became of the request of an object, until that comes for it.
     results: HashMap<ObjectKey, (Inputs, Result<Token, Failure>)>,
+    /// Who waits for a place with what it has read.
+    ready: HashMap<ObjectKey, oneshot::Sender<()>>,
     /// Whether a task gives turns as time goes by.
     is_ticking: bool,
 }
@@ -115,6 +117,9 @@ pub enum Answer {
     Ended(Result<Token, Failure>),
     /// It is the caller's turn. It asks again once it has checked that it can use the token.
     Turn,
+    /// It is the caller's turn, and there is no place yet. When there is, the caller asks again; one that stops waiting for this
+    /// is woken.
+    Soon(oneshot::Receiver<()>),
     /// The request was sent. When it has ended, the caller asks again; one that stops waiting for this is woken.
     Sent(oneshot::Receiver<()>),
     /// The caller is woken. Whether it waits because requests to the endpoint fail.
@@ -138,6 +143,7 @@ impl TokenRequests {
                 tokens: Tokens::default(),
                 in_flight: HashMap::new(),
                 results: HashMap::new(),
+                ready: HashMap::new(),
                 is_ticking: false,
             }),
             changed: Notify::new(),
@@ -188,6 +194,7 @@ impl TokenRequests {
     pub fn leave(&self, object: &ObjectKey) {
         let mut state = self.0.state.lock();
         state.results.remove(object);
+        state.ready.remove(object);
         state.queue.leave(object, self.0.now());
         self.0.settle(&mut state);
     }
@@ -196,6 +203,7 @@ impl TokenRequests {
     pub fn forget(&self, object: &ObjectKey) {
         let mut state = self.0.state.lock();
         state.results.remove(object);
+        state.ready.remove(object);
         state.queue.forget(object, self.0.now());
         self.0.settle(&mut state);
     }
@@ -372,6 +380,7 @@ impl State {
             is_checked,
         } = *wanted;
         let object = &caller.object;
+        self.ready.remove(object);
         if let Some((of, result)) = self.results.remove(object)
             && of == inputs
         {
@@ -407,6 +416,11 @@ impl State {
         if !self.queue.ask(caller, now) {
             let fails = self.queue.waits_for_recovery(object);
             return Err(Answer::Wait { fails });
+        }
+        if !self.queue.be_ready(object) {
+            let (given, wait) = oneshot::channel();
+            self.ready.insert(object.clone(), given);
+            return Err(Answer::Soon(wait));
         }
         if !is_checked {
             return Err(Answer::Turn);
@@ -497,14 +511,23 @@ impl Inner {
 
     /// Gives turns to those who may send now, and sees to it that this is done again when it has to be.
     fn settle(self: &Arc<Self>, state: &mut State) {
-        state.queue.advance(self.now());
-        for object in state.queue.take_woken() {
-            self.wake(object);
-        }
+        self.advance(state, self.now());
         if std::mem::replace(&mut state.is_ticking, true) {
             self.changed.notify_one();
         } else {
             tokio::spawn(tick(Arc::downgrade(self)));
+        }
+    }
+
+    /// Gives turns and places, and tells those who got them.
+    fn advance(&self, state: &mut State, now: SinceStart) {
+        state.queue.advance(now);
+        for object in state.queue.take_woken() {
+            let waits = state.ready.remove(&object);
+            let is_awake = waits.is_some_and(|given| given.send(()).is_ok());
+            if !is_awake {
+                self.wake(object);
+            }
         }
     }
 
@@ -564,10 +587,7 @@ async fn tick(inner: Weak<Inner>) {
         let next = {
             let mut state = inner.state.lock();
             let now = inner.now();
-            state.queue.advance(now);
-            for object in state.queue.take_woken() {
-                inner.wake(object);
-            }
+            inner.advance(&mut state, now);
             let next = state.queue.next_change(now);
             state.is_ticking = next.is_some();
             next

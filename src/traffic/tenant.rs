@@ -28,6 +28,8 @@ pub type Rank = (Urgency, u64);
 pub struct Tenant {
     /// Who waits and did not fail since the last success.
     fresh: BTreeMap<Rank, ObjectKey>,
+    /// Who was called and waits for a place.
+    ahead: BTreeMap<Rank, ObjectKey>,
     /// Who waits and failed since then, those first that failed least.
     tried: BTreeMap<(u32, Rank), ObjectKey>,
     /// Who failed since the last success, and how often.
@@ -63,9 +65,15 @@ impl Tenant {
         };
     }
 
+    /// Lets an object wait that was called before there is a place for it.
+    pub fn enter_ahead(&mut self, object: ObjectKey, rank: Rank) {
+        self.ahead.insert(rank, object);
+    }
+
     /// Takes an object out of those who wait.
     pub fn remove(&mut self, object: &ObjectKey, rank: Rank) {
         self.fresh.remove(&rank);
+        self.ahead.remove(&rank);
         if let Some(failures) = self.failures.get(object) {
             self.tried.remove(&(*failures, rank));
         }
@@ -78,9 +86,10 @@ impl Tenant {
 
     /// Who may send now. One that failed waits for the time of the next probe, and so do all once several clients failed.
     pub fn candidate(&self, now: SinceStart, may_probe: bool) -> Option<Candidate> {
-        let fresh = self.fresh.iter().next();
+        let first = [&self.ahead, &self.fresh].map(|waiting| waiting.iter().next());
+        let first = first.into_iter().flatten().min();
         if !self.is_closed()
-            && let Some((rank, object)) = fresh
+            && let Some((rank, object)) = first
         {
             return Some(Candidate {
                 rank: *rank,
@@ -92,7 +101,7 @@ impl Tenant {
             return None;
         }
         let tried = self.tried.iter().map(|((_, rank), object)| (rank, object));
-        fresh
+        first
             .into_iter()
             .chain(tried)
             .next()
@@ -101,6 +110,21 @@ impl Tenant {
                 object: object.clone(),
                 is_probe: true,
             })
+    }
+
+    /// Who may be called before there is a place: nobody where a request has failed or been refused last.
+    pub fn candidate_ahead(&self) -> Option<Candidate> {
+        let fresh = self.fresh.iter().next().filter(|_| !self.is_demoted);
+        fresh.map(|(rank, object)| Candidate {
+            rank: *rank,
+            object: object.clone(),
+            is_probe: false,
+        })
+    }
+
+    /// Who was called and waits for a place.
+    pub fn ahead(&self) -> impl ExactSizeIterator<Item = &ObjectKey> {
+        self.ahead.values()
     }
 
     /// When the next probe is to be sent, if anybody waits for that.
@@ -174,7 +198,8 @@ impl Tenant {
 
     /// Whether all that is known of the namespace fails.
     pub fn is_failing(&self) -> bool {
-        self.is_closed() || (!self.clients.is_empty() && self.fresh.is_empty())
+        self.is_closed()
+            || (!self.clients.is_empty() && self.fresh.is_empty() && self.ahead.is_empty())
     }
 
     /// Who waits and did not fail since the last success.
@@ -184,7 +209,7 @@ impl Tenant {
 
     /// Whether anybody waits.
     pub fn is_waiting(&self) -> bool {
-        !self.fresh.is_empty() || !self.tried.is_empty()
+        !self.fresh.is_empty() || !self.ahead.is_empty() || !self.tried.is_empty()
     }
 
     /// Whether there is nothing to remember but that the last answer was good.

@@ -73,7 +73,7 @@ async fn take(
         match requests.request(&request, &caller, purpose, &acceptable) {
             Answer::Known(token) => return Ok(token),
             Answer::Ended(result) => return result,
-            Answer::Sent(ended) => ended.await.unwrap(),
+            Answer::Sent(wait) | Answer::Soon(wait) => wait.await.unwrap(),
             Answer::Turn => unreachable!("all is checked"),
             Answer::WaitFor(_) => unreachable!("nothing is replaced"),
             Answer::Wait { .. } => while wakeups.recv().await.unwrap() != caller.object {},

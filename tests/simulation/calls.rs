@@ -54,6 +54,20 @@ async fn a_new_object_takes_three_calls() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn who_reads_before_there_is_a_place_for_its_request_keeps_what_it_read() {
+    let mut world = World::new();
+    // The longest at which any do so.
+    world.endpoint.set_latency(Duration::from_millis(250));
+    for number in 0..OBJECTS {
+        world.add(&name(number), json!({}));
+    }
+    world.start_operator();
+    pass(seconds(60)).await;
+    assert_eq!(world.api.count(Verb::Create, "secrets"), OBJECTS);
+    assert_eq!(world.api.count(Verb::Get, "secrets"), OBJECTS);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_renewal_takes_four_calls() {
     let world = settled().await;
     let before = calls(&world.api);

@@ -11,7 +11,7 @@ use edge_credential_operator::{
     oauth::TokenError,
 };
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
-use kit::fake_api::Verb;
+use kit::fake_api::{Fault, Verb};
 use serde_json::json;
 
 use crate::world::{World, hours, pass, seconds};
@@ -241,4 +241,27 @@ async fn times_to_a_token(hanging: usize) -> Vec<SignedDuration> {
 #[tokio::test(start_paused = true)]
 async fn a_tenant_that_hangs_leaves_the_time_of_the_others_to_their_token_unchanged() {
     assert_eq!(times_to_a_token(300).await, times_to_a_token(0).await);
+}
+
+#[tokio::test(start_paused = true)]
+async fn no_place_is_idle_while_objects_read_what_they_need() {
+    let mut world = World::new();
+    world.endpoint.set_latency(Duration::from_millis(10));
+    world.api.on_request(|request| {
+        if request.verb == Verb::Get && request.resource == "secrets" {
+            Fault::Delay(Duration::from_millis(30))
+        } else {
+            Fault::None
+        }
+    });
+    for number in 0..60 {
+        world.add(&name(number), json!({}));
+    }
+    world.start_operator();
+    while world.endpoint.total_requests() == 0 {
+        pass(Duration::from_millis(1)).await;
+    }
+    // One namespace alone has three places, so 60 requests take 200 ms. With a place from before it reads, each would take 40 ms.
+    pass(Duration::from_millis(300)).await;
+    assert_eq!(world.endpoint.total_requests(), 60);
 }

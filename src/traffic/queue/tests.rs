@@ -6,7 +6,10 @@ use proptest::{prelude::*, sample::Index};
 use super::*;
 use crate::{
     api::EdgeCredential,
-    traffic::{caller::Urgency, line::WHILE_RECOVERING},
+    traffic::{
+        caller::Urgency,
+        line::{PER_PLACE, QUICK, WHILE_RECOVERING},
+    },
 };
 
 const PLACES: usize = 4;
@@ -284,6 +287,105 @@ fn a_turn_that_is_not_used_goes_to_the_next() {
     assert!(queue.has_turn(&key(0, 0)));
 }
 
+/// An endpoint that has answered one request after a time, of a namespace of its own, with others that have asked.
+fn answered(after: Duration, how: End, asking: &[ObjectKey]) -> Queue {
+    let mut queue = Queue::new(PLACES);
+    let other = key(99, 0);
+    let first = send(&mut queue, &other, second(0)).unwrap();
+    for object in asking {
+        queue.ask(&caller(object, Urgency::NoToken), second(0));
+    }
+    end(&mut queue, first, &other, how, after);
+    queue
+}
+
+fn called(queue: &Queue) -> usize {
+    queue.turns.len()
+}
+
+#[test]
+fn while_requests_end_soon_some_are_called_before_there_is_a_place_for_them() {
+    let asking: Vec<_> = (0..40).map(|number| key(number % 4, number)).collect();
+    let mut queue = answered(QUICK, End::Succeeded, &asking);
+    let ahead = PER_PLACE * PLACES;
+    assert_eq!((called(&queue), queue.in_flight), (PLACES + ahead, PLACES));
+    let may_send = |queue: &mut Queue| {
+        let of = asking.iter().cloned();
+        of.filter(|object| queue.be_ready(object)).count()
+    };
+    assert_eq!(may_send(&mut queue), PLACES);
+    let late = QUICK + Duration::from_millis(1);
+    assert_eq!(called(&answered(late, End::Succeeded, &asking)), PLACES);
+    assert_eq!(called(&answered(QUICK, End::Refused, &asking)), PLACES);
+}
+
+#[test]
+fn who_was_called_ahead_gets_the_next_place_and_is_woken_for_it_if_it_is_ready() {
+    let asking: Vec<_> = (0..6).map(|number| key(number, 0)).collect();
+    let mut queue = answered(second(0), End::Succeeded, &asking);
+    queue.take_woken();
+    let (sending, ahead) = asking.split_at(PLACES);
+    assert!(!queue.be_ready(&ahead[0]) && queue.send(&ahead[0], second(1)).is_none());
+    for object in &sending[..2] {
+        let place = queue.send(object, second(1)).unwrap();
+        end(&mut queue, place, object, End::Succeeded, second(1));
+    }
+    assert_eq!(queue.take_woken(), [ahead[0].clone()]);
+    assert!(queue.send(&ahead[0], second(1)).is_some());
+    assert!(
+        queue.send(&ahead[1], second(1)).is_some(),
+        "it comes by itself"
+    );
+}
+
+#[test]
+fn who_was_called_ahead_goes_before_nobody_of_another_namespace() {
+    let asking: Vec<_> = (0..8).map(|number| key(0, number)).collect();
+    let mut queue = answered(second(0), End::Succeeded, &asking);
+    queue.ask(&caller(&key(1, 0), Urgency::NoToken), second(1));
+    queue.ask(&caller(&key(1, 1), Urgency::NoToken), second(1));
+    assert!(queue.be_ready(&key(1, 0)), "a place is left for others");
+    let place = queue.send(&asking[0], second(1)).unwrap();
+    end(&mut queue, place, &asking[0], End::Succeeded, second(1));
+    assert!(queue.be_ready(&asking[3]), "they take turns");
+    let place = queue.send(&asking[1], second(1)).unwrap();
+    end(&mut queue, place, &asking[1], End::Succeeded, second(1));
+    assert!(queue.be_ready(&key(1, 1)));
+}
+
+#[test]
+fn who_was_called_ahead_and_does_not_come_goes_to_the_end_of_the_line() {
+    let asking: Vec<_> = (0..20).map(|number| key(number, 0)).collect();
+    let mut queue = answered(second(0), End::Succeeded, &asking);
+    assert!(queue.has_turn(&asking[11]) && !queue.has_turn(&asking[12]));
+    queue.advance(TURN);
+    assert!(asking[12..].iter().all(|object| queue.has_turn(object)));
+    assert_eq!(called(&queue), PLACES * 3);
+    // Whoever leaves makes room at once.
+    let last = queue.turns.last().unwrap().1.clone();
+    assert!(!queue.be_ready(&last));
+    queue.leave(&last, TURN);
+    queue.advance(TURN);
+    assert_eq!(called(&queue), PLACES * 3);
+}
+
+#[test]
+fn when_requests_begin_to_fail_who_was_called_ahead_waits_and_is_told() {
+    let asking: Vec<_> = (0..9).map(|number| key(0, number)).collect();
+    let mut queue = answered(second(0), End::Succeeded, &asking);
+    let sent: Vec<_> = asking[..3]
+        .iter()
+        .map(|object| (object, queue.send(object, second(1)).unwrap()))
+        .collect();
+    assert!(queue.has_turn(&asking[8]) && !queue.be_ready(&asking[8]));
+    queue.take_woken();
+    for (object, place) in sent {
+        end(&mut queue, place, object, End::Failed, second(2));
+    }
+    assert!(queue.waits_for_recovery(&asking[8]));
+    assert!(queue.take_woken().contains(&asking[8]));
+}
+
 #[test]
 fn what_was_garbled_is_tried_again_once_anybody_has_a_usable_answer() {
     let mut queue = Queue::new(PLACES);
@@ -341,6 +443,8 @@ enum Step {
     Ask(Index, usize),
     /// It uses the turn that it was woken for.
     Send(Index),
+    /// It has read all that it needs, and waits for its place.
+    BeReady(Index),
     /// It joins the request of another one.
     Join(Index, Index),
     Answer(Index, End),
@@ -366,6 +470,7 @@ fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
         4 => (index(), 0..3_usize).prop_map(|(object, endpoint)| Step::Ask(object, endpoint)),
         4 => index().prop_map(Step::Send),
+        2 => index().prop_map(Step::BeReady),
         1 => (index(), index()).prop_map(|(object, other)| Step::Join(object, other)),
         4 => (index(), end).prop_map(|(object, end)| Step::Answer(object, end)),
         1 => index().prop_map(Step::Crash),
@@ -430,6 +535,9 @@ impl Model {
         match step {
             Step::Ask(index, at) => self.ask(&object(index), at),
             Step::Send(index) => self.send(&object(index)),
+            Step::BeReady(index) => {
+                self.queue.be_ready(&object(index));
+            }
             Step::Join(index, other) if !self.in_flight.is_empty() => {
                 let number = other.index(self.in_flight.len());
                 let (place, _, joined) = &mut self.in_flight[number];
@@ -491,9 +599,10 @@ impl Model {
     fn check(&self) {
         let queue = &self.queue;
         let turns = queue.turns.len();
+        let ahead: usize = queue.lines.values().map(Line::ahead).sum();
         assert_eq!(
             queue.in_flight,
-            turns + self.in_flight.len(),
+            turns - ahead + self.in_flight.len(),
             "no place is lost"
         );
         let called = queue
@@ -504,6 +613,7 @@ impl Model {
         assert!(queue.in_flight <= IN_ALL.into());
         for line in queue.lines.values() {
             assert!(line.places <= WHILE_RECOVERING, "{line:?}");
+            assert!(line.ahead() <= PER_PLACE * PLACES, "{line:?}");
             assert_eq!(
                 line.places,
                 line.tenants

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Writes what a release is installed from: the packaged chart, manifests for kubectl, and the definition with its JSON Schema. All of them
+# Writes what a release is installed from: the packaged chart, manifests for kubectl, and the definitions with their JSON Schemas. All of them
 # name the image by its digest, so that who trusts one of them has exactly the image of this release. Needs Helm.
 #
 #   .ci/release-manifests.sh sha256:… FOLDER
@@ -55,5 +55,7 @@ manifests edge-credential-operator > "$out/install.yaml"
 # The operator in the one namespace that it serves, by who has no rights in the cluster. For another namespace: sed s/edge-credentials/NAME/
 manifests edge-credentials --set 'namespaces={edge-credentials}' --set crds.enabled=false \
     --set rbac.aggregateToView=false --set rbac.aggregateToEdit=false > "$out/install-namespaced.yaml"
-cp crds/edgecredentials.yaml "$out/edgecredentials-crd.yaml"
-cp crds/edgecredential_v1alpha1.json "$out/"
+for kind in edgecredential edgetoken; do
+    cp "crds/${kind}s.yaml" "$out/${kind}s-crd.yaml"
+    cp "crds/${kind}_v1alpha1.json" "$out/"
+done

@@ -20,9 +20,9 @@ pub struct Cli {
 /// What to do.
 #[derive(Subcommand, Debug)]
 pub enum Command {
-    /// Watch EdgeCredentials and keep their tokens valid, until SIGTERM or Ctrl-C.
+    /// Watch EdgeCredentials and EdgeTokens and keep what they ask for, until SIGTERM or Ctrl-C.
     Run(Box<Settings>),
-    /// Print the CustomResourceDefinition in YAML.
+    /// Print the CustomResourceDefinitions in YAML.
     Crd,
     /// Ask a running operator whether it serves the cluster: exit code 0 if it does. `helm test` does this.
     Check {

@@ -11,7 +11,7 @@ use tokio::{
 
 use super::{check::check, error_chain::chain, run::run, telemetry};
 use crate::{
-    api::EdgeCredential,
+    api::{EdgeCredential, EdgeToken},
     config::{Cli, Command, Settings},
     http::proxy::check_proxies,
 };
@@ -22,7 +22,7 @@ const WORKERS: usize = 2;
 /// Parses the command line and carries the command out. What goes wrong is printed with all its causes.
 pub fn execute() -> ExitCode {
     let result = match Cli::parse().command {
-        Command::Crd => print_crd(),
+        Command::Crd => print_definitions(),
         Command::Run(settings) => start(&settings),
         Command::Check { url, patience } => ask(&url, patience),
     };
@@ -35,8 +35,10 @@ pub fn execute() -> ExitCode {
     }
 }
 
-fn print_crd() -> Result<(), Box<dyn Error>> {
-    print!("{}", serde_saphyr::to_string(&EdgeCredential::crd())?);
+fn print_definitions() -> Result<(), Box<dyn Error>> {
+    let edge_credentials = serde_saphyr::to_string(&EdgeCredential::crd())?;
+    let edge_tokens = serde_saphyr::to_string(&EdgeToken::crd())?;
+    print!("{edge_credentials}---\n{edge_tokens}");
     Ok(())
 }
 

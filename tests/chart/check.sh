@@ -42,15 +42,16 @@ done
 say "JSON Schema: takes the examples, and refuses a misspelt field"
 python3 - <<'END'
 import json, jsonschema, yaml
-schema = json.load(open("crds/edgecredential_v1alpha1.json"))
-jsonschema.Draft7Validator.check_schema(schema)
 jsonschema.Draft7Validator.check_schema(json.load(open("charts/edge-credential-operator/values.schema.json")))
 _, tried = yaml.safe_load_all(open("examples/try/edge-credential.yaml"))
-example = yaml.safe_load(open("examples/edgecredential.yaml"))
-for each in tried, example:
-    jsonschema.validate(each, schema)
-example["spec"]["credentialSecretRef"] = example["spec"].pop("credentialsSecretRef")
-assert not jsonschema.Draft7Validator(schema).is_valid(example)
+load = lambda example: yaml.safe_load(open(f"examples/{example}.yaml"))
+for kind, examples in {"edgecredential": [tried, load("edgecredential")], "edgetoken": [load("edge-token")]}.items():
+    schema = json.load(open(f"crds/{kind}_v1alpha1.json"))
+    jsonschema.Draft7Validator.check_schema(schema)
+    for example in examples:
+        jsonschema.validate(example, schema)
+    example["spec"]["credentialSecretRef"] = example["spec"].pop("credentialsSecretRef")
+    assert not jsonschema.Draft7Validator(schema).is_valid(example)
 print("valid")
 END
 

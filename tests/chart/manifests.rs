@@ -123,20 +123,27 @@ fn labels_of_one_object_take_the_place_of_those_of_all() {
 }
 
 #[test]
-fn the_definition_is_kept_when_the_release_goes_and_can_be_left_out() {
-    let definition = |objects: &[Value]| {
+fn the_definitions_are_kept_when_the_release_goes_and_can_be_left_out() {
+    let definitions = |values: &[(&str, &str)]| -> Vec<Value> {
         let kind = "CustomResourceDefinition";
+        let mut objects = objects(values);
+        objects.retain(|object| object["kind"] == kind);
         objects
-            .iter()
-            .find(|object| object["kind"] == kind)
-            .cloned()
     };
-    let installed = definition(&objects(&[])).expect("it is installed by default");
-    let annotations = &installed["metadata"]["annotations"];
-    assert_eq!(annotations["helm.sh/resource-policy"], "keep");
-    let with_release = definition(&objects(&[("crds.keep", "false")])).unwrap();
-    assert_eq!(with_release["metadata"]["annotations"], Value::Null);
-    assert!(definition(&objects(&[("crds.enabled", "false")])).is_none());
+    let installed = definitions(&[]);
+    let names: Vec<_> = installed
+        .iter()
+        .map(|definition| definition["spec"]["names"]["kind"].as_str().unwrap())
+        .collect();
+    assert_eq!(names, ["EdgeCredential", "EdgeToken"]);
+    for definition in installed {
+        let annotations = &definition["metadata"]["annotations"];
+        assert_eq!(annotations["helm.sh/resource-policy"], "keep");
+    }
+    for definition in definitions(&[("crds.keep", "false")]) {
+        assert_eq!(definition["metadata"]["annotations"], Value::Null);
+    }
+    assert!(definitions(&[("crds.enabled", "false")]).is_empty());
 }
 
 #[test]

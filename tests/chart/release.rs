@@ -69,7 +69,8 @@ fn a_release_names_its_image_by_digest_in_chart_and_manifests() {
             assert_ne!(by, "Helm", "{object}");
         }
     }
-    only(&all, "CustomResourceDefinition");
+    let is_definition = |object: &&Value| object["kind"] == "CustomResourceDefinition";
+    assert_eq!(all.iter().filter(is_definition).count(), 2);
     let in_cluster = |object: &&Value| object["metadata"]["namespace"].is_null();
     let in_cluster: Vec<_> = one.iter().filter(in_cluster).collect();
     assert_eq!(in_cluster.len(), 1, "only the Namespace: {in_cluster:?}");
@@ -102,10 +103,12 @@ fn a_release_names_its_image_by_digest_in_chart_and_manifests() {
 
     for (published, source) in [
         ("edgecredentials-crd.yaml", "crds/edgecredentials.yaml"),
+        ("edgetokens-crd.yaml", "crds/edgetokens.yaml"),
         (
             "edgecredential_v1alpha1.json",
             "crds/edgecredential_v1alpha1.json",
         ),
+        ("edgetoken_v1alpha1.json", "crds/edgetoken_v1alpha1.json"),
     ] {
         let published = fs::read(out.join(published)).unwrap();
         assert_eq!(published, fs::read(root().join(source)).unwrap());

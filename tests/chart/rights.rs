@@ -53,19 +53,24 @@ fn rights(objects: &[Value]) -> BTreeSet<String> {
     rights
 }
 
-const ALWAYS: [&str; 12] = [
+const ALWAYS: [&str; 17] = [
     "create events",
     "create leases",
     "create secrets",
     "get edgecredentials",
+    "get edgetokens",
     "get leases",
     "get secrets",
     "list edgecredentials",
+    "list edgetokens",
     "patch edgecredentials/status",
+    "patch edgetokens",
+    "patch edgetokens/status",
     "patch events",
     "update leases",
     "update secrets",
     "watch edgecredentials",
+    "watch edgetokens",
 ];
 
 fn set<'a>(rights: impl IntoIterator<Item = &'a str>) -> BTreeSet<String> {
@@ -168,6 +173,10 @@ fn aggregated(values: &[(&str, &str)]) -> Vec<(Vec<String>, Value)> {
             let rules = role["rules"].as_array().unwrap();
             assert_eq!(rules.len(), 1);
             assert_eq!(rules[0]["apiGroups"], json!(["edgecredentials.io"]));
+            let resources = rules[0]["resources"].as_array().unwrap();
+            for kind in ["edgecredentials", "edgetokens"] {
+                assert!(resources.contains(&kind.into()), "{resources:?}");
+            }
             let labels = role["metadata"]["labels"].as_object().unwrap();
             let into = labels
                 .keys()
@@ -180,7 +189,7 @@ fn aggregated(values: &[(&str, &str)]) -> Vec<(Vec<String>, Value)> {
 
 /// Who has `edit` may read every Secret of the namespace by Kubernetes' own roles.
 #[test]
-fn people_may_see_and_edit_edge_credentials_where_their_roles_let_them_see_and_edit_all_else() {
+fn people_may_see_and_edit_both_kinds_where_their_roles_let_them_see_and_edit_all_else() {
     let view = (vec!["view".to_owned()], json!(["get", "list", "watch"]));
     let edit = (
         vec!["admin".to_owned(), "edit".to_owned()],

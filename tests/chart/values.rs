@@ -18,6 +18,7 @@ fn a_value_that_does_not_exist_or_has_the_wrong_type_is_refused() {
         ("image.digest", "sha256:0"),
         ("image.name", "a"),
         ("allowedTokenOrigins", "{https://a.example/path}"),
+        ("allowedAPIOrigins", "{https://a.example/path}"),
         ("proxy.url", "http://user:password@proxy.example.com"),
         ("metrics.serviceMonitor.interval", "often"),
         ("metrics.prometheusRule.runbooks", "https://a.example"),
@@ -60,10 +61,13 @@ fn a_flag_that_the_chart_sets_can_not_be_given_once_more() {
     assert!(accepts(&[("extraArgs", "{--listen=[::]:8080}")]));
     assert!(accepts(&[("extraArgs", "{--lease=a}")]));
     assert!(!accepts(&[("extraArgs", "{--concurrency=2}")]));
-    let origin = "{--allowed-token-origin=http://a}";
-    assert!(accepts(&[("extraArgs", origin)]));
-    let list = ("allowedTokenOrigins", "{http://b}");
-    assert!(!accepts(&[list, ("extraArgs", origin)]));
+    for (value, flag) in [
+        ("allowedTokenOrigins", "{--allowed-token-origin=http://a}"),
+        ("allowedAPIOrigins", "{--allowed-api-origin=http://a}"),
+    ] {
+        assert!(accepts(&[("extraArgs", flag)]));
+        assert!(!accepts(&[(value, "{http://b}"), ("extraArgs", flag)]));
+    }
 }
 
 #[test]

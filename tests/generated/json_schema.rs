@@ -1,8 +1,8 @@
-//! Schemas for who writes YAML: of EdgeCredentials, and of the chart's values.
+//! Schemas for who writes YAML: of each kind, and of the chart's values.
 
 use std::fs;
 
-use edge_credential_operator::api::EdgeCredential;
+use edge_credential_operator::api::{EdgeCredential, EdgeToken};
 use kube::{CustomResourceExt, Resource};
 use serde_json::{Value, json};
 
@@ -10,9 +10,14 @@ use super::{compare, path};
 
 /// For editors and for kubeconform, which know nothing of definitions.
 #[test]
-fn the_checked_in_json_schema_is_that_of_the_definition() {
-    let schema = serde_json::to_string_pretty(&of_edge_credentials()).unwrap();
-    compare("crds/edgecredential_v1alpha1.json", &format!("{schema}\n"));
+fn the_checked_in_json_schemas_are_those_of_the_definitions() {
+    for (file, schema) in [
+        ("edgecredential_v1alpha1", json_schema::<EdgeCredential>()),
+        ("edgetoken_v1alpha1", json_schema::<EdgeToken>()),
+    ] {
+        let schema = serde_json::to_string_pretty(&schema).unwrap();
+        compare(&format!("crds/{file}.json"), &format!("{schema}\n"));
+    }
 }
 
 #[test]
@@ -29,15 +34,15 @@ fn the_schema_of_the_charts_values_is_what_their_comments_say() {
 }
 
 /// The definition's schema as JSON Schema: a field that the API server would drop is an error, and rules of Kubernetes are left out.
-fn of_edge_credentials() -> Value {
-    let crd = serde_json::to_value(EdgeCredential::crd()).unwrap();
+fn json_schema<K: CustomResourceExt + Resource<DynamicType = ()>>() -> Value {
+    let crd = serde_json::to_value(K::crd()).unwrap();
     let version = &crd["spec"]["versions"][0];
     let mut schema = version["schema"]["openAPIV3Schema"].clone();
     close(&mut schema);
     schema["$schema"] = json!("http://json-schema.org/draft-07/schema#");
     let names = [
-        ("apiVersion", EdgeCredential::api_version(&())),
-        ("kind", EdgeCredential::kind(&())),
+        ("apiVersion", K::api_version(&())),
+        ("kind", K::kind(&())),
     ];
     for (field, name) in names {
         schema["properties"][field] = json!({ "const": name });

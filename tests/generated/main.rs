@@ -4,26 +4,42 @@ mod fields;
 mod json_schema;
 mod reference;
 
-use std::{fs, path::Path};
+use std::{fs, path::Path, process::Command};
 
-use edge_credential_operator::api::EdgeCredential;
+use edge_credential_operator::api::{EdgeCredential, EdgeToken};
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::CustomResourceExt;
 
 #[test]
-fn the_checked_in_crd_is_what_the_operator_prints() {
-    compare("crds/edgecredentials.yaml", &crd());
+fn the_checked_in_definitions_are_those_of_the_code_and_the_chart_has_the_same() {
+    for folder in ["crds", "charts/edge-credential-operator/crd"] {
+        for (file, crd) in definitions() {
+            let crd = serde_saphyr::to_string(&crd).unwrap();
+            compare(&format!("{folder}/{file}.yaml"), &crd);
+        }
+    }
 }
 
 #[test]
-fn the_crd_in_the_chart_is_the_checked_in_one() {
-    compare(
-        "charts/edge-credential-operator/crd/edgecredentials.yaml",
-        &crd(),
+fn the_operator_prints_the_checked_in_definitions() {
+    let printed = Command::new(env!("CARGO_BIN_EXE_edge-credential-operator"))
+        .arg("crd")
+        .output()
+        .unwrap();
+    let files = definitions()
+        .map(|(file, _)| fs::read_to_string(path(&format!("crds/{file}.yaml"))).unwrap());
+    assert_eq!(
+        String::from_utf8(printed.stdout).unwrap(),
+        files.join("---\n")
     );
 }
 
-fn crd() -> String {
-    serde_saphyr::to_string(&EdgeCredential::crd()).unwrap()
+/// The definition of each kind, with the name of its file.
+fn definitions() -> [(&'static str, CustomResourceDefinition); 2] {
+    [
+        ("edgecredentials", EdgeCredential::crd()),
+        ("edgetokens", EdgeToken::crd()),
+    ]
 }
 
 /// The file with the part between its two marks replaced.

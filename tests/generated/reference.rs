@@ -4,7 +4,7 @@ use std::{fs, time::Duration};
 
 use clap::{Arg, Args, Command, CommandFactory};
 use edge_credential_operator::{
-    api::{EdgeCredential, Reason},
+    api::Reason,
     clock::Clock,
     config::{Cli, Settings},
     edge_api::Call,
@@ -19,45 +19,49 @@ use edge_credential_operator::{
     traffic::{measured::TokenRequestMetrics, measured_api::ApiMetrics},
 };
 use k8s_openapi::jiff::SignedDuration;
-use kube::CustomResourceExt;
 use prometheus_client::registry::Registry;
 
-use super::{compare, fields, path, table, with_section};
+use super::{compare, definitions, fields, path, table, with_section};
 
-const FIELDS: &str = "docs/reference/edgecredential.md";
+/// The page of each kind.
+const FIELDS: [&str; 2] = [
+    "docs/reference/edgecredential.md",
+    "docs/reference/edgetoken.md",
+];
 const FLAGS: &str = "docs/reference/flags.md";
 const METRICS: &str = "docs/reference/metrics.md";
 const REASONS: &str = "docs/reference/reasons.md";
 
 #[test]
-fn the_fields_in_the_reference_are_those_of_the_definition() {
-    let crd = serde_json::to_value(EdgeCredential::crd()).unwrap();
-    let schema = &crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"];
-    for part in ["spec", "status"] {
-        let text = fields::describe(&schema["properties"][part]);
-        compare(FIELDS, &with_section(FIELDS, part, &text));
+fn the_fields_in_the_reference_are_those_of_the_definitions() {
+    for (page, (_, crd)) in FIELDS.into_iter().zip(definitions()) {
+        let crd = serde_json::to_value(crd).unwrap();
+        let version = &crd["spec"]["versions"][0];
+        let schema = &version["schema"]["openAPIV3Schema"];
+        for part in ["spec", "status"] {
+            let text = fields::describe(&schema["properties"][part]);
+            compare(page, &with_section(page, part, &text));
+        }
+        let rules = [schema, &schema["properties"]["spec"]]
+            .into_iter()
+            .flat_map(fields::rules)
+            .map(|rule| format!("- {rule}\n"))
+            .collect::<String>();
+        compare(page, &with_section(page, "rules", &rules));
+        let columns = version["additionalPrinterColumns"].as_array().unwrap();
+        let rows = columns.iter().map(|column| {
+            let wide = match column["priority"].as_u64() {
+                Some(1..) => " (with `--output wide`)",
+                _ => "",
+            };
+            vec![
+                format!("`{}`", column["name"].as_str().unwrap().to_uppercase()),
+                format!("{}{wide}", column["description"].as_str().unwrap()),
+            ]
+        });
+        let columns = table(&["Column", "Shows"], rows);
+        compare(page, &with_section(page, "columns", &columns));
     }
-    let rules = [schema, &schema["properties"]["spec"]]
-        .into_iter()
-        .flat_map(fields::rules)
-        .map(|rule| format!("- {rule}\n"))
-        .collect::<String>();
-    compare(FIELDS, &with_section(FIELDS, "rules", &rules));
-    let columns = crd["spec"]["versions"][0]["additionalPrinterColumns"]
-        .as_array()
-        .unwrap();
-    let rows = columns.iter().map(|column| {
-        let wide = match column["priority"].as_u64() {
-            Some(1..) => " (with `--output wide`)",
-            _ => "",
-        };
-        vec![
-            format!("`{}`", column["name"].as_str().unwrap().to_uppercase()),
-            format!("{}{wide}", column["description"].as_str().unwrap()),
-        ]
-    });
-    let columns = table(&["Column", "Shows"], rows);
-    compare(FIELDS, &with_section(FIELDS, "columns", &columns));
 }
 
 #[test]

@@ -118,6 +118,9 @@ imagePullSecrets:
 {{- range .Values.allowedTokenOrigins }}
 - {{ printf "--allowed-token-origin=%s" . | quote }}
 {{- end }}
+{{- range .Values.allowedAPIOrigins }}
+- {{ printf "--allowed-api-origin=%s" . | quote }}
+{{- end }}
 {{- if .Values.tokenCA.configMap }}
 - {{ printf "--token-ca-file=/etc/edge-credential-operator/token-ca/%s" .Values.tokenCA.key | quote }}
 {{- end }}
@@ -232,6 +235,13 @@ metricRelabelings:
   verbs: [get, list, watch]
 - apiGroups: [edgecredentials.io]
   resources: [edgecredentials/status]
+  verbs: [patch]
+# An EdgeToken whose keys are revoked with it gets a finalizer, which is all that is written beside the status.
+- apiGroups: [edgecredentials.io]
+  resources: [edgetokens]
+  verbs: [get, list, watch, patch]
+- apiGroups: [edgecredentials.io]
+  resources: [edgetokens/status]
   verbs: [patch]
 - apiGroups: [""]
   resources: [secrets]

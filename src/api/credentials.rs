@@ -28,6 +28,17 @@ pub struct CredentialsSecretRef {
     pub client_secret_key: String,
 }
 
+impl CredentialsSecretRef {
+    /// Names a Secret, with the default keys.
+    pub fn named(name: &str) -> Self {
+        Self {
+            name: name.into(),
+            client_id_key: default_client_id_key(),
+            client_secret_key: default_client_secret_key(),
+        }
+    }
+}
+
 /// A version of a Secret, so that a restarted operator need not read it to know that it is the same.
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
 #[serde(rename_all = "camelCase")]

@@ -63,13 +63,20 @@ impl From<&reqwest::Error> for Unreachable {
             Self::Timeout
         } else if !error.is_connect() {
             Self::Broken
-        } else if let Some(cause) = causes(error).find_map(classify) {
+        } else if let Some(cause) = Self::find(error) {
             cause
         } else if error.is_dns() {
             Self::NameNotFound
         } else {
             Self::Connect
         }
+    }
+}
+
+impl Unreachable {
+    /// What is known of why there was no connection, from an error of an HTTP library and what caused it.
+    pub fn find(error: &(dyn Error + 'static)) -> Option<Self> {
+        causes(error).find_map(classify)
     }
 }
 

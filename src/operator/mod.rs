@@ -3,6 +3,8 @@
 pub mod admin;
 pub mod check;
 pub mod clock_jump;
+// A pod ends by a signal, which Windows does not have. The plugin of kubectl is built there, with the rest of this library.
+#[cfg(unix)]
 pub mod command;
 pub mod controller;
 pub mod definition;

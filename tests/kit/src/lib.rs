@@ -9,6 +9,7 @@
 //! - [`process`]: child processes that cannot outlive this one.
 //! - [`programs`]: finds or builds etcd, kube-apiserver and their like.
 //! - [`proxy`]: a proxy that records an operator's calls and makes one of them fail.
+//! - [`schema_corpus`]: specs that an API server refuses.
 //! - [`signals`]: the end of a program that a person wants.
 //! - [`sitecore`]: a stand-in for Sitecore's token endpoint, Token API, Admin API and Delivery API.
 //! - [`time_line`]: what the demo and its like print.
@@ -25,6 +26,7 @@ pub mod operator;
 pub mod process;
 pub mod programs;
 pub mod proxy;
+pub mod schema_corpus;
 pub mod signals;
 pub mod sitecore;
 pub mod time_line;

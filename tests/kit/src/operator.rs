@@ -69,17 +69,20 @@ pub struct Operator {
     process: Option<GuardedProcess>,
 }
 
-/// The operator, where cargo says its tests and benchmarks find it, or beside this program.
+/// The operator, where cargo says its tests and benchmarks find it, or beside this program, or, for the tests of another package,
+/// where cargo puts programs.
 pub fn program() -> Result<PathBuf> {
     if let Some(path) = env::var_os("CARGO_BIN_EXE_edge-credential-operator") {
         return Ok(path.into());
     }
     let this = env::current_exe().map_err(Error::Place)?;
+    let mut folders = this.ancestors().skip(1).take(2);
     let path = this.with_file_name("edge-credential-operator");
-    if path.is_file() {
-        return Ok(path);
-    }
-    Err(Error::Missing { path })
+    folders
+        .find_map(|folder| {
+            Some(folder.join("edge-credential-operator")).filter(|path| path.is_file())
+        })
+        .ok_or(Error::Missing { path })
 }
 
 impl Operator {

@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help build unit test test-chart dashboard bench bench-docs soak lint lint-workflows deny advisories fuzz mutants demo demo-kind demo-picture image stand-in-image e2e controlplane stand-in generate manifests chart-readme site
+.PHONY: help build unit test test-chart dashboard bench bench-docs soak lint lint-workflows deny advisories fuzz mutants demo demo-kind demo-picture image stand-in-image e2e controlplane stand-in plugin generate manifests chart-readme site
 
 DENY_VERSION := 0.20.2
 DENY := .cache/tools/cargo-deny-$(DENY_VERSION)/bin/cargo-deny
@@ -28,6 +28,9 @@ help: ## Show this list
 
 build: ## Build the operator for release
 	cargo build --release --bin edge-credential-operator
+
+plugin: ## Build the plugin of kubectl for release
+	cargo build --profile plugin --package kubectl-edgecred
 
 image: build ## Build the image without a registry, as an OCI archive in target/image (Linux; needs buildah)
 	$(call build-image,edge-credential-operator,Containerfile)
@@ -74,6 +77,7 @@ demo-picture: .cache/tools/picture/ready ## Record the terminal of the demo on a
 
 unit: ## Run the tests that need neither Go nor a control plane: pure functions, protocol, simulated months
 	cargo test --lib --test architecture --test generated --test documentation --test schema --test fuzz_corpora --test oauth --test edge_api --test simulation
+	cargo test --package kubectl-edgecred --lib --test reference
 
 test: controlplane ## Run all tests, also those on a real API server
 	cargo test --workspace
@@ -181,6 +185,7 @@ $(MDBOOK):
 
 generate: ## Write what is generated: the CRD and schemas, the tables of docs/reference, and the chart's manifests for its tests
 	UPDATE_GENERATED=1 cargo test -q --test generated
+	UPDATE_GENERATED=1 cargo test -q --package kubectl-edgecred --test reference
 	UPDATE_GENERATED=1 cargo test -q --test chart -- --test-threads=1
 
 manifests: controlplane ## Write what a release is installed from into target/manifests, for an image (DIGEST=sha256:…)

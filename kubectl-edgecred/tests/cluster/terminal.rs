@@ -1,0 +1,92 @@
+//! What is otherwise on a terminal: colours, questions, and a table that is drawn anew.
+
+use std::{io::Read, time::Duration};
+
+use expectrl::{ControlCode, Eof, Expect, Session};
+use kit::harness::{CLIENT, SECRET};
+
+use super::stage::Stage;
+
+/// What begins a colour.
+const ESCAPE: &str = "\u{1b}[";
+
+fn open(stage: &Stage, args: &[&str], env: &[(&str, &str)]) -> expectrl::session::OsSession {
+    let mut command = stage.command(args);
+    command
+        .env("TERM", "xterm-256color")
+        .envs(env.iter().copied());
+    let mut session = Session::spawn(command).unwrap();
+    session.set_expect_timeout(Some(Duration::from_secs(60)));
+    session
+}
+
+/// All that a command puts on a terminal until it ends.
+fn read(mut session: expectrl::session::OsSession) -> String {
+    let found = session.expect(Eof).unwrap();
+    let mut text = String::from_utf8_lossy(found.as_bytes()).into_owned();
+    let mut rest = Vec::new();
+    let _ = session.read_to_end(&mut rest);
+    text += &String::from_utf8_lossy(&rest);
+    text
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_terminal_has_colours_and_a_pipe_has_none() {
+    let stage = Stage::new("colors").await;
+    let shown = read(open(&stage, &["status"], &[]));
+    assert!(
+        shown.contains(ESCAPE) && shown.contains("Stalled"),
+        "{shown:?}"
+    );
+    let plain = read(open(&stage, &["status"], &[("NO_COLOR", "1")]));
+    assert!(
+        !plain.contains(ESCAPE) && plain.contains("Stalled"),
+        "{plain:?}"
+    );
+    let piped = stage.enter(&["status"]).await;
+    assert!(
+        !piped.stdout.contains(ESCAPE) && !piped.stderr.contains(ESCAPE),
+        "{piped:?}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_watched_table_is_drawn_anew_until_it_is_interrupted() {
+    let stage = Stage::new("watch").await;
+    let mut session = open(&stage, &["status", "--watch"], &[]);
+    session.expect("edge-preview").unwrap();
+    session.expect("First expiry in").unwrap();
+    stage
+        .enter(&["suspend", "edge-admin", "--reason=seen"])
+        .await;
+    session.expect("seen").unwrap();
+    session.send(ControlCode::EndOfText).unwrap();
+    session.expect(Eof).unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn credentials_are_asked_for_and_not_shown() {
+    let stage = Stage::new("asked").await;
+    let url = format!("--token-url={}", stage.sitecore().token_url());
+    let mut session = open(
+        &stage,
+        &["init", "edge-new", "--credentials=new-client", &url],
+        &[],
+    );
+    session.expect("Client id").unwrap();
+    session.send_line(CLIENT).unwrap();
+    session.expect("Client secret").unwrap();
+    session.send_line(SECRET).unwrap();
+    let shown = read(session);
+    assert!(shown.contains("mountPath"), "{shown:?}");
+    assert!(
+        !shown.contains(CLIENT) && !shown.contains(SECRET),
+        "{shown:?}"
+    );
+    stage.shop().ready("edge-new").await;
+
+    let shown = read(open(&stage, &["token", "edge-new"], &[]));
+    assert!(shown.contains("would stay on the screen"), "{shown:?}");
+    let shown = read(open(&stage, &["token", "edge-new", "--show-token"], &[]));
+    assert!(shown.trim().starts_with("ey"), "{shown:?}");
+}

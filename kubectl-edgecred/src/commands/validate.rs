@@ -6,9 +6,10 @@ use std::{collections::BTreeMap, io::Write, path::PathBuf};
 use anstream::eprintln;
 use clap::{Args, ValueEnum, builder::ValueHint};
 use edge_credential_operator::{
-    api::{EdgeCredential, GROUP, names::is_subdomain},
-    edge_credential::rules::spec::check_spec,
-    http::origin::{AllowedOrigins, Origin, SITECORE_ORIGINS},
+    api::{EdgeCredential, EdgeToken, GROUP, names::is_subdomain},
+    edge_credential,
+    edge_token::{self, rules::spec::Allowed},
+    http::origin::{Origin, SITECORE_API_ORIGINS, SITECORE_ORIGINS},
     rules::spec::{SpecProblem, check_names},
 };
 use kube::{CustomResourceExt, Resource};
@@ -33,7 +34,11 @@ pub struct ValidateArgs {
 
     /// A token origin that the operator allows; give it several times for several. By default Sitecore's, as with the operator.
     #[arg(long = "allowed-token-origin", value_name = "ORIGIN", value_delimiter = ',', default_values = SITECORE_ORIGINS)]
-    pub origins: Vec<Origin>,
+    pub token_origins: Vec<Origin>,
+
+    /// An origin of Sitecore's APIs that the operator allows; give it several times for several. By default Sitecore's.
+    #[arg(long = "allowed-api-origin", value_name = "ORIGIN", value_delimiter = ',', default_values = SITECORE_API_ORIGINS)]
+    pub api_origins: Vec<Origin>,
 
     /// How to print what is wrong.
     #[arg(short, long, value_name = "FORMAT", default_value = "text")]
@@ -64,12 +69,49 @@ pub struct Finding {
     pub problem: String,
 }
 
-/// An EdgeCredential in a manifest that can be acted on.
+/// An object in a manifest that can be acted on.
 struct Sound<'a> {
     document: &'a Document,
     root: &'a Node,
     namespace: String,
-    object: EdgeCredential,
+    kind: &'a str,
+    names: Names,
+}
+
+/// What an object is called, and the Secrets that it names.
+struct Names {
+    name: String,
+    target: String,
+    credentials: String,
+}
+
+/// A kind whose manifests are checked.
+struct Kind {
+    name: String,
+    /// The schema of its spec, without what an API server adds.
+    schema: Value,
+    /// Checks an object by the operator's rules.
+    check: fn(Value, &Allowed) -> Result<Names, Flaw>,
+}
+
+/// Why an object cannot be acted on.
+enum Flaw {
+    /// It does not fit its definition.
+    Unfit,
+    /// A rule is broken.
+    Rule(SpecProblem),
+}
+
+impl From<serde_json::Error> for Flaw {
+    fn from(_: serde_json::Error) -> Self {
+        Self::Unfit
+    }
+}
+
+impl From<SpecProblem> for Flaw {
+    fn from(problem: SpecProblem) -> Self {
+        Self::Rule(problem)
+    }
 }
 
 /// Checks manifests. The exit code is 1 where something is wrong.
@@ -78,9 +120,12 @@ pub fn run(access: &AccessArgs, args: &ValidateArgs) -> Result<Exit, Error> {
     for path in &args.filenames {
         documents.extend(read(path)?);
     }
-    let origins = args.origins.iter().cloned().collect();
+    let allowed = Allowed {
+        token_endpoints: args.token_origins.iter().cloned().collect(),
+        apis: args.api_origins.iter().cloned().collect(),
+    };
     let namespace = access.namespace.as_deref().unwrap_or("default");
-    let (count, findings) = validate(&documents, &origins, namespace);
+    let (count, findings) = validate(&documents, &allowed, namespace);
     let mut out = anstream::stdout().lock();
     match args.output {
         Report::Json => write_json(&mut out, &findings)?,
@@ -93,11 +138,11 @@ pub fn run(access: &AccessArgs, args: &ValidateArgs) -> Result<Exit, Error> {
     }
     if count == 0 && findings.is_empty() {
         return Err(Error::refused(
-            "there is no EdgeCredential in these files",
+            "there is no EdgeCredential and no EdgeToken in these files",
             "Name other files with -f. Templates have to be rendered first: helm template . | kubectl edgecred validate -f -",
         ));
     }
-    eprintln!("{count} EdgeCredentials, {} problems.", findings.len());
+    eprintln!("{count} objects, {} problems.", findings.len());
     Ok(if findings.is_empty() {
         Exit::Well
     } else {
@@ -105,13 +150,16 @@ pub fn run(access: &AccessArgs, args: &ValidateArgs) -> Result<Exit, Error> {
     })
 }
 
-/// How many EdgeCredentials there are, and all that is wrong with them.
+/// How many objects of ours there are, and all that is wrong with them.
 pub fn validate(
     documents: &[Document],
-    origins: &AllowedOrigins,
+    allowed: &Allowed,
     namespace: &str,
 ) -> (usize, Vec<Finding>) {
-    let schema = schema();
+    let kinds = [
+        Kind::of::<EdgeCredential>(check_edge_credential),
+        Kind::of::<EdgeToken>(check_edge_token),
+    ];
     let mut findings = Vec::new();
     let mut sound = Vec::new();
     let mut secrets = Vec::new();
@@ -121,7 +169,7 @@ pub fn validate(
             Ok(root) => root,
             Err(line) => {
                 // What is no YAML and has nothing to do with us is somebody else's.
-                if document.text.contains("EdgeCredential") {
+                if kinds.iter().any(|kind| document.text.contains(&kind.name)) {
                     findings.push(document.finding(*line, "", "is not YAML. A template has to be rendered first: helm template . | kubectl edgecred validate -f -"));
                 }
                 continue;
@@ -139,14 +187,15 @@ pub fn validate(
                 document,
                 root,
             ));
-        } else if kind == EdgeCredential::kind(&()) {
+        } else if let Some(kind) = kinds.iter().find(|known| known.name == kind) {
             count += 1;
-            match check_one(document, root, &schema, origins) {
-                Ok(object) => sound.push(Sound {
+            match check_one(document, root, kind, allowed) {
+                Ok(names) => sound.push(Sound {
                     document,
                     root,
                     namespace,
-                    object,
+                    kind: &kind.name,
+                    names,
                 }),
                 Err(found) => findings.extend(found),
             }
@@ -156,11 +205,11 @@ pub fn validate(
     for (namespace, name, document, root) in secrets {
         let target = sound
             .iter()
-            .find(|sound| sound.namespace == namespace && sound.object.target_name() == name);
+            .find(|sound| sound.namespace == namespace && sound.names.target == name);
         if let Some(target) = target {
-            let owner = target.object.metadata.name.as_deref().unwrap_or_default();
+            let owner = format!("{} \"{}\"", target.kind, target.names.name);
             let problem = format!(
-                "this Secret is the target of EdgeCredential \"{owner}\": who applies it overwrites the token. Leave it out."
+                "this Secret is the target of {owner}: who applies it overwrites the token. Leave it out."
             );
             findings.push(document.finding(
                 root.line_of("metadata.name"),
@@ -173,20 +222,63 @@ pub fn validate(
     (count, findings)
 }
 
-/// The schema of an EdgeCredential, without what an API server adds.
-fn schema() -> Value {
-    let definition = serde_json::to_value(EdgeCredential::crd()).unwrap_or_default();
-    let path = "/spec/versions/0/schema/openAPIV3Schema";
-    definition.pointer(path).cloned().unwrap_or_default()
+impl Kind {
+    fn of<K>(check: fn(Value, &Allowed) -> Result<Names, Flaw>) -> Self
+    where
+        K: Resource<DynamicType = ()> + CustomResourceExt,
+    {
+        let definition = serde_json::to_value(K::crd()).unwrap_or_default();
+        let path = "/spec/versions/0/schema/openAPIV3Schema/properties/spec";
+        Self {
+            name: K::kind(&()).into(),
+            schema: definition.pointer(path).cloned().unwrap_or_default(),
+            check,
+        }
+    }
+}
+
+fn check_edge_credential(value: Value, allowed: &Allowed) -> Result<Names, Flaw> {
+    let object: EdgeCredential = serde_json::from_value(value)?;
+    let credentials = &object.spec.credentials_secret_ref;
+    check_names(credentials, object.target_name())?;
+    if !object
+        .spec
+        .renew_before
+        .as_deref()
+        .is_none_or(has_units_of_go)
+    {
+        return Err(Flaw::Rule(SpecProblem::Invalid {
+            field: "spec.renewBefore",
+            rule: "must be a duration such as 8h or 90m",
+        }));
+    }
+    edge_credential::rules::spec::check_spec(&object, &allowed.token_endpoints)?;
+    Ok(Names {
+        name: object.metadata.name.clone().unwrap_or_default(),
+        target: object.target_name().into(),
+        credentials: credentials.name.clone(),
+    })
+}
+
+fn check_edge_token(value: Value, allowed: &Allowed) -> Result<Names, Flaw> {
+    let object: EdgeToken = serde_json::from_value(value)?;
+    let credentials = &object.spec.credentials_secret_ref;
+    check_names(credentials, object.target_name())?;
+    edge_token::rules::spec::check_spec(&object, allowed)?;
+    Ok(Names {
+        name: object.metadata.name.clone().unwrap_or_default(),
+        target: object.target_name().into(),
+        credentials: credentials.name.clone(),
+    })
 }
 
 /// Checks an object for itself.
 fn check_one(
     document: &Document,
     root: &Node,
-    schema: &Value,
-    origins: &AllowedOrigins,
-) -> Result<EdgeCredential, Vec<Finding>> {
+    kind: &Kind,
+    allowed: &Allowed,
+) -> Result<Names, Vec<Finding>> {
     let version = EdgeCredential::api_version(&());
     let given = root.text(&["apiVersion"]).unwrap_or_default();
     if given != version {
@@ -214,11 +306,7 @@ fn check_one(
     let Some(spec) = root.get("spec") else {
         return Err(vec![document.finding(root.line, "spec", "is required")]);
     };
-    let schema = schema
-        .pointer("/properties/spec")
-        .cloned()
-        .unwrap_or_default();
-    let misfits = check(&schema, spec, "spec");
+    let misfits = check(&kind.schema, spec, "spec");
     if !misfits.is_empty() {
         let findings = misfits
             .into_iter()
@@ -231,41 +319,27 @@ fn check_one(
         .as_object_mut()
         .and_then(|object| object.remove("status"));
     remove_nulls(&mut value);
-    let object: EdgeCredential = serde_json::from_value(value).map_err(|_| {
-        vec![document.finding(root.line_of("spec"), "spec", "does not fit the definition")]
-    })?;
-    if !object
-        .spec
-        .renew_before
-        .as_deref()
-        .is_none_or(has_units_of_go)
-    {
-        let problem = "must be a duration such as 8h or 90m";
-        return Err(vec![document.finding(
-            root.line_of("spec.renewBefore"),
-            "spec.renewBefore",
-            problem,
-        )]);
-    }
-    let checked = check_names(&object.spec.credentials_secret_ref, object.target_name())
-        .and_then(|()| check_spec(&object, origins).map(drop));
-    checked.map_err(|problem| {
-        let (field, text) = match &problem {
-            SpecProblem::Invalid { field, rule } => (*field, (*rule).to_owned()),
-            SpecProblem::OriginNotAllowed(origin) => (
+    (kind.check)(value, allowed).map_err(|flaw| {
+        let (field, text) = match &flaw {
+            Flaw::Unfit => ("spec", "does not fit the definition".to_owned()),
+            Flaw::Rule(SpecProblem::Invalid { field, rule }) => (*field, (*rule).to_owned()),
+            Flaw::Rule(SpecProblem::OriginNotAllowed(origin)) => (
                 "spec.tokenRequest.url",
                 format!(
                     "client secrets may not be sent to {origin}: correct it, or, if the operator allows this origin, say so with \
                      --allowed-token-origin"
                 ),
             ),
-            SpecProblem::ApiOriginNotAllowed { field, origin } => {
-                (*field, format!("tokens and keys may not be sent to {origin}: correct it"))
-            }
+            Flaw::Rule(SpecProblem::ApiOriginNotAllowed { field, origin }) => (
+                *field,
+                format!(
+                    "tokens and keys may not be sent to {origin}: correct it, or, if the operator allows this origin, say so with \
+                     --allowed-api-origin"
+                ),
+            ),
         };
         vec![document.finding(root.line_of(field), field, text)]
-    })?;
-    Ok(object)
+    })
 }
 
 /// Whether a duration is of numbers and Go's units alone. The operator also takes `8 hours`, which the definition's pattern keeps from it.
@@ -289,34 +363,36 @@ fn remove_nulls(value: &mut Value) {
 /// Checks objects against each other.
 fn check_together(sound: &[Sound<'_>]) -> Vec<Finding> {
     let mut findings = Vec::new();
-    let mut names: BTreeMap<(&str, &str), &Sound<'_>> = BTreeMap::new();
+    let mut names: BTreeMap<(&str, &str, &str), &Sound<'_>> = BTreeMap::new();
     let mut targets: BTreeMap<(&str, &str), &Sound<'_>> = BTreeMap::new();
     for one in sound {
-        let name = one.object.metadata.name.as_deref().unwrap_or_default();
-        if let Some(first) = names.insert((&one.namespace, name), one) {
+        let place = |other: &Sound<'_>, field| {
+            format!("{}:{}", other.document.file, other.root.line_of(field))
+        };
+        let Names { name, target, .. } = &one.names;
+        if let Some(first) = names.insert((&one.namespace, one.kind, name), one) {
             let problem = format!(
-                "is the EdgeCredential of {}:{} again",
-                first.document.file,
-                first.root.line_of("metadata.name")
+                "is the {} of {} again",
+                one.kind,
+                place(first, "metadata.name")
             );
             findings.push(one.finding("metadata.name", problem));
-        } else if let Some(first) = targets.insert((&one.namespace, one.object.target_name()), one)
-        {
+        } else if let Some(first) = targets.insert((&one.namespace, target), one) {
             let problem = format!(
-                "the target \"{}\" is that of EdgeCredential \"{}\" already ({}:{}): give one of the two another name",
-                one.object.target_name(),
-                first.object.metadata.name.as_deref().unwrap_or_default(),
-                first.document.file,
-                first.root.line_of("spec.target.name")
+                "the target \"{target}\" is that of {} \"{}\" already ({}): give one of the two another name",
+                first.kind,
+                first.names.name,
+                place(first, "spec.target.name")
             );
             findings.push(one.finding("spec.target.name", problem));
         }
     }
     for one in sound {
-        let credentials = one.object.spec.credentials_secret_ref.name.as_str();
-        if targets.contains_key(&(one.namespace.as_str(), credentials)) {
+        let credentials = &one.names.credentials;
+        if let Some(other) = targets.get(&(&*one.namespace, &**credentials)) {
             let problem = format!(
-                "the Secret \"{credentials}\" is the target of an EdgeCredential: it would hold a token, not credentials"
+                "the Secret \"{credentials}\" is the target of {} \"{}\": it would hold a token, not credentials",
+                other.kind, other.names.name
             );
             findings.push(one.finding("spec.credentialsSecretRef.name", problem));
         }
@@ -380,9 +456,18 @@ mod tests {
     use crate::manifest::parse;
 
     fn findings(text: &str) -> Vec<String> {
-        let origins = SITECORE_ORIGINS.map(|origin| origin.parse().unwrap());
+        let parse_all = |origins: &[&str]| {
+            origins
+                .iter()
+                .map(|origin| origin.parse().unwrap())
+                .collect()
+        };
+        let allowed = Allowed {
+            token_endpoints: parse_all(&SITECORE_ORIGINS),
+            apis: parse_all(&SITECORE_API_ORIGINS),
+        };
         let documents = parse("k8s/edge.yaml", text);
-        let (_, findings) = validate(&documents, &origins.into_iter().collect(), "default");
+        let (_, findings) = validate(&documents, &allowed, "default");
         findings.iter().map(Finding::text).collect()
     }
 
@@ -441,6 +526,32 @@ mod tests {
             findings(&again),
             ["k8s/edge.yaml:11: metadata.name: is the EdgeCredential of k8s/edge.yaml:4 again"]
         );
+    }
+
+    #[test]
+    fn edge_tokens_are_checked_by_their_own_rules_and_against_the_others() {
+        let token =
+            |spec: &str| manifest("two", spec).replace("kind: EdgeCredential", "kind: EdgeToken");
+        assert_eq!(findings(&token("")), [""; 0]);
+        assert_eq!(
+            findings(&token("  rotation:\n    every: 1m\n")),
+            ["k8s/edge.yaml:8: spec.rotation.every: must be from 1h to 8760h"]
+        );
+        let said = findings(&token("  tokenAPI:\n    url: https://api.example.com/\n"));
+        assert!(
+            said[0]
+                .starts_with("k8s/edge.yaml:8: spec.tokenAPI.url: tokens and keys may not be sent"),
+            "{said:?}"
+        );
+        let both = manifest("one", "") + &token("  target: {name: one}\n");
+        let said = findings(&both);
+        assert!(
+            said[0].contains("the target \"one\" is that of EdgeCredential \"one\" already"),
+            "{said:?}"
+        );
+        // One name for two kinds is none too many.
+        let both = manifest("two", "  target: {name: other}\n") + &token("");
+        assert_eq!(findings(&both), [""; 0]);
     }
 
     #[test]

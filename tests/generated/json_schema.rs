@@ -40,10 +40,7 @@ fn json_schema<K: CustomResourceExt + Resource<DynamicType = ()>>() -> Value {
     let mut schema = version["schema"]["openAPIV3Schema"].clone();
     close(&mut schema);
     schema["$schema"] = json!("http://json-schema.org/draft-07/schema#");
-    let names = [
-        ("apiVersion", K::api_version(&())),
-        ("kind", K::kind(&())),
-    ];
+    let names = [("apiVersion", K::api_version(&())), ("kind", K::kind(&()))];
     for (field, name) in names {
         schema["properties"][field] = json!({ "const": name });
     }

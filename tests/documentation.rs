@@ -145,6 +145,7 @@ fn the_examples_in_the_documentation_are_the_files_in_examples() {
     };
     shown("README.md", "examples/mount.yaml");
     shown("docs/workloads.md", "examples/mount.yaml");
+    shown("docs/edge-tokens.md", "examples/edge-token.yaml");
     assert_eq!(markdown::read("examples/mount.yaml").lines().count(), 9);
 }
 

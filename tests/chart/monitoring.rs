@@ -55,7 +55,7 @@ fn every_alert_has_its_runbook_and_every_runbook_its_alert() {
 #[test]
 fn every_alert_says_how_bad_it_is_and_of_which_release_it_is() {
     let alerts = alerts();
-    assert_eq!(alerts.len(), 14);
+    assert_eq!(alerts.len(), 20);
     for alert in alerts {
         let labels = &alert["labels"];
         let severity = labels["severity"].as_str().unwrap();
@@ -70,6 +70,23 @@ fn every_alert_says_how_bad_it_is_and_of_which_release_it_is() {
         }
         let expression = alert["expr"].as_str().unwrap();
         assert!(!expression.contains('$'), "{expression}");
+    }
+}
+
+/// The reference is what the code says.
+#[test]
+fn every_metric_of_an_edge_token_in_an_alert_is_in_the_reference() {
+    let reference = fs::read_to_string(root().join("docs/reference/metrics.md")).unwrap();
+    let mut metrics = BTreeSet::new();
+    for alert in alerts() {
+        let expression = alert["expr"].as_str().unwrap();
+        let words = expression.split(|c: char| !(c.is_ascii_alphanumeric() || c == '_'));
+        let ours = words.filter(|word| word.starts_with("edgetoken_"));
+        metrics.extend(ours.map(str::to_owned));
+    }
+    assert!(metrics.len() >= 6, "{metrics:?}");
+    for metric in metrics {
+        assert!(reference.contains(&format!("| `{metric}` |")), "{metric}");
     }
 }
 

@@ -905,6 +905,9 @@ impl<'a> Visit<'a> {
         match self.note(reply) {
             Ok(value) => {
                 self.tell("KeyCreated", false, &mark, "was made");
+                // No list of before has the new key.
+                self.findings.survey = None;
+                self.memories.remembered.last_survey = None;
                 self.memories.remembered.made = Some(Key {
                     value,
                     made: Made {

@@ -114,6 +114,10 @@ async fn a_rotation_hands_out_another_key_and_revokes_the_former_one_after_the_o
     let status = object(&world).status.unwrap();
     assert_eq!(status.last_handled_rotate_request.as_deref(), Some("now"));
     assert_eq!(status.retired.len(), 1);
+    assert!(
+        status.token.is_some_and(|token| token.hash.is_some()),
+        "the list that shows the new key is later than the key"
+    );
 
     pass(seconds(3500)).await;
     assert_eq!(world.keys.live(), ["KEY0", "KEY1"]);

@@ -12,6 +12,7 @@ mod crd;
 mod denials;
 mod documentation;
 mod edge_token;
+mod edge_tokens;
 mod expiry;
 mod healing;
 mod history;

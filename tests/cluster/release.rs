@@ -35,8 +35,8 @@ async fn upgrade_rollback_and_uninstall_change_no_token_cost_no_request_and_hold
     let sitecore = Sitecore::start().unwrap();
     sitecore.add_client(CLIENT, SECRET);
     let log = control_plane.folder().join("release.log");
-    let token_url = sitecore.token_url();
-    let shop = Namespace::create(client.clone(), "shop".into(), token_url, log.clone()).await;
+    let origin = sitecore.url().to_owned();
+    let shop = Namespace::create(client.clone(), "shop".into(), origin, log.clone()).await;
     let shops = std::slice::from_ref(&shop);
     let definitions = Api::<CustomResourceDefinition>::all(client.clone());
     let definition = async || {

@@ -189,7 +189,7 @@ impl Lab {
         let namespace = Namespace::create(
             self.client.clone(),
             name.clone(),
-            proxy.token_url(),
+            proxy.token_origin().to_owned(),
             log.clone(),
         )
         .await;

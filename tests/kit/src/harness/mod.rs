@@ -2,10 +2,12 @@
 //!
 //! Everything here panics where something goes wrong: then the control plane's folder stays for a look, with all logs.
 
+mod edge_tokens;
 mod namespace;
 mod operator;
 mod scene;
 
+pub use edge_tokens::edge_token_condition;
 pub use namespace::{CLIENT, CREDENTIALS, Namespace, SECRET, condition, credentials, text};
 pub use operator::Operator;
 pub use scene::{CHART, Scene, Setup, assert_nothing_was_refused, crd_is_served, deployed};

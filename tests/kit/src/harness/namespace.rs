@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use edge_credential_operator::api::{
-    ConditionType, EdgeCredential, EdgeCredentialSpec, Reason, conditions,
+    ConditionType, EdgeCredential, EdgeCredentialSpec, EdgeToken, Reason, conditions,
 };
 use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::{Namespace as KubeNamespace, Secret};
@@ -34,23 +34,30 @@ pub struct Namespace {
     pub name: String,
     /// Its EdgeCredentials, with all rights.
     pub objects: Api<EdgeCredential>,
+    /// Its EdgeTokens, with all rights.
+    pub edge_tokens: Api<EdgeToken>,
     /// Its Secrets, with all rights.
     pub secrets: Api<Secret>,
-    token_url: String,
+    pub(super) origin: String,
     log: PathBuf,
 }
 
 impl Namespace {
-    /// Creates one. Its EdgeCredentials ask at `token_url`, and `log` is told from where a test waits in vain.
-    pub async fn create(client: Client, name: String, token_url: String, log: PathBuf) -> Self {
+    /// Creates one. Its objects ask the stand-in at `origin`, and `log` is told from where a test waits in vain.
+    pub async fn create(client: Client, name: String, origin: String, log: PathBuf) -> Self {
         create(&client, &name).await;
         Self {
             objects: Api::namespaced(client.clone(), &name),
+            edge_tokens: Api::namespaced(client.clone(), &name),
             secrets: Api::namespaced(client, &name),
             name,
-            token_url,
+            origin,
             log,
         }
+    }
+
+    pub(super) fn token_url(&self) -> String {
+        format!("{}/oauth/token", self.origin)
     }
 
     /// Writes the Secret [`CREDENTIALS`] with [`CLIENT`] and [`SECRET`].
@@ -83,7 +90,7 @@ impl Namespace {
     pub fn edge_credential(&self, name: &str) -> EdgeCredential {
         let spec: EdgeCredentialSpec = serde_json::from_value(json!({
             "credentialsSecretRef": {"name": CREDENTIALS},
-            "tokenRequest": {"url": self.token_url},
+            "tokenRequest": {"url": self.token_url()},
         }))
         .unwrap();
         EdgeCredential::new(name, spec)
@@ -208,23 +215,29 @@ impl Namespace {
         }
     }
 
-    /// All EdgeCredentials with their statuses.
+    /// All objects of both kinds with their statuses.
     async fn describe(&self) -> String {
         let list = self.objects.list(&ListParams::default()).await;
         let objects = list.map(|list| list.items).unwrap_or_default();
-        let described: Vec<_> = objects
+        let list = self.edge_tokens.list(&ListParams::default()).await;
+        let edge_tokens = list.map(|list| list.items).unwrap_or_default();
+        let objects = objects
             .iter()
-            .map(|object| {
-                let name = object.metadata.name.as_deref().unwrap_or_default();
-                let status = serde_json::to_string_pretty(&object.status).unwrap_or_default();
-                let generation = object.metadata.generation;
-                format!(
-                    "{}/{name}, generation {generation:?}, status {status}",
-                    self.name
-                )
-            })
-            .collect();
-        described.join("\n")
+            .map(|object| self.describe_one(&object.metadata, &object.status));
+        let edge_tokens = edge_tokens
+            .iter()
+            .map(|object| self.describe_one(&object.metadata, &object.status));
+        objects.chain(edge_tokens).collect::<Vec<_>>().join("\n")
+    }
+
+    fn describe_one(&self, metadata: &ObjectMeta, status: &impl Serialize) -> String {
+        let name = metadata.name.as_deref().unwrap_or_default();
+        let generation = metadata.generation;
+        let status = serde_json::to_string_pretty(status).unwrap_or_default();
+        format!(
+            "{}/{name}, generation {generation:?}, status {status}",
+            self.name
+        )
     }
 }
 
@@ -236,8 +249,12 @@ pub fn credentials<'a>(id: &'a str, secret: &'a str) -> [(&'static str, &'a str)
 /// A condition of the status. One that is not there does not hold.
 pub fn condition(object: &EdgeCredential, type_: ConditionType) -> Condition {
     let status = object.status.as_ref();
-    status
-        .and_then(|status| conditions::find(&status.conditions, type_))
+    find_condition(status.map(|status| &*status.conditions), type_)
+}
+
+pub(super) fn find_condition(found: Option<&[Condition]>, type_: ConditionType) -> Condition {
+    found
+        .and_then(|found| conditions::find(found, type_))
         .cloned()
         .unwrap_or_else(|| Condition {
             last_transition_time: Time(Default::default()),
@@ -277,7 +294,7 @@ pub(super) async fn create(client: &Client, name: &str) {
     created.unwrap_or_else(|error| panic!("create namespace {name}: {error}"));
 }
 
-async fn edit<K>(api: &Api<K>, name: &str, change: impl Fn(&mut K)) -> K
+pub(super) async fn edit<K>(api: &Api<K>, name: &str, change: impl Fn(&mut K)) -> K
 where
     K: Resource + Clone + Debug + Serialize + DeserializeOwned,
 {

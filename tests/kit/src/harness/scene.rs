@@ -24,6 +24,7 @@ pub const CHART: &str = concat!(
     "/../../charts/edge-credential-operator"
 );
 const CRD: &str = include_str!("../../../../crds/edgecredentials.yaml");
+const EDGE_TOKENS: &str = include_str!("../../../../crds/edgetokens.yaml");
 
 /// Longer than a visit takes from one request to the next.
 const A_WHILE: Duration = Duration::from_secs(2);
@@ -185,9 +186,9 @@ impl Setup {
         let mut namespaces = Vec::new();
         for number in 1..=self.namespaces {
             let namespace = format!("{name}-{number}");
-            let token_url = sitecore.token_url();
+            let origin = sitecore.url().to_owned();
             namespaces
-                .push(Namespace::create(client.clone(), namespace, token_url, log.clone()).await);
+                .push(Namespace::create(client.clone(), namespace, origin, log.clone()).await);
         }
         let operator = self
             .install(name, &control_plane, &client, &namespaces, &sitecore, &log)
@@ -224,6 +225,7 @@ impl Setup {
             ("crds.enabled", "false".to_owned()),
             ("log.filter", "debug".to_owned()),
             ("allowedTokenOrigins", format!("{{{}}}", origins.join(","))),
+            ("allowedAPIOrigins", format!("{{{}}}", sitecore.url())),
         ];
         // The last one counts where a value is given twice.
         values.extend(self.values.clone());
@@ -275,12 +277,9 @@ pub async fn deployed(
     let args = container.args.unwrap_or_default();
     let mut rights = Vec::new();
     for namespace in namespaces {
-        rights.push((
-            &*namespace.name,
-            "edgecredentials.io",
-            "edgecredentials",
-            "list",
-        ));
+        let group = "edgecredentials.io";
+        rights.push((&*namespace.name, group, "edgecredentials", "list"));
+        rights.push((&*namespace.name, group, "edgetokens", "list"));
         rights.push((&*namespace.name, "", "secrets", "get"));
     }
     if args.iter().any(|arg| arg == "--leader-election=true") {
@@ -299,7 +298,7 @@ pub async fn deployed(
     Operator::new(name, user, args, env, log.to_owned())
 }
 
-/// The control plane that all tests share, with the CRD in it.
+/// The control plane that all tests share, with the definitions of both kinds in it.
 async fn prepared() -> &'static ControlPlane {
     static PREPARED: OnceCell<()> = OnceCell::const_new();
     let control_plane = shared().await.unwrap();
@@ -311,10 +310,11 @@ async fn prepared() -> &'static ControlPlane {
 
 async fn install_crd(control_plane: &ControlPlane) {
     control_plane.apply(CRD).await.unwrap();
+    control_plane.apply(EDGE_TOKENS).await.unwrap();
     crd_is_served(control_plane).await;
 }
 
-/// Waits until the API server serves EdgeCredentials.
+/// Waits until the API server serves both kinds.
 pub async fn crd_is_served(control_plane: &ControlPlane) {
     control_plane.wait_for_definitions().await.unwrap();
     // The garbage collector would otherwise take half a minute to know the new kind.

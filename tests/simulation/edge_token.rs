@@ -1,6 +1,6 @@
 //! EdgeTokens: keys that are made, handed out, rotated and revoked.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 use edge_credential_operator::{
     api::{
@@ -148,6 +148,18 @@ async fn a_person_can_end_the_overlap() {
     assert_eq!(world.keys.live().len(), 2);
     ask(&world, END_OVERLAP_REQUESTED_AT, "now");
     pass(seconds(60)).await;
+    assert_eq!(world.keys.live(), ["KEY1"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_overlap_that_is_ended_in_the_second_of_the_rotation_ends_at_once() {
+    let world = begin(json!({})).await;
+    ask(&world, ROTATE_REQUESTED_AT, "now");
+    while key(&world) != Some("KEY1".into()) {
+        pass(Duration::from_millis(50)).await;
+    }
+    ask(&world, END_OVERLAP_REQUESTED_AT, "now");
+    pass(seconds(5)).await;
     assert_eq!(world.keys.live(), ["KEY1"]);
 }
 

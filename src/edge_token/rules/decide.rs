@@ -519,7 +519,8 @@ impl Observed<'_> {
     fn must_survey(&self, retired: &Retired, now: Timestamp) -> bool {
         let listed_by = retired.since.saturating_add(LISTED_WITHIN).unwrap_or(now);
         self.last_survey.is_none_or(|last| {
-            self.due_at(retired).is_some_and(|due_at| last < due_at)
+            // In whole seconds: a list of the same one may have been before.
+            self.due_at(retired).is_some_and(|due_at| last <= due_at)
                 || (last < listed_by && listed_by <= now)
                 || now.duration_since(last) >= SURVEY_INTERVAL
                 || !self.visit.revoked.is_empty()

@@ -1,9 +1,10 @@
 //! Shows the operator at work on this machine: a real Kubernetes control plane, a stand-in for Sitecore's services, and a
-//! workload that calls the APIs with the token that the operator keeps valid.
+//! workload that calls the APIs with the token that the operator keeps valid, and a reader of content whose key is rotated.
 //!
 //! It tells a time line, ends it with a summary, and stays up until Ctrl-C. With `DEMO=once` it ends by itself, with exit
 //! code 0 only if all went well. However it ends, no process and no file of it is left.
 
+mod key;
 mod scene;
 mod story;
 mod volume;

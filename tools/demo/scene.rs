@@ -6,12 +6,13 @@ use std::{
     time::{Duration, Instant},
 };
 
+use edge_credential_operator::api::EdgeToken;
 use k8s_openapi::api::core::v1::Secret;
 use kit::{
     control_plane::ControlPlane,
     harness::CHART,
     operator,
-    sitecore::Sitecore,
+    sitecore::{Api as SitecoreApi, Sitecore},
     time_line::{Mark, TimeLine},
 };
 use kube::{
@@ -28,6 +29,9 @@ pub const NAMESPACE: &str = "storefront";
 /// The EdgeCredential, and the Secret that the operator makes for it.
 pub const NAME: &str = "edge-admin";
 
+/// The EdgeToken, and the Secret that the operator makes for it.
+pub const KEY_NAME: &str = "edge-key";
+
 /// The Secret with the client credentials.
 pub const CREDENTIALS: &str = "edge-client";
 
@@ -39,6 +43,11 @@ pub const LIFETIME: Duration = Duration::from_secs(30);
 
 const CLIENT_ID: &str = "demo-client";
 const CLIENT_SECRET: &str = "demo-secret";
+
+/// The client of another environment, and the Secret with its credentials: what the workload does with keys of its own is none of
+/// the EdgeToken's business.
+const KEY_CLIENT_ID: &str = "demo-key-client";
+const KEY_CREDENTIALS: &str = "edge-key-client";
 
 /// The stage and the props.
 pub struct Scene {
@@ -78,6 +87,7 @@ impl Scene {
         let sitecore = Sitecore::start()?;
         sitecore.add_client(CLIENT_ID, CLIENT_SECRET);
         sitecore.set_lifetime(CLIENT_ID, LIFETIME);
+        sitecore.add_client(KEY_CLIENT_ID, CLIENT_SECRET);
         let text = format!(
             "for Sitecore's token endpoint, Token, Admin and Delivery API listens on {}",
             sitecore.url()
@@ -125,6 +135,27 @@ impl Scene {
         Api::namespaced_with(self.client.clone(), NAMESPACE, &resource())
     }
 
+    /// The EdgeTokens of the namespace.
+    pub fn edge_tokens(&self) -> Api<EdgeToken> {
+        Api::namespaced(self.client.clone(), NAMESPACE)
+    }
+
+    /// The EdgeToken to be created.
+    pub fn edge_token(&self) -> Result<EdgeToken> {
+        let spec = serde_json::from_value(json!({
+            "credentialsSecretRef": {"name": KEY_CREDENTIALS},
+            "tokenRequest": {"url": self.sitecore.token_url()},
+            "tokenAPI": {"url": self.api_url(SitecoreApi::Token)},
+            "deliveryURL": self.api_url(SitecoreApi::Delivery),
+        }))?;
+        Ok(EdgeToken::new(KEY_NAME, spec))
+    }
+
+    /// Where one of Sitecore's APIs is.
+    pub fn api_url(&self, api: SitecoreApi) -> String {
+        format!("{}{}", self.sitecore.url(), api.path())
+    }
+
     /// The EdgeCredential to be created.
     pub fn edge_credential(&self) -> DynamicObject {
         DynamicObject::new(NAME, &resource()).data(json!({
@@ -151,6 +182,11 @@ apiVersion: v1
 kind: Secret
 metadata: {{name: {CREDENTIALS}, namespace: {NAMESPACE}}}
 stringData: {{client_id: {CLIENT_ID}, client_secret: {CLIENT_SECRET}}}
+---
+apiVersion: v1
+kind: Secret
+metadata: {{name: {KEY_CREDENTIALS}, namespace: {NAMESPACE}}}
+stringData: {{client_id: {KEY_CLIENT_ID}, client_secret: {CLIENT_SECRET}}}
 "
     );
     control_plane.apply(&manifests).await?;

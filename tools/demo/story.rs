@@ -19,6 +19,7 @@ use tokio::{
 
 use crate::{
     Result, Stop, chain,
+    key::KeyStory,
     scene::{LIFETIME, NAME, NAMESPACE, Scene},
     volume::{Seen, TOKEN_KEY, Volume},
     workload::{APIS, Workload, seconds_left},
@@ -54,6 +55,7 @@ pub struct Story<'a> {
     scene: &'a Scene,
     volume: Volume,
     workload: Workload,
+    key: KeyStory<'a>,
     operator: Mutex<Operator>,
     problems: RefCell<Vec<String>>,
     verdict: Cell<Verdict>,
@@ -72,12 +74,14 @@ impl<'a> Story<'a> {
             origin,
             folder.join("logs/operator.log"),
             scene.http.clone(),
-        );
+        )
+        .arg(format!("--allowed-api-origin={origin}"));
         Story {
             line,
             scene,
             volume,
             workload,
+            key: KeyStory::new(line, scene),
             operator: Mutex::new(operator),
             problems: RefCell::default(),
             verdict: Cell::new(Verdict::Interrupted),
@@ -95,6 +99,7 @@ impl<'a> Story<'a> {
                 self.summarise();
             }
             never = self.workload.run() => match never {},
+            never = self.key.read() => match never {},
             () = stop => {
                 if self.verdict.get() == Verdict::Interrupted {
                     self.line.say(Mark::Bad, "Interrupted", "before the end");
@@ -128,11 +133,13 @@ impl<'a> Story<'a> {
     async fn acts(&self) -> Result<()> {
         self.start_operator().await?;
         self.create().await?;
+        self.key.create().await?;
         self.renewal("first").await?;
         self.delete_target().await?;
         self.renewal("second").await?;
         self.kill_operator().await?;
         self.renewal("third, by the restarted operator").await?;
+        self.key.rotate().await?;
         // Long enough for some rounds with the last token.
         sleep(Duration::from_secs(2)).await;
         Ok(())
@@ -359,6 +366,8 @@ impl<'a> Story<'a> {
             let failure = tally.last_failure.unwrap_or_default();
             self.check(false, format!("calls failed, the last one: {failure}"));
         }
+        let failed = self.key.queries().failed;
+        self.check(failed == 0, "queries with the EdgeToken's key failed");
         let ended = self.operator.lock().await.ended();
         if let Some(code) = ended {
             self.check(false, format!("the operator ended with exit code {code}"));
@@ -403,6 +412,7 @@ impl<'a> Story<'a> {
         let least = tally
             .least_left
             .map_or_else(|| "none read".to_owned(), |left| format!("{left:.1} s"));
+        let queries = self.key.queries();
         let problems = self.problems.borrow();
         let result = match self.verdict.get() {
             Verdict::Good if tally.refused() + tally.expired > 0 => {
@@ -420,6 +430,7 @@ Summary
   calls answered              Admin API {}, Token API {}, Delivery API {}
   calls answered 401          {} (the stand-in counted {})
   calls that failed otherwise {}
+  queries with the Edge token {} answered, {} failed
   expired tokens in the file  {}
   least time left when read   {least} of {} s
   result                      {result}
@@ -430,6 +441,8 @@ Summary
             tally.refused(),
             self.refused_by_stand_in(),
             tally.failed(),
+            queries.answered,
+            queries.failed,
             tally.expired,
             LIFETIME.as_secs(),
         ));
@@ -447,7 +460,7 @@ Summary
   export KUBECACHEDIR={cache}
   export PATH={path}:$PATH
 
-  kubectl get edgecredentials --all-namespaces
+  kubectl get edgecredentials,edgetokens --all-namespaces
   kubectl describe edgecredential {NAME} --namespace {NAMESPACE}
   kubectl get secret {NAME} --namespace {NAMESPACE} -o jsonpath='{{.data.{TOKEN_KEY}}}' | base64 -d
   # Renewed at once, with one token request:

@@ -109,7 +109,8 @@ pub fn check_ownership<K: Resource<DynamicType = ()>>(
         .flatten()
         .find(|owner| owner.controller == Some(true));
     let problem = match controller {
-        Some(owner) if !is_of_kind::<K>(owner) => return Err(TargetProblem::NotOwned),
+        Some(owner) if !is_of_group(owner) => return Err(TargetProblem::NotOwned),
+        Some(owner) if !is_of_kind::<K>(owner) => return Err(TargetProblem::OwnedByAnother),
         Some(owner) if ours.uid.as_ref() == Some(&owner.uid) => {
             return Ok(Ownership::Ours);
         }
@@ -128,11 +129,13 @@ pub fn check_ownership<K: Resource<DynamicType = ()>>(
 }
 
 fn is_of_kind<K: Resource<DynamicType = ()>>(owner: &OwnerReference) -> bool {
-    owner.kind == K::kind(&())
-        && owner
-            .api_version
-            .split_once('/')
-            .is_some_and(|(group, _)| group == GROUP)
+    owner.kind == K::kind(&()) && is_of_group(owner)
+}
+
+/// Whether an owner is of a kind that this operator serves.
+fn is_of_group(owner: &OwnerReference) -> bool {
+    let group = owner.api_version.split_once('/').map(|(group, _)| group);
+    group == Some(GROUP)
 }
 
 /// The values of a Secret that may be the token: the one with this key first.

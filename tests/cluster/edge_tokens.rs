@@ -259,7 +259,8 @@ async fn a_target_that_was_restored_or_belongs_to_another_object_is_left_alone_w
     shop.edge_token_says("second", Stalled, Reason::TargetConflict)
         .await;
     shop.object_that("other", "is stalled", |object| {
-        condition(object, Stalled).status == "True"
+        let stalled = condition(object, Stalled);
+        stalled.status == "True" && stalled.reason == Reason::TargetConflict.as_str()
     })
     .await;
     assert_eq!((asked(&scene), key(shop, "edge").await), (before, first));

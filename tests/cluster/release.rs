@@ -16,7 +16,7 @@ use kit::harness::{
     CHART, CLIENT, Namespace, PATIENCE, SECRET, assert_nothing_was_refused, crd_is_served, deployed,
 };
 
-/// The chart before this one, with the present definition and flags in it: none with earlier ones was released.
+/// The chart before this one, with the present definition, flags and rights in it: none with earlier ones was released.
 const PREVIOUS: &str = concat!(
     env!("CARGO_MANIFEST_DIR"),
     "/tests/chart/previous/edge-credential-operator-0.0.1.tgz"

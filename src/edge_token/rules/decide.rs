@@ -329,9 +329,12 @@ impl Observed<'_> {
         if !discarded.is_empty() {
             return Act(Step::Revoke(marks(&discarded)));
         }
+        // What a person ended is over whatever the server's clock says.
         let has_come = |retired: &&Retired| {
-            self.due_at(retired)
-                .is_some_and(|at| survey.has_come(at, now))
+            matches!(retired.end, End::Ended(_))
+                || self
+                    .due_at(retired)
+                    .is_some_and(|at| survey.has_come(at, now))
         };
         let former: Vec<_> = former.into_iter().filter(has_come).collect();
         match self.proven {

@@ -168,7 +168,7 @@ fn only_a_secret_made_for_this_very_edge_credential_may_be_written() {
     fn owner(secret: &mut Secret) -> &mut OwnerReference {
         &mut secret.metadata.owner_references.as_mut().unwrap()[0]
     }
-    let rows: [(&str, Edit, Result<Ownership, TargetProblem>); 16] = [
+    let rows: [(&str, Edit, Result<Ownership, TargetProblem>); 17] = [
         ("ours", |_| {}, Ok(Ownership::Ours)),
         (
             "ours beside another owner",
@@ -203,8 +203,16 @@ fn only_a_secret_made_for_this_very_edge_credential_may_be_written() {
         ),
         (
             "another kind",
-            |secret| owner(secret).kind = "Deployment".into(),
+            |secret| {
+                owner(secret).kind = "Deployment".into();
+                owner(secret).api_version = "apps/v1".into();
+            },
             Err(TargetProblem::NotOwned),
+        ),
+        (
+            "the other kind of this operator",
+            |secret| owner(secret).kind = "EdgeToken".into(),
+            Err(TargetProblem::OwnedByAnother),
         ),
         (
             "another group",

@@ -932,6 +932,8 @@ fn a_former_key_is_revoked_when_its_overlap_is_over_and_the_present_one_works() 
     assert_eq!(ended.decide(), Step::EndOverlaps);
     ended.change = |_| {};
     ended.ledger.end_overlaps(at(1000));
+    // Whatever the clock of the server says.
+    ended.visit.survey.as_mut().unwrap().server_time = Some(at(0));
     assert_eq!(ended.decide(), Step::Revoke(vec![mark(2)]));
     ended.record = None;
     assert_eq!(

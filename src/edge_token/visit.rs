@@ -16,7 +16,7 @@ use super::{
     memory::Memories,
     report::write_status,
     rules::{
-        decide::{Made, Obstacle, Step, Visit as Findings, decide},
+        decide::{LEAST_INTERVAL, Made, Obstacle, Step, Visit as Findings, decide},
         judge::{FINALIZER, Judged, end_request_of, judge},
         ledger::Ledger,
         mark::{Mark, prefix},
@@ -33,6 +33,7 @@ use crate::{
         errors::{is_conflict, is_outdated},
         history::read_at,
         object_key::ObjectKey,
+        retry::Class,
         rights::Verb,
         secrets::Secrets,
         transition::{KEY_LEFT, Transition},
@@ -184,7 +185,8 @@ impl<'a> Visit<'a> {
             Next::End(problem) => (problem, false),
             Next::Go => (Problem::None, false),
         };
-        if !is_in_line && !context.tokens.may_ask(&self.key) {
+        if !is_in_line {
+            // A turn that it has is given to the next.
             context.tokens.leave(&self.key);
         }
         let problem = match (problem, asked_until) {
@@ -318,7 +320,15 @@ impl<'a> Visit<'a> {
                 self.record(&facts, &ledger, None).await?;
             }
             Step::Promote => self.promote(&facts, ledger, now).await?,
-            Step::Write => return self.write(&facts).await,
+            Step::Write => {
+                let refused = facts.failures.as_ref().filter(|failures| {
+                    Class::of(failures.reason) == Class::Write && now < failures.next_attempt_at.0
+                });
+                return match refused {
+                    Some(failures) => Ok(Next::End(Problem::BackingOff(failures.clone()))),
+                    None => self.write(&facts).await,
+                };
+            }
             Step::Survey | Step::Probe(_) | Step::Create | Step::Revoke(_) | Step::Intend => {
                 if let Some(next) = self.enter(&facts, may_create).await? {
                     return Ok(next);
@@ -378,12 +388,15 @@ impl<'a> Visit<'a> {
                 Next::End(Problem::Obstacle(obstacle, is_stalled))
             }
             None => {
-                let waits = judged.failures(&self.memories.remembered, now);
                 let is_good = judged.proven().is_some();
-                match waits.filter(|_| !is_good) {
-                    Some(failures) => Next::End(Problem::BackingOff(failures.clone())),
-                    None => Next::End(Problem::None),
-                }
+                let failures = judged.failures(&self.memories.remembered, now);
+                let waits = |failures: &&Failures| !is_good || now < failures.next_attempt_at.0;
+                Next::End(match failures.filter(waits) {
+                    Some(failures) => Problem::BackingOff(failures.clone()),
+                    None if is_good => Problem::None,
+                    // The next attempt has its time.
+                    None => Problem::Found(Error::InApiLine { fails: false }),
+                })
             }
         }
     }
@@ -645,6 +658,9 @@ impl<'a> Visit<'a> {
                 return Ok(Some(found(Error::MissingRight { secret, verb })));
             }
         }
+        if let Err(problem) = &self.judge().plan {
+            return Ok(Some(found(Error::Spec(problem.clone()))));
+        }
         let (Some(plan), Some(request)) = (&facts.plan, &facts.request) else {
             return Ok(Some(Next::End(Problem::None)));
         };
@@ -877,8 +893,8 @@ impl<'a> Visit<'a> {
         let context = self.context;
         context.calls.check_leadership()?;
         self.findings.has_created = true;
+        let now = self.now();
         let remembered = &mut self.memories.remembered;
-        let now = context.clock.now();
         remembered.last_creation = Some(now);
         remembered.tried_request.clone_from(&facts.rotate_request);
         // Kept before the call: whatever happens, no other key is asked for at once.
@@ -928,7 +944,16 @@ impl<'a> Visit<'a> {
                     ledger.discard(self.now());
                 }
                 self.record(facts, &ledger, None).await?;
-                Ok(self.refused(error, facts))
+                let again = now.saturating_add(LEAST_INTERVAL).ok();
+                Ok(match self.refused(error, facts) {
+                    // No other key is asked for sooner, and until then this failure counts.
+                    Next::End(Problem::Failed(error, mut failures)) => {
+                        let at = &mut failures.next_attempt_at;
+                        at.0 = again.map_or(at.0, |again| at.0.max(again));
+                        Next::End(Problem::Failed(error, failures))
+                    }
+                    next => next,
+                })
             }
         }
     }

@@ -12,6 +12,7 @@ use edge_credential_operator::{
     http::Unreachable,
 };
 use k8s_openapi::api::core::v1::Secret;
+use kit::fake_api::{Fault, Verb};
 use serde_json::{Value, json};
 
 use crate::world::{NAMESPACE, World, hours, pass, seconds};
@@ -334,4 +335,81 @@ async fn a_key_that_is_nowhere_any_more_is_replaced_and_revoked_after_the_overla
     );
     pass(hours(2)).await;
     assert_eq!(world.keys.live(), ["KEY1"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_rotation_that_is_refused_leaves_the_key_ready_and_is_tried_ever_more_rarely() {
+    let world = begin(json!({"rotation": {"every": "1h", "overlap": "5m"}})).await;
+    world.keys.take_calls();
+    world
+        .keys
+        .fail(Call::CreateKey, Some(Cause::Refused { status: 403 }));
+    pass(hours(4)).await;
+    assert_eq!(condition(&world, Ready), (true, "RenewalStalled".into()));
+    assert_eq!(
+        condition(&world, Stalled),
+        (true, "EdgeAPIForbidden".into())
+    );
+    assert_eq!(key(&world), Some("KEY0".into()));
+    let tries = world.keys.take_calls()["create"];
+    assert!((4..=12).contains(&tries), "{tries}");
+    world.keys.fail(Call::CreateKey, None);
+    pass(seconds(2400)).await;
+    assert_eq!(key(&world), Some("KEY1".into()));
+    assert_eq!(condition(&world, Ready), ready());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_target_that_may_not_be_written_is_tried_ever_more_rarely_and_its_key_is_kept() {
+    let world = begin(json!({"rotation": {"overlap": "48h"}})).await;
+    world.api.on_request(|request| match request.verb {
+        Verb::Update if request.resource == "secrets" => Fault::Status(403, "Forbidden".to_owned()),
+        _ => Fault::None,
+    });
+    ask(&world, ROTATE_REQUESTED_AT, "now");
+    pass(hours(1)).await;
+    assert_eq!(key(&world), Some("KEY0".into()));
+    assert!(condition(&world, Ready).0, "the former key works");
+    let tries = world.api.count(Verb::Update, "secrets");
+    assert!((5..=25).contains(&tries), "{tries}");
+    assert_eq!(world.keys.all().len(), 2);
+    world.api.no_faults();
+    pass(seconds(400)).await;
+    assert_eq!(key(&world), Some("KEY1".into()));
+    assert_eq!(world.keys.all().len(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_object_whose_keys_cannot_be_revoked_is_deleted_after_ten_minutes() {
+    let world = begin(json!({"deletionPolicy": "Revoke"})).await;
+    world
+        .keys
+        .fail(Call::ListKeys, Some(Cause::Refused { status: 403 }));
+    world.api.delete_object::<EdgeToken>(NAMESPACE, NAME);
+    pass(seconds(500)).await;
+    assert!(world.api.get_as::<EdgeToken>(NAMESPACE, NAME).is_some());
+    pass(seconds(200)).await;
+    assert!(world.api.get_as::<EdgeToken>(NAMESPACE, NAME).is_none());
+    assert_eq!(world.keys.live(), ["KEY0"]);
+    assert!(world.metrics().contains("edgetoken_keys_left_total 1"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_outage_of_the_api_costs_few_calls_and_all_have_their_key_soon_after() {
+    let mut world = World::new();
+    let down = Some(Cause::Unreachable(Unreachable::Timeout));
+    for call in [Call::CreateKey, Call::ListKeys] {
+        world.keys.fail(call, down);
+    }
+    add(&world, json!({}));
+    world.start_operator();
+    pass(hours(1)).await;
+    assert_eq!(condition(&world, Reconciling).1, "EdgeAPIUnavailable");
+    let calls: usize = world.keys.take_calls().values().sum();
+    assert!(calls <= 3600 / 8 + 10, "{calls}");
+    for call in [Call::CreateKey, Call::ListKeys] {
+        world.keys.fail(call, None);
+    }
+    pass(seconds(120)).await;
+    assert_eq!(condition(&world, Ready), ready());
 }

@@ -31,7 +31,7 @@ const LISTED_WITHIN: SignedDuration = SignedDuration::from_mins(15);
 const READ_WITHIN: SignedDuration = SignedDuration::from_secs(10);
 
 /// The least time between two keys. None is ever deleted at Sitecore.
-const LEAST_INTERVAL: SignedDuration = SignedDuration::from_secs(60);
+pub const LEAST_INTERVAL: SignedDuration = SignedDuration::from_secs(60);
 
 /// How long a new key is held back that no answer says to work, where the target has none that does.
 const UNPROBED_FOR: SignedDuration = SignedDuration::from_secs(60);
@@ -469,6 +469,7 @@ impl Observed<'_> {
         let later = |at: Timestamp, wait: SignedDuration| at.saturating_add(wait).ok();
         let again = self.last_survey.and_then(|at| later(at, SURVEY_INTERVAL));
         let mut times = vec![self.rotate_at, self.not_before];
+        times.push(self.deleted_at.and_then(|at| later(at, DELETION_LIMIT)));
         for retired in &self.ledger.retired {
             let due_at = self.due_at(retired);
             times.push(due_at);

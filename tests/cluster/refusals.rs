@@ -216,7 +216,7 @@ async fn two_objects_cannot_have_the_same_target() {
     let mut second = shop.edge_credential("edge");
     second.spec.target.name = Some("first".to_owned());
     shop.create_object(&second).await;
-    let words = ["\"first\"", "another EdgeCredential", "spec.target.name"];
+    let words = ["\"first\"", "another object", "spec.target.name"];
     is_told(shop, Stalled, Reason::TargetConflict, &words).await;
     tokio::time::sleep(A_WHILE).await;
     assert_eq!(shop.secret("first").await, target);

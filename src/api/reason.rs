@@ -71,10 +71,10 @@ reasons! {
         "A key of the credentials Secret is missing, empty, too long, not printable ASCII, or has white space around it (`echo` adds a newline).",
         "Correct the key that the message names, with `printf %s` or `kubectl create secret generic --from-literal`.";
     TargetNotOwned:
-        "A Secret of the target's name exists and was not made for this EdgeCredential. It is never touched.",
-        "Delete or rename that Secret, or create the EdgeCredential with another `spec.target.name`.";
+        "A Secret of the target's name exists and was not made for this object. It is never touched.",
+        "Delete or rename that Secret, or create the object with another `spec.target.name`.";
     TargetConflict:
-        "Another EdgeCredential owns the target.",
+        "Another EdgeCredential or EdgeToken owns the target.",
         "Give one of the two another `spec.target.name`.";
     TargetImmutable:
         "The target Secret is marked immutable, so a renewed token cannot be written.",
@@ -89,8 +89,8 @@ reasons! {
         "A call to the Kubernetes API failed. It is tried again.",
         "Nothing, unless it lasts: then look at the API server.";
     InternalError:
-        "The operator itself failed on this EdgeCredential (a panic). Others are served on.",
-        "Report it with the line of the operator's log that names the place in the program. A change to the EdgeCredential is tried at once.";
+        "The operator itself failed on this object (a panic). Others are served on.",
+        "Report it with the line of the operator's log that names the place in the program. A change to the object is tried at once.";
     RBACMissing:
         "The operator lacks a right in this namespace.",
         "Grant the operator's ServiceAccount the verb and resource that the message names.";
@@ -99,7 +99,7 @@ reasons! {
         "Nothing, unless it lasts: then check network policy, proxy, DNS and the endpoint's status.";
     WaitingForTurn:
         "Others wait for the token endpoint too, and it is not this one's turn yet.",
-        "Nothing. If it lasts, see whether the endpoint is slow, or whether very many EdgeCredentials are new.";
+        "Nothing. If it lasts, see whether the endpoint is slow, or whether very many objects are new.";
     RateLimited:
         "The token endpoint or an API asked to wait (HTTP 429), or said with an earlier answer that no request is left. It is tried again.",
         "Look for other programs that use the same client instead of sharing a token.";

@@ -5,19 +5,17 @@ use std::{fmt, sync::Arc, time::Duration};
 use kube::runtime::reflector::Store;
 use prometheus_client::{
     collector::Collector,
-    encoding::{DescriptorEncoder, EncodeLabelSet, EncodeMetric},
+    encoding::{DescriptorEncoder, EncodeLabelSet},
     metrics::{
-        MetricType,
         counter::Counter,
         family::Family,
-        gauge::ConstGauge,
         histogram::{Histogram, exponential_buckets},
     },
     registry::Registry,
 };
 
 use super::{
-    labels::{ObjectLabels, SUCCESS},
+    series::{SUCCESS, encode_gauge},
     watched::{Summary, Watched},
 };
 use crate::{
@@ -147,18 +145,10 @@ impl Collector for KeyCollector {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
         let objects = self.0.iter().flat_map(Store::state);
         let rows: Vec<Row> = objects.filter_map(Row::of).collect();
-        let mut family = |name, help, value: fn(&Row) -> Option<i64>| -> Result<(), fmt::Error> {
-            let mut metric = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
-            for row in &rows {
-                if let Some(value) = value(row) {
-                    let ObjectKey {
-                        namespace, name, ..
-                    } = ObjectKey::of(&*row.object);
-                    let labels = ObjectLabels { namespace, name };
-                    ConstGauge::new(value).encode(metric.encode_family(&labels)?)?;
-                }
-            }
-            Ok(())
+        let mut family = |name, help, value: fn(&Row) -> Option<i64>| {
+            let key = |row: &Row| ObjectKey::of(&*row.object);
+            let values = rows.iter().filter_map(|row| Some((key(row), value(row)?)));
+            encode_gauge(&mut encoder, name, help, values)
         };
         family(
             "edgetoken_ready",

@@ -6,9 +6,8 @@ use aws_lc_rs::hmac;
 use parking_lot::Mutex;
 use secrecy::ExposeSecret;
 
-use super::rules::outcome::Versions;
 use crate::{
-    rules::credentials::Credentials,
+    rules::{credentials::Credentials, versions::Versions},
     {api::EdgeCredential, cluster::object_key::ObjectKey, traffic::requests::random_key},
 };
 

@@ -19,7 +19,7 @@ use super::{
         decide::{Action, Decision, decide},
         failures::{count_failure, counted_failures},
         judge::{Observed, Remembered, judge},
-        outcome::{Outcome, Problem, Versions},
+        outcome::{Outcome, Problem},
         revisit::wait_unwoken,
         settled::{settled_until, versions_of},
         spec::Plan,
@@ -41,7 +41,7 @@ use crate::{
         secrets::Secrets,
     },
     oauth::{Token, TokenError, TokenRequest},
-    rules::{error::Error, target::TargetProblem, times::fraction},
+    rules::{error::Error, target::TargetProblem, times::fraction, versions::Versions},
     traffic::{
         Caller, Endpoint, Urgency,
         requests::{Answer, Failure, Purpose},

@@ -1,6 +1,10 @@
 //! A visit to one object: observes, decides on one step, acts, and goes on until nothing is left to do.
+//!
+//! [`writes`] has the steps that change the cluster, [`calls`] those that call an API, and [`access`] the way to it.
 
-use std::time::Duration;
+mod access;
+mod calls;
+mod writes;
 
 use k8s_openapi::{
     api::core::v1::Secret,
@@ -8,38 +12,30 @@ use k8s_openapi::{
     jiff::{SignedDuration, Timestamp},
 };
 use kube::Api;
-use secrecy::SecretString;
-use tokio::time::timeout;
 
 use super::{
     context::Context,
     memory::Memories,
-    report::write_status,
     rules::{
-        decide::{LEAST_INTERVAL, Made, Obstacle, Step, Visit as Findings, decide},
-        judge::{FINALIZER, Judged, end_request_of, judge},
+        decide::{Obstacle, Step, Visit as Findings, decide},
+        judge::{Judged, judge},
         ledger::Ledger,
-        mark::{Mark, prefix},
+        mark::Mark,
         outcome::{Outcome, Problem},
         record::Key,
-        spec::{Plan, Source},
-        status::record,
-        survey::{KeyState, Survey},
+        spec::Plan,
+        survey::KeyState,
     },
 };
 use crate::{
-    api::{EdgeToken, EdgeTokenStatus, failures::Failures},
+    api::{EdgeToken, failures::Failures},
     cluster::{
-        errors::{is_conflict, is_outdated},
         history::read_at,
         object_key::ObjectKey,
         retry::Class,
-        rights::Verb,
         secrets::Secrets,
         transition::{KEY_LEFT, Transition},
-        write::replace_finalizers,
     },
-    edge_api::{Access, ApiError, Cause, NewKey, Reply, Verdict},
     http::limits::Limits,
     oauth::{Token, TokenRequest},
     rules::{
@@ -47,27 +43,12 @@ use crate::{
         error::Error,
         failures::{Failed, count},
         spec::check_names,
-        target::TargetProblem,
     },
-    traffic::{
-        Caller, Endpoint, Urgency,
-        flight::{Entry, Flight},
-        queue::End,
-        requests::{Answer, Purpose},
-    },
+    traffic::{flight::Flight, queue::End},
 };
 
 /// The most steps of one visit. What is left then is done in the next one.
 const MAX_STEPS: usize = 24;
-
-/// How long a JSON Web Token has to be valid for a visit to begin with it.
-const LEAST_VALIDITY: SignedDuration = SignedDuration::from_secs(60);
-
-/// How long a place at the token endpoint is waited for that is about to be free.
-const SOON: Duration = Duration::from_secs(1);
-
-/// How old a JSON Web Token is that is refused because something changed since it was issued. A younger one is refused for good.
-const REFUSED_YOUNG: SignedDuration = SignedDuration::from_secs(60);
 
 /// For how long a new key may be kept back before a person should look.
 const KEPT_BACK: SignedDuration = SignedDuration::from_mins(10);
@@ -93,7 +74,6 @@ pub struct Visit<'a> {
     read_at: Option<Timestamp>,
     remote: Option<Remote>,
     verified_at: Option<Timestamp>,
-    wrote: bool,
     transitions: Vec<Transition>,
 }
 
@@ -143,7 +123,6 @@ impl<'a> Visit<'a> {
             read_at: None,
             remote: None,
             verified_at: None,
-            wrote: false,
             transitions: Vec::new(),
         }
     }
@@ -339,27 +318,6 @@ impl<'a> Visit<'a> {
         Ok(Next::Go)
     }
 
-    /// Acts on what needs a place at the API.
-    async fn call(&mut self, facts: &Facts, mut ledger: Ledger) -> Result<Next, Error> {
-        let now = self.now();
-        match &facts.step {
-            Step::Survey => self.survey(facts).await,
-            Step::Probe(mark) => self.probe(facts, mark).await,
-            Step::Revoke(marks) => self.revoke(facts, marks).await,
-            Step::Create => self.create(facts, ledger).await,
-            Step::Intend => {
-                let uid = self.object.metadata.uid.clone().unwrap_or_default();
-                let mark = Mark::new(&uid, random());
-                ledger.intend(mark.clone(), now);
-                if self.record(facts, &ledger, None).await? {
-                    self.findings.intended = Some((mark, now));
-                }
-                Ok(Next::Go)
-            }
-            _ => Ok(Next::Go),
-        }
-    }
-
     fn hold(&self, obstacle: Option<Obstacle>, now: Timestamp) -> Next {
         let judged = self.judge();
         if self.object.spec.suspend {
@@ -419,7 +377,6 @@ impl<'a> Visit<'a> {
             next: observed.next_look(now),
             problem,
             is_in_line,
-            wrote: self.wrote,
             versions: Some(judged.versions()),
             ledger: judged.ledger,
         }
@@ -489,281 +446,6 @@ impl<'a> Visit<'a> {
         Ok(())
     }
 
-    /// Records these attempts, unless the object was changed since it was read: then it is read anew. Returns whether they were
-    /// recorded.
-    async fn record(
-        &mut self,
-        facts: &Facts,
-        ledger: &Ledger,
-        promoted: Option<&Made>,
-    ) -> Result<bool, Error> {
-        let earlier = self.object.status.clone().unwrap_or_default();
-        let created_at = match promoted {
-            Some(made) => Some(made.created_at),
-            None => self.judge().created_at(),
-        };
-        let mut status = record(&earlier, ledger, created_at);
-        if let Some(made) = promoted.filter(|made| made.rotate_request.is_some()) {
-            status
-                .last_handled_rotate_request
-                .clone_from(&made.rotate_request);
-        }
-        // Where the status was lost, nobody knows what the person saw who asked to end an overlap.
-        if facts.step == Step::EndOverlaps || facts.was_lost {
-            let request = end_request_of(&self.object);
-            status.last_handled_end_overlap_request =
-                facts.end_request.clone().or(request.map(Into::into));
-        }
-        self.write_status(&status).await
-    }
-
-    async fn write_status(&mut self, status: &EdgeTokenStatus) -> Result<bool, Error> {
-        match write_status(&self.object, status, self.context).await {
-            Ok(written) => {
-                self.object = written;
-                self.read_at = Some(self.now());
-                Ok(true)
-            }
-            Err(Error::WriteStatus { source }) if is_conflict(&source) => {
-                self.refresh().await?;
-                Ok(false)
-            }
-            Err(error) => Err(error),
-        }
-    }
-
-    async fn promote(
-        &mut self,
-        facts: &Facts,
-        mut ledger: Ledger,
-        now: Timestamp,
-    ) -> Result<(), Error> {
-        let made = self.memories.remembered.made.clone();
-        let (Some(key), Some(plan)) = (made, &facts.plan) else {
-            return Ok(());
-        };
-        if lists(facts) {
-            ledger.promote(now, plan.overlap);
-        } else {
-            ledger.replace();
-        }
-        self.record(facts, &ledger, Some(&key.made)).await?;
-        Ok(())
-    }
-
-    /// Writes the current key to the target. Where that fails, the key stays in memory, and what was there before still works.
-    async fn write(&mut self, facts: &Facts) -> Result<Next, Error> {
-        let Some(secret) = &facts.rendered else {
-            return Ok(Next::Go);
-        };
-        let Context {
-            calls,
-            rights,
-            secrets,
-            ..
-        } = self.context;
-        let secrets = Secrets::beside(&self.object, calls, secrets).ok_or(Error::Unidentified)?;
-        let verb = Verb::to_replace(self.target.as_ref());
-        match secrets.write(secret, verb, rights).await? {
-            Ok(written) => {
-                tracing::info!(
-                    namespace = self.key.namespace,
-                    name = self.key.name,
-                    secret = self.object.target_name(),
-                    "key written"
-                );
-                self.target = Some(written);
-                self.wrote = true;
-                self.memories.remembered.key = facts.current.clone();
-                self.memories.remembered.made = None;
-                Ok(Next::Go)
-            }
-            Err(source) if is_outdated(&source) => {
-                self.refresh().await?;
-                Ok(Next::Go)
-            }
-            Err(source) => {
-                let secret = self.object.target_name().into();
-                Ok(self.failed(Error::WriteTarget { secret, source }, facts))
-            }
-        }
-    }
-
-    async fn set_finalizer(&mut self, facts: &Facts) -> Result<Next, Error> {
-        let wants = facts.plan.as_ref().is_some_and(|plan| plan.revokes);
-        let mut finalizers = self.object.metadata.finalizers.clone().unwrap_or_default();
-        finalizers.retain(|name| name != FINALIZER);
-        if wants {
-            finalizers.push(FINALIZER.into());
-        }
-        match self.write_finalizers(&finalizers).await {
-            Ok(()) => Ok(Next::Go),
-            Err(error @ Error::WriteFinalizer { .. }) => Ok(Next::End(Problem::Found(error))),
-            Err(error) => Err(error),
-        }
-    }
-
-    async fn remove_finalizer(&mut self) -> Result<(), Error> {
-        let mut finalizers = self.object.metadata.finalizers.clone().unwrap_or_default();
-        finalizers.retain(|name| name != FINALIZER);
-        self.write_finalizers(&finalizers).await
-    }
-
-    async fn write_finalizers(&mut self, finalizers: &[String]) -> Result<(), Error> {
-        let objects: Api<EdgeToken> =
-            Api::namespaced(self.context.calls.client(), &self.key.namespace);
-        let metadata = &self.object.metadata;
-        let written = replace_finalizers(&objects, metadata, finalizers, &self.context.calls);
-        match written.await? {
-            Ok(written) => {
-                self.object = written;
-                self.read_at = Some(self.now());
-                Ok(())
-            }
-            Err(source) if is_outdated(&source) => self.refresh().await,
-            Err(source) => Err(Error::WriteFinalizer { source }),
-        }
-    }
-
-    /// Takes a place at the API, with a JSON Web Token. Returns what ends the visit where that cannot be.
-    async fn enter(&mut self, facts: &Facts, may_create: bool) -> Result<Option<Next>, Error> {
-        if self.remote.is_some() {
-            return Ok(None);
-        }
-        let context = self.context;
-        let now = self.now();
-        if let Some(failures) = &facts.failures
-            && now < failures.next_attempt_at.0
-            && !context.tokens.may_ask(&self.key)
-        {
-            return Ok(Some(Next::End(Problem::BackingOff(failures.clone()))));
-        }
-        let secret = || self.object.target_name().to_owned();
-        if let Some(problem) = &facts.credentials_problem {
-            let secret = self.object.spec.credentials_secret_ref.name.clone();
-            let problem = problem.clone();
-            return Ok(Some(found(Error::Credentials { secret, problem })));
-        }
-        if self.target.is_none() && !may_create {
-            let problem = TargetProblem::OwnedByAnother;
-            let secret = secret();
-            return Ok(Some(found(Error::Target { secret, problem })));
-        }
-        if facts.step == Step::Intend && !facts.is_proven {
-            let verb = Verb::to_replace(self.target.as_ref());
-            let Context { calls, rights, .. } = context;
-            let namespace = &self.key.namespace;
-            if !rights.may(verb, namespace, &secret(), calls).await {
-                let secret = secret();
-                return Ok(Some(found(Error::MissingRight { secret, verb })));
-            }
-        }
-        if let Err(problem) = &self.judge().plan {
-            return Ok(Some(found(Error::Spec(problem.clone()))));
-        }
-        let (Some(plan), Some(request)) = (&facts.plan, &facts.request) else {
-            return Ok(Some(Next::End(Problem::None)));
-        };
-        let jwt = match self.request_jwt(plan, request, facts).await? {
-            Ok(jwt) => jwt,
-            Err(next) => return Ok(Some(next)),
-        };
-        let Some(caller) = self.caller(Endpoint::of(plan.source.url()), facts) else {
-            return Ok(Some(Next::End(Problem::None)));
-        };
-        match context.tokens.enter(&caller, request) {
-            Entry::Go(flight) => {
-                self.remote = Some(Remote {
-                    jwt,
-                    flight,
-                    limits: Limits::default(),
-                    end: End::Succeeded,
-                });
-                Ok(None)
-            }
-            Entry::Wait { fails } => Ok(Some(waits(facts, Error::InApiLine { fails }))),
-            Entry::Held(until) => {
-                let next = self.failed_until(Error::ApiHeldBack, facts, until);
-                Ok(Some(next))
-            }
-        }
-    }
-
-    fn caller(&self, endpoint: Option<Endpoint>, facts: &Facts) -> Option<Caller> {
-        Some(Caller {
-            object: self.key.clone(),
-            endpoint: endpoint?,
-            urgency: if facts.is_proven {
-                Urgency::Forced
-            } else {
-                Urgency::NoToken
-            },
-        })
-    }
-
-    /// A JSON Web Token that is not the one that was refused.
-    async fn request_jwt(
-        &mut self,
-        plan: &Plan,
-        request: &TokenRequest,
-        facts: &Facts,
-    ) -> Result<Result<Token, Next>, Error> {
-        let context = self.context;
-        let Some(caller) = self.caller(Endpoint::of(&plan.parameters.token_url), facts) else {
-            return Ok(Err(Next::End(Problem::None)));
-        };
-        let refused_at = self.memories.refused_at;
-        let acceptable = |token: &Token| {
-            let left = token.expires_at.duration_since(context.clock.now());
-            left >= LEAST_VALIDITY && refused_at.is_none_or(|at| at < token.issued_at)
-        };
-        let purpose = Purpose {
-            is_checked: true,
-            ..Purpose::default()
-        };
-        if context
-            .tokens
-            .written(request, context.clock.now())
-            .is_some()
-        {
-            // It is in a Secret and in no memory. Whoever needs it asks for one of its own.
-            context.tokens.take_back(request, None);
-        }
-        loop {
-            let answer = context
-                .tokens
-                .request(request, &caller, purpose, acceptable);
-            return Ok(match answer {
-                Answer::Turn => continue,
-                Answer::Soon(given) => match timeout(SOON, given).await {
-                    Ok(Ok(())) => continue,
-                    _ => Err(waits(facts, Error::InLine { fails: false })),
-                },
-                Answer::Sent(ended) => {
-                    // Fails where the process ends.
-                    let _ = ended.await;
-                    continue;
-                }
-                Answer::Known(token) | Answer::Ended(Ok(token)) => Ok(token),
-                Answer::Ended(Err(failure)) => {
-                    context.calls.check_leadership()?;
-                    let error = if failure.was_sent {
-                        Error::RequestToken(failure.error)
-                    } else {
-                        Error::HeldBack(failure.error)
-                    };
-                    let next = self.failed_until(error, facts, failure.not_before);
-                    Err(match next {
-                        Next::End(problem) if failure.is_in_line => Next::Wait(problem),
-                        next => next,
-                    })
-                }
-                Answer::Wait { fails } => Err(waits(facts, Error::InLine { fails })),
-                Answer::WaitFor(_) => Err(waits(facts, Error::InLine { fails: false })),
-            });
-        }
-    }
-
     /// The outcome of a failure. While it is tried again and again, the status stays as it is.
     fn failed(&mut self, error: Error, facts: &Facts) -> Next {
         self.failed_until(error, facts, None)
@@ -796,197 +478,6 @@ impl<'a> Visit<'a> {
         } else {
             Next::End(problem)
         }
-    }
-
-    /// What an answer says beside what was asked for.
-    fn note<T>(&mut self, reply: Reply<T>) -> Result<T, ApiError> {
-        if let Some(remote) = &mut self.remote {
-            if reply.limits.hold.is_some() {
-                remote.limits = reply.limits;
-            }
-            if let Err(error) = &reply.result {
-                remote.end = if error.is_outage() {
-                    End::Failed
-                } else {
-                    End::Refused
-                };
-            }
-        }
-        reply.result
-    }
-
-    /// What follows from a call that failed. A JSON Web Token that is refused may be from before a change of rights, or of keys:
-    /// then another one is tried, once.
-    fn refused(&mut self, error: ApiError, facts: &Facts) -> Next {
-        if error.cause == (Cause::Refused { status: 401 })
-            && let Some(remote) = &self.remote
-        {
-            let issued_at = remote.jwt.issued_at;
-            let age = self.now().duration_since(issued_at);
-            let is_new = self.memories.refused_at.is_none_or(|at| at < issued_at);
-            if is_new {
-                self.memories.refused_at = Some(issued_at);
-            }
-            if is_new && age > REFUSED_YOUNG {
-                self.remote = None;
-                return Next::Go;
-            }
-        }
-        self.failed(Error::CallApi(error), facts)
-    }
-
-    async fn survey(&mut self, facts: &Facts) -> Result<Next, Error> {
-        let (Some(plan), Some(remote)) = (&facts.plan, &self.remote) else {
-            return Ok(Next::Go);
-        };
-        let uid = self.object.metadata.uid.clone().unwrap_or_default();
-        let prefix = prefix(&uid);
-        let access = Access {
-            base: plan.source.url(),
-            jwt: &remote.jwt.access_token,
-        };
-        let reply = self.context.api.list_keys(access, &prefix).await;
-        let server_time = reply.date;
-        Ok(match self.note(reply) {
-            Ok(listing) => {
-                self.memories.remembered.last_survey = Some(self.now());
-                self.findings.survey = Some(Survey {
-                    begun_at: listing.begun_at,
-                    server_time,
-                    keys: listing.keys,
-                });
-                Next::Go
-            }
-            Err(error) => self.refused(error, facts),
-        })
-    }
-
-    async fn probe(&mut self, facts: &Facts, mark: &Mark) -> Result<Next, Error> {
-        let Some(plan) = &facts.plan else {
-            return Ok(Next::Go);
-        };
-        let remembered = &self.memories.remembered;
-        let mut keys = facts.current.iter().chain(&remembered.made);
-        let Some(key) = keys.find(|key| key.made.mark == *mark) else {
-            return Ok(Next::Go);
-        };
-        let verdict = if plan.is_verified {
-            let reply = self.context.api.probe_key(&plan.delivery_url, &key.value);
-            // No answer says nothing of the key.
-            reply.await.result.unwrap_or(Verdict::Unknown)
-        } else {
-            Verdict::Accepted
-        };
-        if verdict == Verdict::Accepted && plan.is_verified {
-            self.verified_at = Some(self.now());
-        }
-        self.findings.verdict = Some((mark.clone(), verdict));
-        Ok(Next::Go)
-    }
-
-    async fn create(&mut self, facts: &Facts, mut ledger: Ledger) -> Result<Next, Error> {
-        let (Some(plan), Some(remote), Some((mark, _))) =
-            (&facts.plan, &self.remote, self.findings.intended.take())
-        else {
-            return Ok(Next::Go);
-        };
-        let context = self.context;
-        context.calls.check_leadership()?;
-        self.findings.has_created = true;
-        let now = self.now();
-        let remembered = &mut self.memories.remembered;
-        remembered.last_creation = Some(now);
-        remembered.tried_request.clone_from(&facts.rotate_request);
-        // Kept before the call: whatever happens, no other key is asked for at once.
-        context.memory.keep(&self.key, self.memories.clone());
-        let access = Access {
-            base: plan.source.url(),
-            jwt: &remote.jwt.access_token,
-        };
-        let reply = match &plan.source {
-            Source::TokenApi {
-                scopes, created_by, ..
-            } => {
-                let key = NewKey {
-                    created_by: created_by.clone(),
-                    label: mark.label(&self.key.namespace, &self.key.name),
-                    scopes: scopes.clone(),
-                };
-                context.api.create_key(access, &key).await
-            }
-            Source::DeployApi { environment_id, .. } => {
-                context.api.obtain_key(access, environment_id).await
-            }
-        };
-        match self.note(reply) {
-            Ok(value) => {
-                self.tell("KeyCreated", false, &mark, "was made");
-                // No list of before has the new key.
-                self.findings.survey = None;
-                self.memories.remembered.last_survey = None;
-                self.memories.remembered.made = Some(Key {
-                    value,
-                    made: Made {
-                        mark,
-                        created_at: self.now(),
-                        rotate_request: facts.rotate_request.clone(),
-                    },
-                    fingerprint: plan.source.fingerprint(),
-                });
-                // Nobody can have it again.
-                context.memory.keep(&self.key, self.memories.clone());
-                Ok(Next::Go)
-            }
-            Err(error) => {
-                if error.is_not_created() || !plan.source.lists() {
-                    ledger.withdraw();
-                } else {
-                    ledger.discard(self.now());
-                }
-                self.record(facts, &ledger, None).await?;
-                let again = now.saturating_add(LEAST_INTERVAL).ok();
-                Ok(match self.refused(error, facts) {
-                    // No other key is asked for sooner, and until then this failure counts.
-                    Next::End(Problem::Failed(error, mut failures)) => {
-                        let at = &mut failures.next_attempt_at;
-                        at.0 = again.map_or(at.0, |again| at.0.max(again));
-                        Next::End(Problem::Failed(error, failures))
-                    }
-                    next => next,
-                })
-            }
-        }
-    }
-
-    /// Revokes all live keys of these attempts. Only the next list shows that they are.
-    async fn revoke(&mut self, facts: &Facts, marks: &[Mark]) -> Result<Next, Error> {
-        let (Some(plan), Some(survey)) = (&facts.plan, self.findings.survey.take()) else {
-            return Ok(Next::Go);
-        };
-        self.findings.revoked.extend_from_slice(marks);
-        for mark in marks {
-            for key in survey.live_keys(mark) {
-                self.context.calls.check_leadership()?;
-                let Some(jwt) = self.jwt() else {
-                    return Ok(Next::Go);
-                };
-                let access = Access {
-                    base: plan.source.url(),
-                    jwt: &jwt,
-                };
-                let reply = self.context.api.revoke_key(access, &key.hash).await;
-                if let Err(error) = self.note(reply) {
-                    return Ok(self.refused(error, facts));
-                }
-            }
-            self.tell("KeyRevoked", false, mark, "was revoked");
-        }
-        Ok(Next::Go)
-    }
-
-    fn jwt(&self) -> Option<SecretString> {
-        let remote = self.remote.as_ref()?;
-        Some(remote.jwt.access_token.clone())
     }
 
     /// Tells of keys that work on after the object is gone.
@@ -1032,12 +523,4 @@ fn waits(facts: &Facts, error: Error) -> Next {
         Some(earlier) => Problem::BackingOff(earlier.clone()),
         None => Problem::Found(error),
     })
-}
-
-/// A random number, so that no attempt has the mark of another.
-fn random() -> u64 {
-    let mut bytes = [0; 8];
-    // Fails only where the system has no randomness at all, and then TLS does not work either.
-    let _ = aws_lc_rs::rand::fill(&mut bytes);
-    u64::from_ne_bytes(bytes)
 }

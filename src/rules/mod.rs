@@ -7,3 +7,4 @@ pub mod failures;
 pub mod spec;
 pub mod target;
 pub mod times;
+pub mod versions;

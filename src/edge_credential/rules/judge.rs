@@ -4,7 +4,6 @@ use k8s_openapi::{api::core::v1::Secret, jiff::Timestamp};
 
 use super::{
     failures::counted_failures,
-    outcome::Versions,
     spec::{Plan, check_spec},
     target::{ProvenToken, find_token},
 };
@@ -16,6 +15,7 @@ use crate::{
         credentials::{Credentials, CredentialsProblem, extract_credentials},
         spec::SpecProblem,
         target::{Ownership, TargetProblem, check_ownership},
+        versions::Versions,
     },
 };
 

@@ -4,8 +4,8 @@ use k8s_openapi::jiff::SignedDuration;
 
 use super::target::ProvenToken;
 use crate::{
-    api::{credentials::SecretVersion, failures::Failures},
-    rules::error::Error,
+    api::failures::Failures,
+    rules::{error::Error, versions::Versions},
 };
 
 /// What became of a reconciliation, after everything that could be done was done.
@@ -29,14 +29,6 @@ pub struct Outcome {
     pub renewal_delay: Option<SignedDuration>,
     /// The Secrets on which this rests. `None` where they could not be read, or where something is left to do now.
     pub versions: Option<Versions>,
-}
-
-/// The versions of the two Secrets, as the API server gave them in the answers that were decided on.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Versions {
-    pub credentials: Option<SecretVersion>,
-    /// That of the target, where it is ours.
-    pub target: Option<SecretVersion>,
 }
 
 impl Outcome {

@@ -2,14 +2,14 @@
 
 use k8s_openapi::jiff::Timestamp;
 
-use super::{outcome::Versions, schedule::schedule_renewal, spec::check_spec};
+use super::{schedule::schedule_renewal, spec::check_spec};
 use crate::{
     api::{
         ConditionType, EdgeCredential, EdgeCredentialStatus, Reason, conditions,
         edge_credential::TokenStatus, target::TargetStatus,
     },
     http::origin::AllowedOrigins,
-    rules::{failures::is_possible, times::is_ahead},
+    rules::{failures::is_possible, times::is_ahead, versions::Versions},
 };
 
 /// Until when nothing is to be done or to be said about an object, as long as its two Secrets are in the versions that its

@@ -6,7 +6,7 @@ use k8s_openapi::{
 };
 
 use super::{
-    outcome::{Outcome, Problem, Versions},
+    outcome::{Outcome, Problem},
     target::ProvenToken,
 };
 use crate::{
@@ -19,6 +19,7 @@ use crate::{
         conditions::{in_the_way, outlook, ready, repeat_cause, sentence},
         error::Error,
         spec::{check_names, make_parameters},
+        versions::Versions,
     },
 };
 

@@ -9,7 +9,6 @@ use super::{
     decide::{Made, Observed, Record, Visit},
     ledger::{End, Ledger},
     mark::prefix,
-    outcome::Versions,
     record::{Key, find_key, render},
     spec::{Allowed, Plan, check_spec},
 };
@@ -20,13 +19,13 @@ use crate::{
         edge_token::{DeletionPolicy, END_OVERLAP_REQUESTED_AT, ROTATE_REQUESTED_AT},
         failures::Failures,
     },
-    oauth::TokenRequest,
     rules::{
         credentials::{Credentials, CredentialsProblem, extract_credentials},
         failures::is_possible,
         spec::SpecProblem,
         target::{Ownership, TargetProblem, check_ownership},
         times::fraction,
+        versions::Versions,
     },
 };
 
@@ -132,14 +131,6 @@ pub fn judge<'a>(
 }
 
 impl Judged<'_> {
-    /// The request for a JSON Web Token, where spec and credentials are sound.
-    pub fn request(&self) -> Option<TokenRequest> {
-        Some(TokenRequest {
-            parameters: self.plan.as_ref().ok()?.parameters.clone(),
-            credentials: self.credentials.as_ref().ok()?.client.clone(),
-        })
-    }
-
     /// The target Secret as it is, where it is ours.
     pub fn existing(&self) -> Option<&Secret> {
         let target = self.target.as_ref().ok()?.as_ref()?;

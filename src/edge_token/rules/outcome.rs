@@ -2,10 +2,14 @@
 
 use k8s_openapi::jiff::Timestamp;
 
-use super::{decide::Obstacle, decide::Record, ledger::Ledger, survey::Survey};
+use super::{
+    decide::{Obstacle, Record},
+    ledger::Ledger,
+    survey::Survey,
+};
 use crate::{
-    api::{credentials::SecretVersion, failures::Failures},
-    rules::error::Error,
+    api::failures::Failures,
+    rules::{error::Error, versions::Versions},
 };
 
 /// What became of a reconciliation, after everything that could be done was done.
@@ -27,18 +31,8 @@ pub struct Outcome {
     pub next: Option<Timestamp>,
     /// Whether the object waits in a line, and is woken when it may send.
     pub is_in_line: bool,
-    /// Whether the target was written.
-    pub wrote: bool,
     /// The Secrets on which this rests. `None` where they could not be read.
     pub versions: Option<Versions>,
-}
-
-/// The versions of the two Secrets.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Versions {
-    pub credentials: Option<SecretVersion>,
-    /// That of the target, where it is ours.
-    pub target: Option<SecretVersion>,
 }
 
 /// What keeps an EdgeToken from being all right.

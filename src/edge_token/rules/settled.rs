@@ -4,11 +4,11 @@ use k8s_openapi::jiff::Timestamp;
 
 use super::{
     judge::{end_request_of, has_finalizer, rotate_at, rotate_request_of},
-    outcome::Versions,
     spec::{Allowed, check_spec},
 };
-use crate::api::{
-    ConditionType, EdgeToken, EdgeTokenStatus, Reason, conditions, target::TargetStatus,
+use crate::{
+    api::{ConditionType, EdgeToken, EdgeTokenStatus, Reason, conditions, target::TargetStatus},
+    rules::versions::Versions,
 };
 
 /// Until when nothing is to be done or to be said about an object, as long as its two Secrets are in the versions that its

@@ -5,7 +5,7 @@ use k8s_openapi::{apimachinery::pkg::apis::meta::v1::Time, jiff::Timestamp};
 use super::{
     decide::Obstacle,
     ledger::{End, Ledger},
-    outcome::{Outcome, Problem, Versions},
+    outcome::{Outcome, Problem},
     survey::Survey,
 };
 use crate::{
@@ -14,7 +14,10 @@ use crate::{
         failures::Failures, target::TargetStatus,
     },
     cluster::retry::Class,
-    rules::conditions::{in_the_way, outlook, ready, repeat_cause, sentence},
+    rules::{
+        conditions::{in_the_way, outlook, ready, repeat_cause, sentence},
+        versions::Versions,
+    },
 };
 
 impl Obstacle {

@@ -1,0 +1,175 @@
+//! The way to an API: a JSON Web Token, and a place among the requests in flight.
+
+use std::time::Duration;
+
+use k8s_openapi::jiff::SignedDuration;
+use tokio::time::timeout;
+
+use super::{Facts, Next, Remote, Visit, found, waits};
+use crate::{
+    cluster::rights::Verb,
+    edge_token::{
+        context::Context,
+        rules::{decide::Step, outcome::Problem, spec::Plan},
+    },
+    http::limits::Limits,
+    oauth::{Token, TokenRequest},
+    rules::{error::Error, target::TargetProblem},
+    traffic::{
+        Caller, Endpoint, Urgency,
+        flight::Entry,
+        queue::End,
+        requests::{Answer, Purpose},
+    },
+};
+
+/// How long a JSON Web Token has to be valid for a visit to begin with it.
+const LEAST_VALIDITY: SignedDuration = SignedDuration::from_secs(60);
+
+/// How long a place at the token endpoint is waited for that is about to be free.
+const SOON: Duration = Duration::from_secs(1);
+
+impl Visit<'_> {
+    /// Takes a place at the API, with a JSON Web Token. Returns what ends the visit where that cannot be.
+    pub(super) async fn enter(
+        &mut self,
+        facts: &Facts,
+        may_create: bool,
+    ) -> Result<Option<Next>, Error> {
+        if self.remote.is_some() {
+            return Ok(None);
+        }
+        let context = self.context;
+        let now = self.now();
+        if let Some(failures) = &facts.failures
+            && now < failures.next_attempt_at.0
+            && !context.tokens.may_ask(&self.key)
+        {
+            return Ok(Some(Next::End(Problem::BackingOff(failures.clone()))));
+        }
+        let secret = || self.object.target_name().to_owned();
+        if let Some(problem) = &facts.credentials_problem {
+            let secret = self.object.spec.credentials_secret_ref.name.clone();
+            let problem = problem.clone();
+            return Ok(Some(found(Error::Credentials { secret, problem })));
+        }
+        if self.target.is_none() && !may_create {
+            let problem = TargetProblem::OwnedByAnother;
+            let secret = secret();
+            return Ok(Some(found(Error::Target { secret, problem })));
+        }
+        if facts.step == Step::Intend && !facts.is_proven {
+            let verb = Verb::to_replace(self.target.as_ref());
+            let Context { calls, rights, .. } = context;
+            let namespace = &self.key.namespace;
+            if !rights.may(verb, namespace, &secret(), calls).await {
+                let secret = secret();
+                return Ok(Some(found(Error::MissingRight { secret, verb })));
+            }
+        }
+        if let Err(problem) = &self.judge().plan {
+            return Ok(Some(found(Error::Spec(problem.clone()))));
+        }
+        let (Some(plan), Some(request)) = (&facts.plan, &facts.request) else {
+            return Ok(Some(Next::End(Problem::None)));
+        };
+        let jwt = match self.request_jwt(plan, request, facts).await? {
+            Ok(jwt) => jwt,
+            Err(next) => return Ok(Some(next)),
+        };
+        let Some(caller) = self.caller(Endpoint::of(plan.source.url()), facts) else {
+            return Ok(Some(Next::End(Problem::None)));
+        };
+        match context.tokens.enter(&caller, request) {
+            Entry::Go(flight) => {
+                self.remote = Some(Remote {
+                    jwt,
+                    flight,
+                    limits: Limits::default(),
+                    end: End::Succeeded,
+                });
+                Ok(None)
+            }
+            Entry::Wait { fails } => Ok(Some(waits(facts, Error::InApiLine { fails }))),
+            Entry::Held(until) => {
+                let next = self.failed_until(Error::ApiHeldBack, facts, until);
+                Ok(Some(next))
+            }
+        }
+    }
+
+    fn caller(&self, endpoint: Option<Endpoint>, facts: &Facts) -> Option<Caller> {
+        Some(Caller {
+            object: self.key.clone(),
+            endpoint: endpoint?,
+            urgency: if facts.is_proven {
+                Urgency::Forced
+            } else {
+                Urgency::NoToken
+            },
+        })
+    }
+
+    /// A JSON Web Token that is not the one that was refused.
+    async fn request_jwt(
+        &mut self,
+        plan: &Plan,
+        request: &TokenRequest,
+        facts: &Facts,
+    ) -> Result<Result<Token, Next>, Error> {
+        let context = self.context;
+        let Some(caller) = self.caller(Endpoint::of(&plan.parameters.token_url), facts) else {
+            return Ok(Err(Next::End(Problem::None)));
+        };
+        let refused_at = self.memories.refused_at;
+        let acceptable = |token: &Token| {
+            let left = token.expires_at.duration_since(context.clock.now());
+            left >= LEAST_VALIDITY && refused_at.is_none_or(|at| at < token.issued_at)
+        };
+        let purpose = Purpose {
+            is_checked: true,
+            ..Purpose::default()
+        };
+        if context
+            .tokens
+            .written(request, context.clock.now())
+            .is_some()
+        {
+            // It is in a Secret and in no memory. Whoever needs it asks for one of its own.
+            context.tokens.take_back(request, None);
+        }
+        loop {
+            let answer = context
+                .tokens
+                .request(request, &caller, purpose, acceptable);
+            return Ok(match answer {
+                Answer::Turn => continue,
+                Answer::Soon(given) => match timeout(SOON, given).await {
+                    Ok(Ok(())) => continue,
+                    _ => Err(waits(facts, Error::InLine { fails: false })),
+                },
+                Answer::Sent(ended) => {
+                    // Fails where the process ends.
+                    let _ = ended.await;
+                    continue;
+                }
+                Answer::Known(token) | Answer::Ended(Ok(token)) => Ok(token),
+                Answer::Ended(Err(failure)) => {
+                    context.calls.check_leadership()?;
+                    let error = if failure.was_sent {
+                        Error::RequestToken(failure.error)
+                    } else {
+                        Error::HeldBack(failure.error)
+                    };
+                    let next = self.failed_until(error, facts, failure.not_before);
+                    Err(match next {
+                        Next::End(problem) if failure.is_in_line => Next::Wait(problem),
+                        next => next,
+                    })
+                }
+                Answer::Wait { fails } => Err(waits(facts, Error::InLine { fails })),
+                Answer::WaitFor(_) => Err(waits(facts, Error::InLine { fails: false })),
+            });
+        }
+    }
+}

@@ -160,6 +160,14 @@ fn documented() -> TokenRequestSpec {
     spec.token_request
 }
 
+/// `server.mjs` grants ten minutes. The token's claim `exp` is made before the header `Date`, by which its lifetime is judged,
+/// so the second may change in between.
+#[track_caller]
+fn assert_lives_as_the_server_says(token: &Token) {
+    let seconds = token.lifetime().as_secs();
+    assert!((570..=600).contains(&seconds), "{seconds} s");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn what_the_documentation_says_leads_to_a_token_for_that_resource_and_scope() {
     let Some(server) = Server::start().await else {
@@ -180,7 +188,7 @@ async fn what_the_documentation_says_leads_to_a_token_for_that_resource_and_scop
         };
         let token = server.ask(&spec, None).await.unwrap();
         assert_eq!(token.scope.as_deref(), Some("api:read"));
-        assert_eq!(token.lifetime().as_secs(), 600);
+        assert_lives_as_the_server_says(&token);
 
         // The token says itself for whom it is.
         let named = TokenRequestSpec {
@@ -208,7 +216,7 @@ async fn without_a_resource_the_token_is_opaque_and_taken_where_any_is() {
     assert_eq!(error.reason(), Reason::NotAJWT);
     spec.token_format = TokenFormat::Any;
     let token = server.ask(&spec, None).await.unwrap();
-    assert_eq!(token.lifetime().as_secs(), 600);
+    assert_lives_as_the_server_says(&token);
 }
 
 #[tokio::test(flavor = "multi_thread")]

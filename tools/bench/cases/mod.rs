@@ -33,7 +33,8 @@ pub struct Case {
     pub run: for<'a> fn(&'a Bench, &'a mut Measured) -> LocalBoxFuture<'a, Result<()>>,
 }
 
-/// All cases, in the order in which they are run.
+/// All cases, in the order in which they are run: first those whose figures are times, for which a machine has to do nothing
+/// else, and then those of memory and calls.
 pub const CASES: [Case; 16] = [
     Case {
         name: "machine",
@@ -66,46 +67,10 @@ pub const CASES: [Case; 16] = [
         run: |bench, measured| Box::pin(first_sync::measure(bench, measured)),
     },
     Case {
-        name: "memory",
-        about: "The operator's memory with objects like those in examples/, two Secrets each, tokens of 1.3 KB",
-        own_only: false,
-        run: |bench, measured| Box::pin(memory::measure(bench, measured)),
-    },
-    Case {
-        name: "large-objects",
-        about: "The operator's memory with objects of 60 KB each",
-        own_only: true,
-        run: |bench, measured| Box::pin(large_objects::measure(bench, measured)),
-    },
-    Case {
-        name: "large-secrets",
-        about: "The operator's memory where there are large Secrets of others",
-        own_only: false,
-        run: |bench, measured| Box::pin(large_secrets::measure(bench, measured)),
-    },
-    Case {
         name: "restart",
         about: "A start with objects that all have a valid token",
         own_only: false,
         run: |bench, measured| Box::pin(restart::measure(bench, measured)),
-    },
-    Case {
-        name: "idle",
-        about: "What is done where nothing is to be done",
-        own_only: false,
-        run: |bench, measured| Box::pin(idle::measure(bench, measured)),
-    },
-    Case {
-        name: "wave",
-        about: "All tokens are renewed, at times spread over a window",
-        own_only: true,
-        run: |bench, measured| Box::pin(wave::measure(bench, measured)),
-    },
-    Case {
-        name: "outage",
-        about: "The token endpoint answers 503 while new objects are created, and then recovers, at random phases of the retries",
-        own_only: false,
-        run: |bench, measured| Box::pin(outage::measure(bench, measured)),
     },
     Case {
         name: "deleted-target",
@@ -120,6 +85,12 @@ pub const CASES: [Case; 16] = [
         run: |bench, measured| Box::pin(events::measure(bench, measured)),
     },
     Case {
+        name: "outage",
+        about: "The token endpoint answers 503 while new objects are created, and then recovers, at random phases of the retries",
+        own_only: false,
+        run: |bench, measured| Box::pin(outage::measure(bench, measured)),
+    },
+    Case {
         name: "metrics",
         about: "What it takes to serve /metrics",
         own_only: true,
@@ -130,5 +101,35 @@ pub const CASES: [Case; 16] = [
         about: "One object to its Secret beside a tenant with 300 objects whose token requests hang or take long",
         own_only: true,
         run: |bench, measured| Box::pin(hanging_tenant::measure(bench, measured)),
+    },
+    Case {
+        name: "wave",
+        about: "All tokens are renewed, at times spread over a window",
+        own_only: true,
+        run: |bench, measured| Box::pin(wave::measure(bench, measured)),
+    },
+    Case {
+        name: "memory",
+        about: "The operator's memory with objects like those in examples/, two Secrets each, tokens of 1.3 KB",
+        own_only: false,
+        run: |bench, measured| Box::pin(memory::measure(bench, measured)),
+    },
+    Case {
+        name: "large-secrets",
+        about: "The operator's memory where there are large Secrets of others",
+        own_only: false,
+        run: |bench, measured| Box::pin(large_secrets::measure(bench, measured)),
+    },
+    Case {
+        name: "large-objects",
+        about: "The operator's memory with objects of 60 KB each",
+        own_only: true,
+        run: |bench, measured| Box::pin(large_objects::measure(bench, measured)),
+    },
+    Case {
+        name: "idle",
+        about: "What is done where nothing is to be done",
+        own_only: false,
+        run: |bench, measured| Box::pin(idle::measure(bench, measured)),
     },
 ];

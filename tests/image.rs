@@ -1,6 +1,12 @@
 //! The Containerfiles say what other files say too, and what each other says: they must not say something else.
 
-use std::{fs, path::Path};
+use std::{
+    fs,
+    path::Path,
+    process::{Command, Output},
+};
+
+use kit::control_plane::RunFolder;
 
 fn read(name: &str) -> String {
     fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(name)).unwrap()
@@ -81,4 +87,64 @@ fn what_is_copied_into_an_image_is_not_ignored() {
             assert!(is_kept, "{containerfile} copies {path}");
         }
     }
+}
+
+/// A package of the workspace whose manifest is not copied ends each build with an error, whichever package is built: as it did
+/// when kubectl's plugin had become one.
+#[test]
+fn what_is_copied_before_the_first_build_is_a_workspace_that_cargo_takes() {
+    for (containerfile, _) in CONTAINERFILES {
+        let folder = RunFolder::create().unwrap();
+        for instruction in instructions(&read(containerfile)) {
+            match instruction.split_once(' ') {
+                Some(("COPY", paths)) => copy(paths, folder.path()),
+                Some(("RUN", script)) => {
+                    let (before, _) = script.split_once("cargo build").unwrap();
+                    let before = before.trim_end().trim_end_matches("&&");
+                    let shell = ["-ec", before];
+                    assert!(run("sh", &shell, folder.path()).status.success());
+                    break;
+                }
+                _ => {}
+            }
+        }
+        let metadata = ["metadata", "--no-deps", "--offline", "--locked"];
+        let cargo = run(env!("CARGO"), &metadata, folder.path());
+        let told = String::from_utf8_lossy(&cargo.stderr);
+        assert!(cargo.status.success(), "{containerfile}: {told}");
+    }
+}
+
+/// The instructions of the stage that builds, each in one line.
+fn instructions(containerfile: &str) -> Vec<String> {
+    let (_, stages) = containerfile.split_once("\nFROM ${RUST_IMAGE}").unwrap();
+    let (stage, _) = stages.split_once("\nFROM ").unwrap();
+    let lines = stage.lines().filter(|line| !line.starts_with('#'));
+    let joined = lines.collect::<Vec<_>>().join("\n").replace("\\\n", "");
+    joined.lines().map(str::to_owned).collect()
+}
+
+/// Copies files and folders, of which the last path says where to.
+fn copy(paths: &str, to: &Path) {
+    let (sources, target) = paths.rsplit_once(' ').unwrap();
+    let target = to.join(target);
+    fs::create_dir_all(&target).unwrap();
+    for source in sources.split(' ') {
+        let source = match source.strip_suffix('/') {
+            Some(folder) => format!("{folder}/."),
+            None => source.to_owned(),
+        };
+        let arguments = ["-r", &source, target.to_str().unwrap()];
+        let here = Path::new(env!("CARGO_MANIFEST_DIR"));
+        assert!(run("cp", &arguments, here).status.success(), "{source}");
+    }
+}
+
+fn run(program: &str, arguments: &[&str], folder: &Path) -> Output {
+    let mut command = Command::new(program);
+    command
+        .args(arguments)
+        .current_dir(folder)
+        .output()
+        .unwrap()
 }

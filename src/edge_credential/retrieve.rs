@@ -9,13 +9,17 @@ use super::{
     observe::is_latest,
     rules::{
         judge::Observed,
-        target::{ProvenToken, find_token, find_value},
+        target::{ProvenToken, find_token},
     },
 };
 use crate::{
     api::EdgeCredential,
-    cluster::{errors::is_refusal, history::read_at, object_key::ObjectKey, secrets::Secrets},
-    rules::error::Error,
+    cluster::{
+        history::{find_now_or_before, read_at},
+        object_key::ObjectKey,
+        secrets::Secrets,
+    },
+    rules::{error::Error, token_value::find_value},
     traffic::tokens::WrittenToken,
 };
 
@@ -74,31 +78,12 @@ async fn read_token(
 ) -> Result<Option<SecretString>, Error> {
     let Context { calls, secrets, .. } = context;
     let secrets = Secrets::beside_written(&written.key, calls, secrets);
-    let name = &written.key.name;
-    let find = |secret: Option<Secret>| find_value(&secret?, |token| written.is(token));
-    match secrets.read_with_others(name).await {
-        Ok(secret) => {
-            if let Some(token) = find(secret) {
-                return Ok(Some(token));
-            }
-        }
-        Err(error) if is_refusal(&error) => return Ok(None),
-        Err(source) => {
-            return Err(Error::ReadSecret {
-                secret: observed.object.target_name().into(),
-                source,
-            });
-        }
-    }
-    for version in secrets.versions_before(name, None) {
-        let Some(found) = read_at(&secrets, name, version).await else {
-            return Ok(None);
-        };
-        if let Some(token) = find(found) {
-            return Ok(Some(token));
-        }
-    }
-    Ok(None)
+    let find = |secret: &Secret| find_value(secret, |token| written.is(token));
+    let found = find_now_or_before(&secrets, &written.key.name, find).await;
+    found.map_err(|source| Error::ReadSecret {
+        secret: observed.object.target_name().into(),
+        source,
+    })
 }
 
 /// Finds the token that a target had before it was deleted or changed. It proves to have been requested with the parameters of

@@ -7,4 +7,5 @@ pub mod failures;
 pub mod spec;
 pub mod target;
 pub mod times;
+pub mod token_value;
 pub mod versions;

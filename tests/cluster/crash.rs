@@ -4,7 +4,7 @@ use std::hash::{BuildHasher, RandomState};
 use std::time::Instant;
 
 use edge_credential_operator::api::edge_credential::RENEW_REQUESTED_AT;
-use edge_credential_operator::edge_credential::rules::target::PROOF;
+use edge_credential_operator::rules::token_value::PROOF;
 use k8s_openapi::api::core::v1::Secret;
 use serde_json::Value;
 

@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use edge_credential_operator::api::target::{Source, TargetEntry};
-use edge_credential_operator::edge_credential::rules::target::PROOF;
+use edge_credential_operator::rules::token_value::PROOF;
 use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::Secret;
 

@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use aws_lc_rs::hmac;
 use base64::{Engine, engine::general_purpose::STANDARD_NO_PAD};
 use k8s_openapi::{ByteString, api::core::v1::Secret, jiff::Timestamp};
-use secrecy::{ExposeSecret, SecretString};
+use secrecy::ExposeSecret;
 use serde::{Deserialize, Serialize};
 
 use super::{
@@ -26,17 +26,15 @@ use crate::{
     },
     oauth::{
         ClientCredentials, TOKEN_TYPE, Token, jwt,
-        response::{MAX_SECOND, is_bearer_token, is_scope},
+        response::{MAX_SECOND, is_scope},
     },
     rules::{
         spec::make_parameters,
         target::{Marking, SECRET_TYPE, candidates, render_metadata},
         times::is_ahead,
+        token_value::{PROOF, read_value},
     },
 };
-
-/// The annotation that proves the token.
-pub const PROOF: &str = "edgecredentials.io/token";
 
 /// The version of the proof. A field that is new does not change it: who does not know the field passes it over, so that a
 /// rollback costs no request. It is raised only once the version before reads both.
@@ -150,7 +148,7 @@ pub fn find_token(secret: &Secret, object: &EdgeCredential) -> Option<ProvenToke
     }
     let fingerprint = parameters.fingerprint();
     candidates(secret, proof.key.as_deref())
-        .filter_map(token_in)
+        .filter_map(read_value)
         .map(|access_token| Token {
             access_token,
             scope: proof.scope.clone(),
@@ -187,40 +185,9 @@ pub fn find_token(secret: &Secret, object: &EdgeCredential) -> Option<ProvenToke
         })
 }
 
-/// The token in a Secret that is the wanted one, whatever proves it.
-pub fn find_value(
-    secret: &Secret,
-    is_wanted: impl Fn(&SecretString) -> bool,
-) -> Option<SecretString> {
-    let proof = proof_of(secret);
-    let key = proof.as_ref().and_then(|proof| proof.key.as_deref());
-    candidates(secret, key)
-        .filter_map(token_in)
-        .find(|token| is_wanted(token))
-}
-
 fn proof_of(secret: &Secret) -> Option<Proof> {
     let annotation = secret.metadata.annotations.as_ref()?.get(PROOF)?;
     serde_json::from_str(annotation).ok()
-}
-
-/// The token in a value that was written from `AccessToken`, `Authorization` or `JSON`.
-fn token_in(value: &ByteString) -> Option<SecretString> {
-    #[derive(Deserialize)]
-    struct Json {
-        access_token: SecretString,
-    }
-    let text = std::str::from_utf8(&value.0).ok()?;
-    if text.starts_with('{') {
-        let Json { access_token } = serde_json::from_str(text).ok()?;
-        return Some(access_token).filter(|token| is_bearer_token(token.expose_secret()));
-    }
-    // No token has a space in it, but an opaque one may begin with this very word.
-    let token = text
-        .split_once(' ')
-        .filter(|(scheme, _)| *scheme == TOKEN_TYPE)
-        .map_or(text, |(_, token)| token);
-    is_bearer_token(token).then(|| token.into())
 }
 
 /// Over the fingerprint of the request parameters.

@@ -2,6 +2,7 @@
 
 use k8s_openapi::{apimachinery::pkg::apis::meta::v1::OwnerReference, jiff::SignedDuration};
 use proptest::{collection::vec, option, prelude::*, sample::Index};
+use secrecy::SecretString;
 use serde_json::{Value, json};
 
 use super::*;
@@ -12,7 +13,10 @@ use crate::{
         ask_to_renew, at, client, credentials, jwt, object, object_with, proven,
         rotated_credentials, sound_plan, target_with, token,
     },
-    rules::target::{MAX_CANDIDATES, NAME, Ownership, TargetProblem, check_ownership, owners},
+    rules::{
+        target::{MAX_CANDIDATES, NAME, Ownership, TargetProblem, check_ownership, owners},
+        token_value::find_value,
+    },
 };
 
 type Edit = fn(&mut Secret);

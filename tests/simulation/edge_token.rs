@@ -413,3 +413,16 @@ async fn an_outage_of_the_api_costs_few_calls_and_all_have_their_key_soon_after(
     pass(seconds(120)).await;
     assert_eq!(condition(&world, Ready), ready());
 }
+
+#[tokio::test(start_paused = true)]
+async fn the_token_of_an_edge_credential_with_equal_inputs_is_taken_from_its_secret() {
+    let mut world = World::new();
+    world.add(NAME, json!({}));
+    world.start_operator();
+    pass(seconds(60)).await;
+    assert!(world.has_token(NAMESPACE, NAME));
+    add(&world, json!({}));
+    pass(seconds(60)).await;
+    assert_eq!(condition(&world, Ready), ready());
+    assert_eq!(world.endpoint.total_requests(), 1);
+}

@@ -2,19 +2,19 @@
 
 use std::time::Duration;
 
-use k8s_openapi::jiff::SignedDuration;
+use k8s_openapi::{api::core::v1::Secret, jiff::SignedDuration};
 use tokio::time::timeout;
 
 use super::{Facts, Next, Remote, Visit, found, waits};
 use crate::{
-    cluster::rights::Verb,
+    cluster::{history::find_now_or_before, rights::Verb, secrets::Secrets},
     edge_token::{
         context::Context,
         rules::{decide::Step, outcome::Problem, spec::Plan},
     },
     http::limits::Limits,
     oauth::{Token, TokenRequest},
-    rules::{error::Error, target::TargetProblem},
+    rules::{error::Error, target::TargetProblem, token_value::find_value},
     traffic::{
         Caller, Endpoint, Urgency,
         flight::Entry,
@@ -130,14 +130,7 @@ impl Visit<'_> {
             is_checked: true,
             ..Purpose::default()
         };
-        if context
-            .tokens
-            .written(request, context.clock.now())
-            .is_some()
-        {
-            // It is in a Secret and in no memory. Whoever needs it asks for one of its own.
-            context.tokens.take_back(request, None);
-        }
+        self.take_back(request, acceptable).await?;
         loop {
             let answer = context
                 .tokens
@@ -171,5 +164,34 @@ impl Visit<'_> {
                 Answer::WaitFor(_) => Err(waits(facts, Error::InLine { fails: false })),
             });
         }
+    }
+
+    /// Takes a token back into memory that an EdgeCredential got with an equal request, and that is in its Secret since.
+    async fn take_back(
+        &self,
+        request: &TokenRequest,
+        acceptable: impl Fn(&Token) -> bool,
+    ) -> Result<(), Error> {
+        let Context {
+            calls,
+            clock,
+            secrets,
+            tokens,
+            ..
+        } = self.context;
+        let written = tokens.written(request, clock.now());
+        let Some(written) = written.filter(|written| acceptable(written.times())) else {
+            return Ok(());
+        };
+        let secrets = Secrets::beside_written(&written.key, calls, secrets);
+        let find = |secret: &Secret| find_value(secret, |token| written.is(token));
+        let found = find_now_or_before(&secrets, &written.key.name, find).await;
+        // The message does not name the Secret of somebody else.
+        let found = found.map_err(|source| Error::ReadSecret {
+            secret: self.object.target_name().into(),
+            source,
+        })?;
+        tokens.take_back(request, found);
+        Ok(())
     }
 }

@@ -12,6 +12,7 @@ use k8s_openapi::{
     jiff::{SignedDuration, Timestamp},
 };
 use kube::Api;
+use tokio::time::Instant;
 
 use super::{
     context::Context,
@@ -71,7 +72,9 @@ pub struct Visit<'a> {
     memories: Memories,
     findings: Findings,
     /// When the object was read last, or its status written.
-    read_at: Option<Timestamp>,
+    read_at: Option<Moment>,
+    /// When the attempt was recorded that the findings have.
+    intended_at: Option<Moment>,
     remote: Option<Remote>,
     verified_at: Option<Timestamp>,
     transitions: Vec<Transition>,
@@ -83,6 +86,25 @@ struct Remote {
     flight: Box<Flight>,
     limits: Limits,
     end: End,
+}
+
+/// When something happened, by the wall clock and by one that nobody sets.
+#[derive(Clone, Copy)]
+struct Moment {
+    wall: Timestamp,
+    monotonic: Instant,
+}
+
+impl Moment {
+    /// When it happened, by a wall clock that says this now: the earlier of what both clocks say, so that nothing is younger after
+    /// the wall clock was set back, or after a sleep that the other clock does not count.
+    fn as_of(self, now: Timestamp) -> Timestamp {
+        let elapsed = SignedDuration::try_from(self.monotonic.elapsed());
+        let at = elapsed
+            .ok()
+            .and_then(|elapsed| now.checked_sub(elapsed).ok());
+        at.map_or(self.wall, |at| at.min(self.wall))
+    }
 }
 
 /// Whether a visit goes on.
@@ -121,6 +143,7 @@ impl<'a> Visit<'a> {
             target: None,
             findings: Findings::default(),
             read_at: None,
+            intended_at: None,
             remote: None,
             verified_at: None,
             transitions: Vec::new(),
@@ -203,6 +226,14 @@ impl<'a> Visit<'a> {
         Timestamp::from_second(now.as_second()).unwrap_or(now)
     }
 
+    /// Now, by both clocks.
+    fn moment(&self) -> Moment {
+        Moment {
+            wall: self.now(),
+            monotonic: Instant::now(),
+        }
+    }
+
     fn judge(&self) -> Judged<'_> {
         judge(
             &self.object,
@@ -214,6 +245,9 @@ impl<'a> Visit<'a> {
 
     fn decide(&mut self) -> Facts {
         let now = self.now();
+        if let (Some((_, at)), Some(moment)) = (&mut self.findings.intended, self.intended_at) {
+            *at = moment.as_of(now);
+        }
         let judged = self.judge();
         let proven_key = judged.proven().map(|(key, _)| key.clone());
         let mut memories = self.memories.clone();
@@ -236,7 +270,7 @@ impl<'a> Visit<'a> {
             remembered,
             made,
             &self.findings,
-            self.read_at,
+            self.read_at.map(|moment| moment.as_of(now)),
             rendered.as_ref(),
             is_abandoned,
         );
@@ -364,8 +398,7 @@ impl<'a> Visit<'a> {
         let judged = self.judge();
         let remembered = &self.memories.remembered;
         let made = remembered.made.as_ref().map(|key| &key.made);
-        let mut observed =
-            judged.observed(remembered, made, &self.findings, self.read_at, None, false);
+        let mut observed = judged.observed(remembered, made, &self.findings, None, None, false);
         observed.not_before = judged
             .failures(remembered, now)
             .map(|failures| failures.next_attempt_at.0);
@@ -442,7 +475,7 @@ impl<'a> Visit<'a> {
         let latest = read.filter(|latest| latest.metadata.uid == self.object.metadata.uid);
         self.object = latest.ok_or(Error::Outdated)?;
         self.read_secrets().await?;
-        self.read_at = Some(self.now());
+        self.read_at = Some(self.moment());
         Ok(())
     }
 

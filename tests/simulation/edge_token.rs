@@ -11,7 +11,7 @@ use edge_credential_operator::{
     edge_api::{Call, Cause, Verdict},
     http::Unreachable,
 };
-use k8s_openapi::api::core::v1::Secret;
+use k8s_openapi::{api::core::v1::Secret, jiff::SignedDuration};
 use kit::fake_api::{Fault, Verb};
 use serde_json::{Value, json};
 
@@ -412,6 +412,31 @@ async fn an_outage_of_the_api_costs_few_calls_and_all_have_their_key_soon_after(
     }
     pass(seconds(120)).await;
     assert_eq!(condition(&world, Ready), ready());
+}
+
+/// Another process may have given it up meanwhile, and forgotten it: nobody would find its key.
+#[tokio::test(start_paused = true)]
+async fn an_attempt_that_was_recorded_long_ago_is_not_made_though_the_clock_was_set_back() {
+    let mut world = World::new();
+    add(&world, json!({}));
+    world.api.on_request(|request| match request.verb {
+        Verb::Patch if request.resource == "edgetokens/status" => Fault::Delay(seconds(12)),
+        _ => Fault::None,
+    });
+    world.start_operator();
+    pass(seconds(6)).await;
+    assert_eq!(
+        world.endpoint.total_requests(),
+        1,
+        "the attempt is being recorded"
+    );
+    world.jump(SignedDuration::from_secs(-60));
+    world.api.no_faults();
+    pass(seconds(8)).await;
+    assert_eq!(world.keys.take_calls().get("create"), None);
+    pass(seconds(180)).await;
+    assert_eq!(condition(&world, Ready), ready());
+    assert_eq!(world.keys.live(), [key(&world).expect("a key")]);
 }
 
 #[tokio::test(start_paused = true)]

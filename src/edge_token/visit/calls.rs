@@ -35,6 +35,7 @@ impl Visit<'_> {
                 let uid = self.object.metadata.uid.clone().unwrap_or_default();
                 let mark = Mark::new(&uid, random());
                 ledger.intend(mark.clone(), now);
+                self.intended_at = Some(self.moment());
                 if self.record(facts, &ledger, None).await? {
                     self.findings.intended = Some((mark, now));
                 }

@@ -59,7 +59,7 @@ impl Visit<'_> {
         match write_status(&self.object, status, self.context).await {
             Ok(written) => {
                 self.object = written;
-                self.read_at = Some(self.now());
+                self.read_at = Some(self.moment());
                 Ok(true)
             }
             Err(Error::WriteStatus { source }) if is_conflict(&source) => {
@@ -154,7 +154,7 @@ impl Visit<'_> {
         match written.await? {
             Ok(written) => {
                 self.object = written;
-                self.read_at = Some(self.now());
+                self.read_at = Some(self.moment());
                 Ok(())
             }
             Err(source) if is_outdated(&source) => self.refresh().await,

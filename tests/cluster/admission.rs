@@ -1,9 +1,14 @@
 //! The chart's ValidatingAdmissionPolicy: who may not read a Secret may not have it used as credentials.
 
-use edge_credential_operator::api::EdgeCredential;
-use kube::Api;
-use kube::api::{Patch, PatchParams, PostParams};
+use edge_credential_operator::api::{EdgeCredential, EdgeToken};
+use k8s_openapi::NamespaceResourceScope;
+use kube::{
+    Api, Resource,
+    api::{Patch, PatchParams, PostParams},
+};
+use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
+use std::fmt::Debug;
 
 use kit::harness::{CREDENTIALS, PATIENCE, Scene, Setup, credentials};
 
@@ -23,8 +28,8 @@ async fn who_may_not_read_a_secret_may_not_have_it_used_as_credentials() {
         .await;
     let people = people(&shop.name);
     scene.control_plane.apply(&people).await.unwrap();
-    let reader = objects_of(&scene, "reader").await;
-    let writer = objects_of(&scene, "writer").await;
+    let reader = objects_of::<EdgeCredential>(&scene, "reader").await;
+    let writer = objects_of::<EdgeCredential>(&scene, "writer").await;
     let object = shop.edge_credential("edge");
 
     let trial = PostParams {
@@ -60,15 +65,39 @@ async fn who_may_not_read_a_secret_may_not_have_it_used_as_credentials() {
     let suspended = json!({"spec": {"suspend": true}});
     change(&writer, &suspended).await.unwrap();
     change(&reader, &json!({ "spec": url })).await.unwrap();
+
+    let reader = objects_of::<EdgeToken>(&scene, "reader").await;
+    let writer = objects_of::<EdgeToken>(&scene, "writer").await;
+    let mut object = shop.edge_token("edge");
+    object.spec.target.name = Some("edge-key".to_owned());
+    object.spec.suspend = true;
+    let refused = refusal(writer.create(&trial, &object).await).unwrap();
+    assert!(names_secret(&refused, CREDENTIALS), "{refused}");
+    let created = reader.create(&PostParams::default(), &object).await;
+    created.unwrap();
+    // Whoever is called gets a token, or the key.
+    let delivery = json!({"deliveryURL": "https://edge.example.com/api/graphql/v1"});
+    let scopes = json!({"tokenAPI": {"scopes": ["audience-preview"]}});
+    for spec in [&reference(OTHER), &url, &delivery, &scopes] {
+        let refused = refusal(change(&writer, &json!({ "spec": spec })).await);
+        assert!(refused.is_some(), "{spec}");
+    }
+    change(&writer, &label).await.unwrap();
+    for spec in [&delivery, &scopes] {
+        change(&reader, &json!({ "spec": spec })).await.unwrap();
+    }
 }
 
-async fn change(objects: &Api<EdgeCredential>, change: &Value) -> kube::Result<EdgeCredential> {
+async fn change<K>(objects: &Api<K>, change: &Value) -> kube::Result<K>
+where
+    K: Clone + Debug + DeserializeOwned,
+{
     let patch = Patch::Merge(change);
     objects.patch("edge", &PatchParams::default(), &patch).await
 }
 
 /// What the API server said, where it refused.
-fn refusal(result: kube::Result<EdgeCredential>) -> Option<String> {
+fn refusal<K>(result: kube::Result<K>) -> Option<String> {
     match result {
         Err(kube::Error::Api(status)) if status.code == 403 => Some(status.message),
         _ => None,
@@ -79,8 +108,11 @@ fn names_secret(refusal: &str, secret: &str) -> bool {
     refusal.contains(&format!("you may not get the Secret {secret},"))
 }
 
-/// EdgeCredentials as a ServiceAccount may handle them.
-async fn objects_of(scene: &Scene, account: &str) -> Api<EdgeCredential> {
+/// The objects of a kind as a ServiceAccount may handle them.
+async fn objects_of<K>(scene: &Scene, account: &str) -> Api<K>
+where
+    K: Resource<Scope = NamespaceResourceScope, DynamicType = ()>,
+{
     let namespace = &scene.namespaces[0].name;
     let control_plane = &scene.control_plane;
     let kubeconfig = control_plane.service_account_kubeconfig(namespace, account);
@@ -88,7 +120,7 @@ async fn objects_of(scene: &Scene, account: &str) -> Api<EdgeCredential> {
     Api::namespaced(client.unwrap(), namespace)
 }
 
-/// Two who may both write EdgeCredentials. One of them may also read the Secret [`CREDENTIALS`].
+/// Two who may both write EdgeCredentials and EdgeTokens. One of them may also read the Secret [`CREDENTIALS`].
 fn people(namespace: &str) -> String {
     let account = |name: &str| {
         format!(
@@ -118,7 +150,7 @@ subjects: [{subjects}]
 "
         )
     };
-    let write = "{apiGroups: [edgecredentials.io], resources: [edgecredentials], verbs: [create, get, patch]}";
+    let write = "{apiGroups: [edgecredentials.io], resources: [edgecredentials, edgetokens], verbs: [create, get, patch]}";
     let read = format!(
         "{{apiGroups: [''], resources: [secrets], resourceNames: [{CREDENTIALS}], verbs: [get]}}"
     );

@@ -32,10 +32,17 @@ use tokio::{
 };
 
 /// The pages, in the order in which they are read here: what is deleted is deleted last.
-const PAGES: [&str; 23] = [
+const PAGES: [&str; 30] = [
     "README.md",
     "docs/reference/edgecredential.md",
     "docs/workloads.md",
+    "docs/edge-tokens.md",
+    "docs/runbooks/EdgeTokenAPIFailing.md",
+    "docs/runbooks/EdgeTokenKeyLeft.md",
+    "docs/runbooks/EdgeTokenNotReady.md",
+    "docs/runbooks/EdgeTokenRevocationOverdue.md",
+    "docs/runbooks/EdgeTokenRotationOverdue.md",
+    "docs/runbooks/EdgeTokenStalled.md",
     "docs/troubleshooting.md",
     "docs/log.md",
     "docs/monitoring.md",
@@ -74,8 +81,14 @@ const WORDS: [(&str, &str); 6] = [
     ("FILE", "/dev/null"),
 ];
 
+/// What stands for `NAME` on pages about EdgeTokens: the one that the first of them has made.
+const EDGE_TOKEN: &str = "storefront-content";
+
 /// The host of the default `spec.tokenRequest.url`.
 const TOKEN_HOST: &str = "auth.sitecorecloud.io";
+
+/// The host of the Token API and the Delivery API by default.
+const API_HOST: &str = "edge.sitecorecloud.io";
 
 /// What a spec needs to be an object.
 const EXAMPLE: &str = "apiVersion: edgecredentials.io/v1alpha1
@@ -124,6 +137,11 @@ impl Reader {
     /// Enters a block, and returns what it printed.
     pub async fn enter(&self, block: &Block) -> String {
         let mut text = block.text.replace("TOKEN-URL", &self.token_url);
+        let is_about_keys =
+            block.page.contains("/EdgeToken") || block.page.ends_with("edge-tokens.md");
+        if is_about_keys {
+            text = replace_word(&text, "NAME", EDGE_TOKEN);
+        }
         for (word, meant) in WORDS {
             text = replace_word(&text, word, meant);
         }
@@ -226,13 +244,15 @@ async fn the_commands_of_the_documentation_work_and_lead_to_a_token_that_is_rene
         Some(secret.data?.remove("access_token")?.0)
     };
 
-    let front = TlsFront::start(&sitecore, Certificate::Named(TOKEN_HOST)).unwrap();
+    let fronts = [TOKEN_HOST, API_HOST]
+        .map(|host| TlsFront::start(&sitecore, Certificate::Named(host)).unwrap());
     let authority = control_plane.folder().join("authority.pem");
-    fs::write(&authority, front.authority()).unwrap();
+    let authorities = fronts.each_ref().map(|front| front.authority());
+    fs::write(&authority, authorities.concat()).unwrap();
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let proxy = format!("http://{}", listener.local_addr().unwrap());
-    let target = front.url().rsplit(':').next().unwrap().to_owned();
-    tokio::spawn(serve_connects(listener, format!("127.0.0.1:{target}")));
+    let urls = fronts.each_ref().map(TlsFront::url);
+    tokio::spawn(serve_connects(listener, urls));
     let node = play_the_node(&control_plane, &client, &log, |operator| {
         let trusts = format!("--token-ca-file={}", authority.display());
         operator.add([trusts], [("HTTPS_PROXY".to_owned(), proxy.clone())]);
@@ -416,20 +436,26 @@ pub async fn say_that_it_runs(deployments: &Api<Deployment>, deployment: &Deploy
         .await;
 }
 
-/// A proxy that leads to one server, whatever it is asked for.
-async fn serve_connects(listener: TcpListener, server: String) {
+/// A proxy that leads to these servers, each by the host of its URL.
+async fn serve_connects(listener: TcpListener, urls: [String; 2]) {
     while let Ok((mut connection, _)) = listener.accept().await {
-        let server = server.clone();
+        let urls = urls.clone();
         tokio::spawn(async move {
             let mut asked = Vec::new();
             while !asked.ends_with(b"\r\n\r\n") {
                 asked.push(connection.read_u8().await?);
             }
-            if !asked.starts_with(format!("CONNECT {TOKEN_HOST}:443 ").as_bytes()) {
-                return Err(ErrorKind::InvalidInput.into());
-            }
+            let asked = String::from_utf8_lossy(&asked);
+            let host = asked
+                .strip_prefix("CONNECT ")
+                .and_then(|rest| rest.split_once(":443 "));
+            let is_asked = |url: &&String| host.is_some_and(|(host, _)| url.contains(host));
+            let Some(url) = urls.iter().find(is_asked) else {
+                return Err(std::io::Error::from(ErrorKind::InvalidInput));
+            };
+            let port = url.rsplit(':').next().unwrap_or_default();
             connection.write_all(b"HTTP/1.1 200 OK\r\n\r\n").await?;
-            let mut server = TcpStream::connect(server).await?;
+            let mut server = TcpStream::connect(format!("127.0.0.1:{port}")).await?;
             copy_bidirectional(&mut connection, &mut server).await
         });
     }

@@ -3,7 +3,9 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use edge_credential_operator::api::edge_credential::RENEW_REQUESTED_AT;
+use edge_credential_operator::api::{
+    edge_credential::RENEW_REQUESTED_AT, edge_token::ROTATE_REQUESTED_AT,
+};
 use kit::sitecore::{RetryAfter, Scenario};
 
 use kit::harness::{PATIENCE, SECRET, Scene, credentials};
@@ -31,6 +33,18 @@ async fn every_metric_of_the_dashboard_and_the_alerts_is_one_of_the_operators() 
     let mut stalled = shop.edge_credential("stalled");
     stalled.spec.token_request.url = "https://elsewhere.example/token".to_owned();
     shop.create_object(&stalled).await;
+    let mut rotated = shop.edge_token("rotated");
+    rotated.spec.rotation.every = Some("2160h".to_owned());
+    shop.create_edge_token(&rotated).await;
+    shop.edge_token_ready("rotated").await;
+    shop.annotate_edge_token("rotated", ROTATE_REQUESTED_AT, "now")
+        .await;
+    let mut suspended = shop.edge_token("suspended-key");
+    suspended.spec.suspend = true;
+    shop.create_edge_token(&suspended).await;
+    let mut stalled = shop.edge_token("stalled-key");
+    stalled.spec.delivery_url = "https://elsewhere.example/graphql".to_owned();
+    shop.create_edge_token(&stalled).await;
     scene.sitecore.add_client(LIMITED, SECRET);
     let refusal = Scenario::TooManyRequests {
         retry_after: RetryAfter::Seconds(60),
@@ -108,7 +122,10 @@ fn name_and_labels(sample: &str) -> (&str, Vec<&str>) {
 /// The words that are metrics of the operator.
 fn names(text: &str) -> impl Iterator<Item = String> {
     text.split(|c: char| !(c.is_ascii_alphanumeric() || c == '_'))
-        .filter(|word| word.starts_with("edgecredential_") || word.starts_with("process_"))
+        .filter(|word| {
+            let ours = ["edgecredential_", "edgetoken_", "process_"];
+            ours.iter().any(|prefix| word.starts_with(prefix))
+        })
         .map(str::to_owned)
 }
 

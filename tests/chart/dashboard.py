@@ -1,6 +1,6 @@
 """Writes what promtool holds the dashboard against, for check.sh: all expressions as rules.json, and as tests.json what they tell.
 
-The EdgeCredentials have the same name in three namespaces. Each case is there twice: where Prometheus honours the labels of its
+EdgeCredentials and EdgeTokens have the same name in three namespaces. Each case is there twice: where Prometheus honours the labels of its
 targets, and where it does not, so that `namespace` is the operator's.
 """
 
@@ -22,9 +22,12 @@ def filled(expression, namespace=".+"):
 
 
 def series(honoured):
-    def of(metric, namespace, values):
+    def of(metric, namespace, values, kind="edgecredential"):
         own = f'namespace="{namespace}"' if honoured else f'namespace="operators", exported_namespace="{namespace}"'
-        return {"series": f'edgecredential_{metric}{{job="a/b", pod="p", {own}, name="edge"}}', "values": f"{values}x{24 * HOUR}"}
+        return {"series": f'{kind}_{metric}{{job="a/b", pod="p", {own}, name="edge"}}', "values": f"{values}x{24 * HOUR}"}
+
+    def of_key(metric, namespace, values):
+        return of(metric, namespace, values, "edgetoken")
 
     # At ten hours: one as it should be; one that is due for two hours, with two left; one that is suspended.
     yield of("ready", "shop", 1)
@@ -41,6 +44,15 @@ def series(honoured):
     yield {"series": requests % "Success", "values": f"7x{24 * HOUR}"}
     # Its first one ever.
     yield {"series": requests % "TokenEndpointUnavailable", "values": f"_x{570} 1x{HOUR}"}
+    # A key in its overlap; one that should have been rotated two hours ago; one that does not work.
+    yield of_key("ready", "shop", 1)
+    yield of_key("rotation_timestamp_seconds", "shop", 86400)
+    yield of_key("revocation_timestamp_seconds", "shop", 43200)
+    yield of_key("ready", "search", 1)
+    yield of_key("rotation_timestamp_seconds", "search", 28800)
+    yield of_key("ready", "idle", 0)
+    yield {"series": 'edgetoken_api_requests_total{job="a/b", pod="p", origin="o", operation="create", outcome="Success"}',
+           "values": f"_x{570} 1x{HOUR}"}
 
 
 def tells(title, samples, namespace=".+"):
@@ -59,6 +71,12 @@ STATES = {
     state("idle", "Suspended", "EdgeCredentialSuspendedTokenExpired"): 1,
 }
 
+KEYS = {
+    state("shop", "Ready", "README"): 1,
+    state("search", "Rotation overdue", "EdgeTokenRotationOverdue"): 7200,
+    state("idle", "Not ready", "EdgeTokenNotReady"): 0,
+}
+
 CASES = [
     tells("Soonest expiry", {"{}": 7200}),
     tells("Soonest expiry", {"{}": 50400}, "shop"),
@@ -70,6 +88,13 @@ CASES = [
     tells("Renewals overdue", {"{}": 1}),
     tells("Suspended", {"{}": 1}),
     tells("EdgeCredentials", STATES),
+    tells("Keys ready", {"{}": 2}),
+    tells("Keys not ready", {"{}": 1}),
+    tells("Late rotations", {"{}": 1}),
+    tells("Late rotations", {"{}": 0}, "shop"),
+    tells("Late revocations", {"{}": 0}),
+    tells("EdgeTokens", KEYS),
+    tells("Calls of Sitecore's APIs per hour", {'{operation="create"}': 1}),
     tells("Token requests per hour: successful", {'{outcome="Success"}': 0}),
     tells("Token requests per hour: failed", {'{outcome="TokenEndpointUnavailable"}': 1}),
 ]

@@ -3,7 +3,7 @@
 use std::{fmt::Write, fs, time::Duration};
 
 use edge_credential_operator::{
-    api::EdgeCredential,
+    api::{EdgeCredential, EdgeToken},
     http::limits::{Limits, Quota},
 };
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
@@ -26,6 +26,14 @@ const NAMESPACES: [(&str, usize); 5] = [
 
 const MARKETS: [&str; 12] = [
     "at", "au", "ca", "de", "es", "fr", "it", "jp", "nl", "pl", "uk", "us",
+];
+
+/// EdgeTokens: namespace, name, and after how long their keys are replaced.
+const KEYS: [(&str, &str, &str); 4] = [
+    ("storefront", "site-content", "36h"),
+    ("search", "search-index", "48h"),
+    ("content", "export", "72h"),
+    ("preview", "preview", "2160h"),
 ];
 
 const WEEK: u64 = 7 * 24;
@@ -53,6 +61,7 @@ async fn an_outage_of_six_hours_in_a_week_costs_no_token() {
     });
     world.start_operator();
     add_sites(&world).await;
+    add_keys(&world);
     pass(hours(24)).await;
 
     let mut pod = "edge-credential-operator-7d9f6c5b8-x4k2p";
@@ -106,6 +115,24 @@ async fn add_sites(world: &World) {
     }
     let suspended = json!({"suspend": true});
     world.add_tenants("preview", "edge-old", "preview-edge-old", suspended);
+}
+
+/// Adds the EdgeTokens, each with a client of its own.
+fn add_keys(world: &World) {
+    for (namespace, name, every) in KEYS {
+        world.put_credentials_of(namespace, name, &client(namespace, name), "secret");
+        let object = json!({
+            "apiVersion": "edgecredentials.io/v1alpha1",
+            "kind": "EdgeToken",
+            "metadata": {"namespace": namespace, "name": name},
+            "spec": {
+                "credentialsSecretRef": {"name": format!("{name}-client")},
+                "rotation": {"every": every, "overlap": "12h"},
+            },
+        });
+        let object: EdgeToken = serde_json::from_value(object).unwrap();
+        world.api.apply_object(&object);
+    }
 }
 
 fn client(namespace: &str, name: &str) -> String {

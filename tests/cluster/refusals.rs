@@ -379,7 +379,7 @@ async fn a_right_to_write_that_is_missing_is_known_before_a_token_is_requested()
 }
 
 /// Waits until the operator may not do this with Secrets: roles take a moment.
-async fn cannot(scene: &Scene, verb: &str) {
+pub async fn cannot(scene: &Scene, verb: &str) {
     let shop = &scene.namespaces[0];
     let user = &scene.operator.user;
     let may_i = [
@@ -398,7 +398,7 @@ async fn cannot(scene: &Scene, verb: &str) {
 }
 
 /// Changes what the operator may do with Secrets.
-async fn set_verbs(scene: &Scene, verbs: &[&str]) {
+pub async fn set_verbs(scene: &Scene, verbs: &[&str]) {
     let shop = &scene.namespaces[0];
     let roles = Api::<Role>::namespaced(scene.client.clone(), &shop.name);
     let mut all = roles.list(&ListParams::default()).await.unwrap().items;

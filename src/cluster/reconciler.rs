@@ -32,6 +32,10 @@ pub trait Reconciler: Send + Sync + 'static {
         object: &ObjectKey,
     ) -> impl Future<Output = Result<Option<DeserializeGuard<Self::Object>>, Self::Error>> + Send;
 
+    /// How long nothing is to be done about an object that is as it was when it was reconciled last. `None` where that is not known
+    /// without reading it.
+    fn rests(&self, object: &ObjectKey) -> Option<Duration>;
+
     /// Brings an object to where it should be.
     fn reconcile(
         &self,

@@ -60,6 +60,10 @@ impl Reconciler for Context {
         read.map_err(|source| Error::ReadObject { source })
     }
 
+    fn rests(&self, object: &ObjectKey) -> Option<Duration> {
+        reconcile::rest_in_line(object, self)
+    }
+
     async fn reconcile(&self, object: &EdgeCredential) -> Result<Report, Error> {
         reconcile::reconcile(object, self).await
     }

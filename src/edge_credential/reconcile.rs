@@ -135,6 +135,13 @@ fn rest(
     rests.then(|| left.min(context.resync_period))
 }
 
+/// How long a new object waits in the line of its endpoint that says so later, since others need the calls. It's woken when it's
+/// its turn.
+pub fn rest_in_line(key: &ObjectKey, context: &Context) -> Option<Duration> {
+    let waits = context.calls.is_busy() && context.tokens.waits_for_first_token(key);
+    waits.then_some(UNTOLD_WAIT_BUSY)
+}
+
 /// What is to be done about an object that waits in the line of its endpoint.
 enum Waiting {
     /// Nothing for so long: it is woken.

@@ -53,6 +53,10 @@ impl Reconciler for Context {
         read.map_err(|source| Error::ReadObject { source })
     }
 
+    fn rests(&self, _: &ObjectKey) -> Option<Duration> {
+        None
+    }
+
     async fn reconcile(&self, object: &EdgeToken) -> Result<Report, Error> {
         reconcile::reconcile(object, self).await
     }

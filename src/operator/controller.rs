@@ -316,10 +316,18 @@ async fn reconcile_once<R: Reconciler>(
     let key = ObjectKey::of(&*object);
     let read = match object.object() {
         Ok(Some(object)) => Ok(object),
-        Ok(None) => match context.reconciler.read(&key).await? {
-            Some(DeserializeGuard(read)) => read.map_err(|invalid| invalid.metadata),
-            None => return Ok(Action::await_change()),
-        },
+        Ok(None) => {
+            // Thousands that wait for their turn would be read again and again.
+            let rest = context.reconciler.rests(&key);
+            if let Some(rest) = rest.filter(|_| object.is_reconciled()) {
+                return Ok(Action::requeue(rest));
+            }
+            object.note_reconciled();
+            match context.reconciler.read(&key).await? {
+                Some(DeserializeGuard(read)) => read.map_err(|invalid| invalid.metadata),
+                None => return Ok(Action::await_change()),
+            }
+        }
         Err(_) => Err(object.metadata()),
     };
     let object = match read {

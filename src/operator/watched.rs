@@ -1,6 +1,15 @@
 //! An object of a kind that is watched, as it is held: as JSON, without what is never read.
 
-use std::{borrow::Cow, collections::BTreeMap, fmt, marker::PhantomData, sync::Arc};
+use std::{
+    borrow::Cow,
+    collections::BTreeMap,
+    fmt,
+    marker::PhantomData,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+};
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::Resource;
@@ -26,7 +35,6 @@ pub struct Watched<K> {
     kind: PhantomData<fn() -> K>,
 }
 
-#[derive(Clone)]
 struct Held {
     /// Namespace and name, by which a store finds the object. All else is in the text.
     metadata: ObjectMeta,
@@ -34,6 +42,26 @@ struct Held {
     json: Box<str>,
     /// Whether the text is the whole object, rather than its [`Summary`].
     is_whole: bool,
+    /// Whether this version was reconciled.
+    is_reconciled: AtomicBool,
+}
+
+impl Clone for Held {
+    fn clone(&self) -> Self {
+        Self {
+            metadata: self.metadata.clone(),
+            version: self.version,
+            json: self.json.clone(),
+            is_whole: self.is_whole,
+            is_reconciled: AtomicBool::new(self.is_reconciled()),
+        }
+    }
+}
+
+impl Held {
+    fn is_reconciled(&self) -> bool {
+        self.is_reconciled.load(Ordering::Relaxed)
+    }
 }
 
 /// What metrics tell of an object, whatever its size.
@@ -113,9 +141,20 @@ impl<K> Watched<K> {
                 version,
                 json: json.into(),
                 is_whole,
+                is_reconciled: AtomicBool::new(false),
             }),
             kind: PhantomData,
         })
+    }
+
+    /// Whether this very version of the object was reconciled, as [`note_reconciled`](Self::note_reconciled) noted it.
+    pub fn is_reconciled(&self) -> bool {
+        self.held.is_reconciled()
+    }
+
+    /// Notes that this version of the object was reconciled.
+    pub fn note_reconciled(&self) {
+        self.held.is_reconciled.store(true, Ordering::Relaxed);
     }
 
     /// What metrics tell of the object. `None` where even that does not fit.

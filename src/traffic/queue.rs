@@ -15,7 +15,7 @@ use std::{
 };
 
 use super::{
-    caller::Caller,
+    caller::{Caller, Urgency},
     endpoint::Endpoint,
     keys::{ClientHash, SinceStart},
     line::Line,
@@ -199,6 +199,18 @@ impl Queue {
             let tenant = line.and_then(|line| line.tenants.get(&object.namespace));
             matches!(entry.state, State::Waiting) && tenant.is_some_and(Tenant::is_failing)
         })
+    }
+
+    /// Whether an object that has no token waits for nothing but its turn.
+    pub fn waits_for_first_token(&self, object: &ObjectKey) -> bool {
+        let entry = self.entries.get(object);
+        let waits = entry.is_some_and(|entry| {
+            matches!(
+                (&entry.state, entry.rank),
+                (State::Waiting, (Urgency::NoToken, _))
+            )
+        });
+        waits && !self.waits_for_recovery(object)
     }
 
     /// Notes that an object whose turn it is lacks nothing but a place. `true` where it has one. Otherwise it is woken as soon as

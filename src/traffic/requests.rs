@@ -190,6 +190,13 @@ impl TokenRequests {
         self.0.state.lock().queue.waits_for_recovery(object)
     }
 
+    /// Whether an object that has no token waits for nothing but its turn.
+    pub fn waits_for_first_token(&self, object: &ObjectKey) -> bool {
+        let state = self.0.state.lock();
+        let has_answer = state.results.contains_key(object);
+        !has_answer && state.queue.waits_for_first_token(object)
+    }
+
     /// Takes an object out that needs no token, or must not have one. A turn that it has is given to the next.
     pub fn leave(&self, object: &ObjectKey) {
         let mut state = self.0.state.lock();

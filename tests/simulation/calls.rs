@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, time::Duration};
 
 use edge_credential_operator::api::{ConditionType::Ready, EdgeCredential};
 use k8s_openapi::{api::core::v1::Secret, jiff::SignedDuration};
-use kit::fake_api::{FakeApi, Request, Verb};
+use kit::fake_api::{FakeApi, Fault, Request, Verb};
 use serde_json::json;
 
 use crate::world::{NAMESPACE, World, credentials, days, hours, pass, seconds, target};
@@ -283,4 +283,30 @@ async fn a_new_object_that_waits_longer_than_a_second_says_so_with_a_fourth_call
     let events = world.api.list_as::<k8s_openapi::api::events::v1::Event>();
     let mut reasons = events.iter().filter_map(|event| event.reason.as_deref());
     assert!(reasons.all(|reason| reason == "TokenValid"));
+}
+
+/// Ten thousand of 60 KB kept an API server busy with reads, and so waited for an hour.
+#[tokio::test(start_paused = true)]
+async fn an_object_that_is_too_large_to_be_held_is_not_read_again_while_it_waits_for_its_turn() {
+    const LARGE: u64 = 200;
+    let mut world = World::new();
+    world.endpoint.set_latency(Duration::from_millis(500));
+    // Busy with the calls for those that have a turn.
+    world.api.on_request(|request| match request.verb {
+        Verb::List | Verb::Watch => Fault::None,
+        _ => Fault::Delay(Duration::from_millis(500)),
+    });
+    let notes = "x".repeat(1000);
+    let parameters = json!({"a": notes, "b": notes, "c": notes, "d": notes});
+    for number in 0..LARGE {
+        let request = json!({"extraParameters": parameters});
+        world.add(&name(number), json!({"tokenRequest": request}));
+    }
+    world.start_operator();
+    pass(seconds(180)).await;
+    let has_token = |number: &u64| world.has_token(NAMESPACE, &name(*number));
+    assert!((0..LARGE).all(|number| has_token(&number)));
+    let reads = world.api.count(Verb::Get, "edgecredentials");
+    // When it is new, when it says that it waits, when it has its turn, and after each of its two statuses.
+    assert!(reads <= 5 * LARGE, "{reads}");
 }

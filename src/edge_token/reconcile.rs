@@ -20,9 +20,6 @@ use crate::{
 /// How long the watch is waited for that has not shown this process' last write yet. It shows that sooner, and wakes the object.
 const UNSEEN_WAIT: Duration = Duration::from_secs(5);
 
-/// How often an object is looked at while no watch tells of its Secrets.
-const LOOK_INTERVAL: Duration = Duration::from_mins(5);
-
 /// Brings one EdgeToken to where it should be. `Err` only where not even the status could be written.
 pub async fn reconcile(object: &EdgeToken, context: &Context) -> Result<Report, Error> {
     let key = ObjectKey::of(object);
@@ -66,10 +63,5 @@ fn rest(object: &EdgeToken, key: &ObjectKey, context: &Context) -> Option<Durati
         && secrets.is_current(&key.namespace, object.target_name(), told.target.as_ref())
         && !context.tokens.is_known(key);
     let left = until.duration_since(now).unsigned_abs();
-    let longest = if secrets.is_reliable(&key.namespace) {
-        context.resync_period
-    } else {
-        LOOK_INTERVAL
-    };
-    rests.then(|| left.min(longest))
+    rests.then(|| left.min(context.resync_period))
 }

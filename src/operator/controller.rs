@@ -105,7 +105,7 @@ pub fn start_controller<R: Reconciler>(
     let selection = selection.with_labels(scope.selector.clone());
     let watch = Watch::of::<R::Object>(namespace, Some(crd.clone()), context.metrics.clone());
     let (store, writer) = reflector::store();
-    let (events, _) = watch.begin(selection);
+    let events = watch.begin(selection);
     let events = share_unchanged(events, store.clone(), context.clone());
     let events = reflector::reflector(writer, events).touched_objects();
     let mut controller = Controller::for_stream(events, store.clone())
@@ -122,16 +122,16 @@ pub fn start_controller<R: Reconciler>(
         let reliable = of_secrets.clone();
         let is_reliable = move || reliable.is_reliable();
         context.secrets.add_scope(namespace, is_reliable);
-        let (events, looks) = of_secrets.begin(selection);
-        let events = after_first_list(watch.clone(), events);
-        controller = controller
-            .reconcile_on(follow_secrets(
-                events,
-                scope.namespace.clone(),
-                context.clone(),
-            ))
-            .reconcile_all_on(looks);
+        let events = after_first_list(watch.clone(), of_secrets.begin(selection));
+        controller = controller.reconcile_on(follow_secrets(
+            events,
+            scope.namespace.clone(),
+            context.clone(),
+        ));
         secrets = Some(of_secrets);
+    }
+    if let Some(secrets) = &secrets {
+        controller = controller.reconcile_all_on(secrets.looks());
     }
     let stopped = shutdown.clone();
     let of_secrets = secrets.clone();

@@ -10,10 +10,7 @@ use kube::{
 use parking_lot::Mutex;
 use serde::de::DeserializeOwned;
 use tokio::{
-    sync::{
-        mpsc::{self, Sender},
-        watch,
-    },
+    sync::watch,
     time::{Instant, error::Elapsed, sleep, timeout},
 };
 
@@ -63,6 +60,8 @@ struct Shared {
     state: Mutex<State>,
     /// Whether the API server has either listed the objects or refused to.
     answered: watch::Sender<bool>,
+    /// Tells that a look takes the place of what the watch would tell of.
+    looks: watch::Sender<()>,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -103,6 +102,7 @@ impl Watch {
             metrics,
             state: Mutex::default(),
             answered: watch::Sender::new(false),
+            looks: watch::Sender::new(()),
         }));
         watch.count(false);
         watch
@@ -131,20 +131,13 @@ impl Watch {
         state.listed && state.trouble.is_none_or(|(_, since)| is_new(since))
     }
 
-    /// Begins. The first stream has the events, without an end and without an error: after a failure the watch pauses and
-    /// goes on where it was. The second has an item once the watch has been refused for a minute, and then each [`LOOK_INTERVAL`]: no
-    /// event tells what happens. It then begins anew with a list, which may be allowed where watching is not.
-    pub fn begin<K>(
-        &self,
-        selection: Selection,
-    ) -> (
-        impl Stream<Item = Shown<K>> + Send + 'static,
-        impl Stream<Item = ()> + Send + 'static,
-    )
+    /// Begins. The stream has the events, without an end and without an error: after a failure the watch pauses and goes on where
+    /// it was. Where it has been refused for [`LOOK_INTERVAL`], it begins anew with a list, which may be allowed where watching is
+    /// not.
+    pub fn begin<K>(&self, selection: Selection) -> impl Stream<Item = Shown<K>> + Send + 'static
     where
         K: Versioned + Clone + Debug + DeserializeOwned + Send + 'static,
     {
-        let (looks, looked) = mpsc::channel(1);
         let active = ActiveWatch {
             events: ListWatch::new(selection),
             begun: Instant::now(),
@@ -152,18 +145,21 @@ impl Watch {
             has_listed: false,
             has_looked: false,
             watch: self.clone(),
-            looks,
         };
-        let events = unfold(active, async |mut active| {
+        unfold(active, async |mut active| {
             let event = active.next().await;
             let version = active.events.version().unwrap_or_default();
             Some(((event, version), active))
-        });
-        let looks = unfold(looked, async |mut looked| {
-            looked.recv().await?;
-            Some(((), looked))
-        });
-        (events, looks)
+        })
+    }
+
+    /// Has an item once the watch has been refused for a minute, and then each [`LOOK_INTERVAL`]: no event tells what happens.
+    pub fn looks(&self) -> impl Stream<Item = ()> + Send + 'static {
+        // Where the last one has not been taken yet, one look is enough for both.
+        unfold(self.0.looks.subscribe(), async |mut looks| {
+            looks.changed().await.ok()?;
+            Some(((), looks))
+        })
     }
 
     /// Resource and namespace, for metrics and lines of the log.
@@ -257,7 +253,6 @@ struct ActiveWatch<K> {
     /// Whether a look was asked for since the watch is refused.
     has_looked: bool,
     watch: Watch,
-    looks: Sender<()>,
 }
 
 impl<K> ActiveWatch<K>
@@ -322,8 +317,7 @@ where
 
     fn look(&mut self) {
         self.has_looked = true;
-        // Where the last one has not been taken yet, one look is enough for both.
-        let _ = self.looks.try_send(());
+        self.watch.0.looks.send_replace(());
     }
 
     fn is_refused_for(&self, time: Duration) -> bool {

@@ -319,6 +319,21 @@ async fn a_target_that_was_deleted_while_no_operator_ran_is_written_again_from_t
 }
 
 #[tokio::test(start_paused = true)]
+async fn while_secrets_cannot_be_watched_a_deleted_target_is_back_within_five_minutes() {
+    let world = begin(json!({})).await;
+    for verb in [Verb::List, Verb::Watch] {
+        world.api.deny(verb, "secrets", None);
+    }
+    world.api.cut_watches();
+    for _ in 0..3 {
+        pass(seconds(77)).await;
+        world.api.delete_object::<Secret>(NAMESPACE, NAME);
+        pass(seconds(301)).await;
+        assert_eq!(key(&world), Some("KEY0".into()));
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_key_that_is_nowhere_any_more_is_replaced_and_revoked_after_the_overlap() {
     let mut world = begin(json!({"rotation": {"overlap": "1h"}})).await;
     world.stop_operator().await;

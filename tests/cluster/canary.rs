@@ -7,14 +7,14 @@ use k8s_openapi::api::events::v1::Event;
 use kit::canary::assert_absent;
 use kit::control_plane::shared;
 use kit::sitecore::{
-    CLAIMS_PREFIX, Certificate, Member, RetryAfter, Scenario, Sitecore, TlsFront, TokenShape, Wire,
-    gzip,
+    ApiFailure, CLAIMS_PREFIX, Certificate, Member, RetryAfter, Scenario, Sitecore, TlsFront,
+    TokenShape, Wire, gzip,
 };
 use kube::Api;
 use kube::api::ListParams;
 use serde_json::Value;
 
-use kit::harness::{Namespace, Setup, condition, credentials, text};
+use kit::harness::{CREDENTIALS, Namespace, PATIENCE, Scene, Setup, condition, credentials, text};
 
 const ID: &str = "canary-client-id";
 const SECRET: &str = "canary-client-secret";
@@ -311,33 +311,86 @@ async fn marked_secrets_tokens_and_server_texts_appear_in_nothing_that_is_put_ou
     let token = text(&namespace.secret("usual").await, "access_token");
     let signature = token.rsplit('.').next().unwrap().to_owned();
 
+    let outputs = outputs(&mut scene, "token written").await;
+    assert_absent(&[ID, SECRET, SERVER_TEXT, &token, &signature], &outputs);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn keys_and_texts_of_the_apis_for_keys_appear_in_nothing_that_is_put_out() {
+    let setup = Setup {
+        values: vec![
+            ("log.filter", "trace".to_owned()),
+            ("log.format", "json".to_owned()),
+        ],
+        ..Setup::default()
+    };
+    let mut scene = setup.scene("canary-key").await;
+    let namespace = &scene.namespaces[0];
+    scene.sitecore.add_client(ID, SECRET);
+    // The tenant id is meant to be seen, and by default holds the client id.
+    scene
+        .sitecore
+        .configure(ID, |client| client.tenant_id = Some("tenant".to_owned()));
+    let secret = credentials(ID, SECRET);
+    namespace.create_secret(CREDENTIALS, &secret).await;
+    let usual = namespace.edge_token("usual");
+    namespace.create_edge_token(&usual).await;
+    namespace.edge_token_ready("usual").await;
+    let target = namespace.secret("usual").await;
+    let key = text(&target, "SITECORE_API_KEY");
+
+    for (name, route, status) in [
+        ("list", "GET /api/apikey/v1", 403),
+        ("probe", "POST /api/graphql/v1", 500),
+        ("create", "POST /api/apikey/v1", 200),
+    ] {
+        let failure = ApiFailure::Raw {
+            status,
+            headers: vec![("x-canary".to_owned(), SERVER_TEXT.to_owned())],
+            body: CONTROL.into(),
+        };
+        scene.sitecore.fail_route(route, 1, failure);
+        let object = namespace.edge_token(name);
+        namespace.create_edge_token(&object).await;
+        namespace
+            .edge_token_that(name, "has failed", |object| {
+                object.status.as_ref().unwrap().conditions.len() > 1
+            })
+            .await;
+    }
+    let outputs = outputs(&mut scene, "key written").await;
+    assert_absent(&[ID, SECRET, SERVER_TEXT, &key], &outputs);
+}
+
+/// All that the operator puts out but Secrets, in the first namespace. It ends for that, and has logged `line`.
+async fn outputs(scene: &mut Scene, line: &str) -> Vec<(&'static str, String)> {
+    let namespace = &scene.namespaces[0];
+    let all = ListParams::default();
     let mut outputs = vec![("metrics", scene.operator.get("/metrics").await.unwrap().1)];
-    let objects = namespace
-        .objects
-        .list(&ListParams::default())
-        .await
-        .unwrap();
-    for object in objects {
+    for object in namespace.objects.list(&all).await.unwrap() {
+        let status = serde_json::to_string(&object.status).unwrap();
+        outputs.push(("a status", status));
+    }
+    for object in namespace.edge_tokens.list(&all).await.unwrap() {
         let status = serde_json::to_string(&object.status).unwrap();
         outputs.push(("a status", status));
     }
     let events = Api::<Event>::namespaced(scene.client.clone(), &namespace.name);
     namespace
-        .until(kit::harness::PATIENCE, "an Event", async || {
-            let events = events.list(&ListParams::default()).await.ok()?;
+        .until(PATIENCE, "an Event", async || {
+            let events = events.list(&all).await.ok()?;
             (!events.items.is_empty()).then_some(())
         })
         .await;
-    for event in events.list(&ListParams::default()).await.unwrap() {
+    for event in events.list(&all).await.unwrap() {
         outputs.push(("an Event", serde_json::to_string(&event).unwrap()));
     }
     assert_eq!(scene.operator.terminate().await.0, 0);
     let log = scene.operator.log();
-    assert!(log.contains("token written"), "the log was read");
+    assert!(log.contains(line), "the log was read");
     assert!(!log.contains("panicked"));
     outputs.push(("the log", log));
-
-    assert_absent(&[ID, SECRET, SERVER_TEXT, &token, &signature], &outputs);
+    outputs
 }
 
 /// Creates a client's credentials and an EdgeCredential for it.

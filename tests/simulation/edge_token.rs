@@ -260,6 +260,25 @@ async fn a_status_that_is_lost_comes_back_from_the_target_without_a_key() {
     assert_eq!(key(&world), Some("KEY0".into()));
 }
 
+/// A mark means something in the status of the object alone whose uid it has.
+#[tokio::test(start_paused = true)]
+async fn a_forged_status_has_keys_of_its_own_object_revoked_and_of_no_other() {
+    let mut world = begin(json!({})).await;
+    let other = "edge-token/another-uid/00000000000000aa";
+    world.keys.add(&format!("{other}/storefront/other"));
+    world.stop_operator().await;
+    world.api.edit::<EdgeToken>(NAMESPACE, NAME, |object| {
+        let token = object["status"]["token"].clone();
+        let since = &token["createdAt"];
+        let retired = |mark: &Value| json!({"mark": mark, "since": since, "cause": "Discarded", "revokeAt": since});
+        object["status"]["retired"] = json!([retired(&token["mark"]), retired(&json!(other))]);
+    });
+    world.start_operator();
+    pass(hours(1)).await;
+    assert_eq!(world.keys.live(), ["KEY1", "KEY2"]);
+    assert_eq!(key(&world), Some("KEY2".into()), "its own was replaced");
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_key_of_ours_that_no_record_explains_stops_rotations_and_is_not_touched() {
     let world = begin(json!({})).await;

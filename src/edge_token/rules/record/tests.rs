@@ -30,6 +30,7 @@ fn a_target_is_ready_for_envfrom_and_proves_its_key() {
     assert_eq!(text(&secret, "SITECORE_API_KEY"), "KEY1");
     let url = "https://edge.sitecorecloud.io/api/graphql/v1";
     assert_eq!(text(&secret, "GRAPH_QL_ENDPOINT"), url);
+    assert_eq!(secret.type_.as_deref(), Some("Opaque"));
     let (key, record) = find(&secret, &object).unwrap();
     assert_eq!(key.value.expose_secret(), "KEY1");
     assert_eq!(key.made, key_of(&object, 1).made);

@@ -53,7 +53,7 @@ pub struct Settings {
     )]
     pub namespaces: Vec<String>,
 
-    /// Watch only EdgeCredentials with these labels, in the syntax of kubectl --selector.
+    /// Watch only EdgeCredentials and EdgeTokens with these labels, in the syntax of kubectl --selector.
     #[arg(
         long,
         value_name = "LABELS",
@@ -98,7 +98,8 @@ pub struct Settings {
     )]
     pub allowed_api_origins: Vec<Origin>,
 
-    /// Trust the CA certificates in this PEM file for token endpoints, beside those of the system. Read again when it changes.
+    /// Trust the CA certificates in this PEM file for token endpoints and Sitecore's APIs, beside those of the system. Read again
+    /// when it changes.
     #[arg(
         long,
         value_name = "PEM",
@@ -107,8 +108,8 @@ pub struct Settings {
     )]
     pub token_ca_file: Option<PathBuf>,
 
-    /// Reach token endpoints by the proxy whose URL, which may have a password, is in this file, instead of that of HTTPS_PROXY.
-    /// Read again when it changes.
+    /// Reach token endpoints and Sitecore's APIs by the proxy whose URL, which may have a password, is in this file, instead of
+    /// that of HTTPS_PROXY. Read again when it changes.
     #[arg(
         long,
         value_name = "FILE",
@@ -137,7 +138,7 @@ pub struct Settings {
     )]
     pub concurrency: std::num::NonZeroU16,
 
-    /// Act only while holding a Lease, so that of several replicas one acts and the others stand by. A leader that cannot
+    /// Reconcile only while holding a Lease, so that of several replicas one leads and the others stand by. A leader that cannot
     /// renew the Lease within --renew-deadline exits with an error; without election the process never exits for that.
     #[arg(
         long,
@@ -214,7 +215,7 @@ pub struct Settings {
     )]
     pub listen: SocketAddr,
 
-    /// Serve metrics with the namespace and the name of each EdgeCredential.
+    /// Serve metrics with the namespace and the name of each EdgeCredential and EdgeToken.
     #[arg(
         long,
         value_name = "true|false",

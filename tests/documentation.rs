@@ -149,12 +149,17 @@ fn the_examples_in_the_documentation_are_the_files_in_examples() {
     assert_eq!(markdown::read("examples/mount.yaml").lines().count(), 9);
 }
 
-/// A line that was worded anew is looked for in vain. Those of libraries are told apart by their names.
+/// A line that was worded anew is looked for in vain, and so is one that the page does not have. Those of libraries are told
+/// apart by their names.
 #[test]
 fn the_lines_of_the_log_are_those_of_the_program() {
-    let program = sources(&workspace().join("src"));
-    let program = program.replace('\\', "").replace("{}s", "EdgeCredentials");
-    let page = markdown::read("docs/log.md");
+    // A line about either kind is there once.
+    let of_any_kind = |text: &str| {
+        text.replace("{}s", "EdgeTokens")
+            .replace("EdgeCredentials", "EdgeTokens")
+    };
+    let program = of_any_kind(&sources(&workspace().join("src")).replace('\\', ""));
+    let page = of_any_kind(&markdown::read("docs/log.md"));
     let (lines, _) = page.split_once("## Fields").unwrap();
     let rows = lines.lines().filter(|line| line.starts_with("| `"));
     let told: Vec<_> = rows
@@ -175,6 +180,30 @@ fn the_lines_of_the_log_are_those_of_the_program() {
     for text in told {
         assert!(program.contains(text), "the log never says {text:?}");
     }
+    let messages: Vec<_> = messages(&program).collect();
+    assert!(messages.len() > 20, "{messages:?}");
+    for message in messages {
+        for text in message.split(['{', '}']).step_by(2).map(str::trim) {
+            assert!(lines.contains(text), "the page lacks {message:?}");
+        }
+    }
+}
+
+/// What is logged at the level info and above, up to what explains it.
+fn messages(program: &str) -> impl Iterator<Item = &str> {
+    let macros = ["tracing::info!(", "tracing::warn!(", "tracing::error!("];
+    let calls = macros
+        .into_iter()
+        .flat_map(|name| program.split(name).skip(1));
+    calls.filter_map(|call| {
+        let parts: Vec<_> = call.split('"').collect();
+        // The message is an argument of its own: any other text is a part of one.
+        let mut texts = parts.chunks_exact(2).filter(|part| {
+            let before = part[0].trim_end();
+            before.is_empty() || before.ends_with(',')
+        });
+        texts.next()?[1].split([':', '(']).next()
+    })
 }
 
 #[test]

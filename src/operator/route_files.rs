@@ -1,4 +1,4 @@
-//! The files that say how token endpoints are reached: read at the start, and again whenever they change.
+//! The files that say how token endpoints and Sitecore's APIs are reached: read at the start, and again whenever they change.
 
 use std::{convert::Infallible, fs, io, path::PathBuf, time::Duration};
 
@@ -13,7 +13,7 @@ use crate::{
 /// How often the files are read. A kubelet brings a changed ConfigMap or Secret within a minute or two.
 const INTERVAL: Duration = Duration::from_secs(30);
 
-/// The files that say how token endpoints are reached.
+/// The files that say how token endpoints and Sitecore's APIs are reached.
 #[derive(Clone, Debug)]
 pub struct RouteFiles {
     /// Certificates in PEM.
@@ -104,11 +104,16 @@ impl RouteFiles {
                 Ok(false) => is_told = false,
                 Ok(true) => {
                     is_told = false;
-                    tracing::info!("token endpoints are reached as the changed files say");
+                    tracing::info!(
+                        "token endpoints and Sitecore's APIs are reached as the changed files say"
+                    );
                 }
                 Err(error) if !is_told => {
                     is_told = true;
-                    tracing::warn!("token endpoints are reached as before: {}", chain(&error));
+                    tracing::warn!(
+                        "token endpoints and Sitecore's APIs are reached as before: {}",
+                        chain(&error)
+                    );
                 }
                 Err(_) => {}
             }

@@ -183,9 +183,14 @@ fn the_metrics_in_the_reference_are_those_of_the_code() {
     compare(METRICS, &with_section(METRICS, "metrics", &metrics));
 }
 
-/// The labels of a metric's first sample.
+/// The labels of a metric's first sample. The name of another one may begin with its name.
 fn labels(text: &str, name: &str) -> Vec<String> {
-    let mut samples = text.lines().filter_map(|line| line.strip_prefix(name));
+    let is_sample = |rest: &&str| {
+        let begins = ["{", " ", "_bucket{"];
+        begins.iter().any(|begin| rest.starts_with(begin))
+    };
+    let rest = text.lines().filter_map(|line| line.strip_prefix(name));
+    let mut samples = rest.filter(is_sample);
     let labels = match samples.next() {
         Some(sample) => {
             let (_, labels) = sample.split_once('{').unwrap_or_default();

@@ -1,14 +1,20 @@
-//! What kstatus, by which Flux and Helm wait, makes of EdgeCredentials: the tool itself, on objects as the API server
-//! stores them.
+//! What kstatus, by which Flux and Helm wait, makes of EdgeCredentials and EdgeTokens: the tool itself, on objects as the API
+//! server stores them.
 
+use edge_credential_operator::api::ConditionType::{Ready, Stalled};
 use edge_credential_operator::api::Reason;
 use edge_credential_operator::api::edge_credential::RENEW_REQUESTED_AT;
 use kit::harness::*;
 
-/// The status and the message that kstatus gives an object.
+/// The status and the message that kstatus gives an EdgeCredential.
 async fn judge(scene: &Scene, name: &str) -> (String, String) {
+    judge_one_of(scene, "edgecredentials", name).await
+}
+
+/// The status and the message that kstatus gives an object of this kind.
+async fn judge_one_of(scene: &Scene, kind: &str, name: &str) -> (String, String) {
     let shop = &scene.namespaces[0].name;
-    let judged = scene.control_plane.kstatus(shop, "edgecredentials").await;
+    let judged = scene.control_plane.kstatus(shop, kind).await;
     judged.unwrap().remove(name).expect("it is judged")
 }
 
@@ -106,4 +112,40 @@ async fn one_that_is_being_deleted_is_terminating_though_its_token_is_valid() {
     shop.ready("edge").await;
     shop.delete_object("edge").await;
     assert_eq!(judge(&scene, "edge").await.0, "Terminating");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_edge_token_is_judged_as_an_edge_credential_is() {
+    const MALFORMED: &str = "malformed-client";
+    let scene = Scene::new("kstatus-key", 1).await;
+    let shop = &scene.namespaces[0];
+    shop.create_credentials().await;
+    let padded = credentials(CLIENT, "edge-client-secret\n");
+    shop.create_secret(MALFORMED, &padded).await;
+    for (name, credentials) in [
+        ("valid", CREDENTIALS),
+        ("waiting", "missing-client"),
+        ("malformed", MALFORMED),
+    ] {
+        let mut object = shop.edge_token(name);
+        object.spec.credentials_secret_ref.name = credentials.to_owned();
+        shop.create_edge_token(&object).await;
+    }
+    shop.edge_token_ready("valid").await;
+    shop.edge_token_says("malformed", Stalled, Reason::CredentialsMalformed)
+        .await;
+    shop.edge_token_that("waiting", "waits", |object| {
+        let ready = edge_token_condition(object, Ready);
+        ready.reason == Reason::CredentialsNotFound.as_str()
+    })
+    .await;
+    let judge = async |name: &str| judge_one_of(&scene, "edgetokens", name).await.0;
+    assert_eq!(judge("valid").await, "Current");
+    assert_eq!(judge("malformed").await, "Failed");
+    assert_eq!(judge("waiting").await, "InProgress");
+    shop.edit_edge_token("valid", |object| object.spec.suspend = true)
+        .await;
+    shop.edge_token_says("valid", Ready, Reason::Suspended)
+        .await;
+    assert_eq!(judge("valid").await, "Current");
 }

@@ -214,7 +214,7 @@ interval: {{ .monitor.interval }}
 {{- with .monitor.scrapeTimeout }}
 scrapeTimeout: {{ . }}
 {{- end }}
-# The labels namespace and name are those of an EdgeCredential, not of the operator's pod.
+# The labels namespace and name are those of an EdgeCredential or EdgeToken, not of the operator's pod.
 honorLabels: true
 relabelings:
   - targetLabel: job

@@ -17,12 +17,13 @@ metadata:
 spec:
   version: v$version
   homepage: $repository
-  shortDescription: Show, renew and explain EdgeCredentials
+  shortDescription: Show, renew and rotate Sitecore Edge tokens
   description: |
     For the person on call, and for who sets up the edge-credential-operator, which keeps
-    OAuth 2.0 tokens for Sitecore Experience Edge valid in Kubernetes Secrets. It shows how
-    EdgeCredentials stand and why, renews them, calls APIs with the stored token without
-    printing it, tries credentials, and checks manifests without a cluster.
+    OAuth 2.0 tokens and API keys for Sitecore Experience Edge valid in Kubernetes Secrets. It
+    shows how EdgeCredentials and EdgeTokens stand and why, renews and rotates them, calls APIs
+    with the stored token or key without printing it, tries credentials, and checks manifests
+    without a cluster.
   caveats: |
     The operator has to be installed in the cluster, but for the commands explain and validate.
     For completion of commands and names: kubectl edgecred completion --install

@@ -1,4 +1,4 @@
-//! An archive for who helps: what was seen of the operator and of EdgeCredentials, without what is nobody's business.
+//! An archive for who helps: what was seen of the operator and of its objects, without what is nobody's business.
 
 use std::{
     fs::File,
@@ -6,10 +6,14 @@ use std::{
     path::Path,
 };
 
-use edge_credential_operator::api::EdgeCredential;
 use flate2::{Compression, write::GzEncoder};
 use k8s_openapi::api::apps::v1::Deployment;
 use serde_json::{Value, json};
+
+use crate::kind::Object;
+
+/// What stands for what was left out.
+const REDACTED: &str = "(left out)";
 
 /// Writes files with these names and contents into an archive.
 pub fn pack(path: &Path, files: &[(&str, Value)]) -> io::Result<()> {
@@ -27,28 +31,31 @@ pub fn pack(path: &Path, files: &[(&str, Value)]) -> io::Result<()> {
 
 /// An object without what people may have put into it that is nobody's business: fixed values, extra parameters, and the annotations
 /// of others, among which is the manifest as it was last applied.
-pub fn without_values(object: &EdgeCredential) -> Value {
-    const REDACTED: &str = "(left out)";
-    let mut object = object.clone();
-    object.metadata.managed_fields = None;
-    let annotations = object.metadata.annotations.iter_mut().flatten();
-    let foreign = annotations.filter(|(key, _)| !key.starts_with("edgecredentials.io/"));
-    foreign.for_each(|(_, value)| *value = REDACTED.into());
-    let target = &mut object.spec.target;
-    target
-        .annotations
-        .values_mut()
+pub fn without_values<K: Object>(object: &K) -> Value {
+    let mut object = json!(object);
+    let mut redact = |path: &str, is_foreign: fn(&str) -> bool| {
+        let members = object.pointer_mut(path).and_then(Value::as_object_mut);
+        let members = members.into_iter().flatten();
+        let foreign = members.filter(|(key, _)| is_foreign(key));
+        foreign.for_each(|(_, value)| *value = REDACTED.into());
+    };
+    redact("/metadata/annotations", |key| {
+        !key.starts_with("edgecredentials.io/")
+    });
+    redact("/spec/target/annotations", |_| true);
+    redact("/spec/tokenRequest/extraParameters", |_| true);
+    let entries = object.pointer_mut("/spec/target/data");
+    let entries = entries.and_then(Value::as_array_mut).into_iter().flatten();
+    entries
+        .filter_map(|entry| entry.get_mut("value"))
         .for_each(|value| *value = REDACTED.into());
-    target
-        .data
-        .iter_mut()
-        .filter_map(|entry| entry.value.as_mut())
-        .for_each(|value| *value = REDACTED.into());
-    let parameters = &mut object.spec.token_request.extra_parameters;
-    parameters
-        .values_mut()
-        .for_each(|value| *value = REDACTED.into());
-    json!(object)
+    if let Some(metadata) = object
+        .pointer_mut("/metadata")
+        .and_then(Value::as_object_mut)
+    {
+        metadata.remove("managedFields");
+    }
+    object
 }
 
 /// A Deployment's metadata, arguments and status. Variables may hold anything.
@@ -70,27 +77,41 @@ pub fn without_environment(deployment: &Deployment) -> Value {
 
 #[cfg(test)]
 mod tests {
+    use edge_credential_operator::api::{EdgeCredential, EdgeToken};
+
     use super::*;
 
-    #[test]
-    fn what_people_put_into_an_object_is_left_out_of_an_archive() {
-        let object: EdgeCredential = serde_json::from_value(json!({
+    fn object<K: Object>() -> K {
+        serde_json::from_value(json!({
             "apiVersion": "edgecredentials.io/v1alpha1",
-            "kind": "EdgeCredential",
-            "metadata": {"name": "edge", "annotations": {"kubectl.kubernetes.io/last-applied-configuration": "CANARY"}},
+            "kind": K::KIND.as_str(),
+            "metadata": {
+                "name": "edge",
+                "annotations": {"kubectl.kubernetes.io/last-applied-configuration": "CANARY", "edgecredentials.io/note": "ours"},
+                "managedFields": [{"manager": "CANARY"}],
+            },
             "spec": {
                 "credentialsSecretRef": {"name": "edge-client"},
                 "tokenRequest": {"extraParameters": {"organization": "CANARY"}},
                 "target": {
                     "annotations": {"a": "CANARY"},
-                    "data": [{"key": "token", "from": "AccessToken"}, {"key": "x", "value": "CANARY"}],
+                    "data": [{"key": "token"}, {"key": "x", "value": "CANARY"}],
                 },
             },
         }))
-        .unwrap();
-        let text = without_values(&object).to_string();
-        assert!(!text.contains("CANARY"), "{text}");
-        assert!(text.contains("edge-client"));
+        .unwrap()
+    }
+
+    #[test]
+    fn what_people_put_into_an_object_is_left_out_of_an_archive() {
+        for value in [
+            without_values(&object::<EdgeCredential>()),
+            without_values(&object::<EdgeToken>()),
+        ] {
+            let text = value.to_string();
+            assert!(!text.contains("CANARY"), "{text}");
+            assert!(text.contains("edge-client") && text.contains("ours"));
+        }
     }
 
     #[test]

@@ -24,6 +24,14 @@ pub enum Error {
         /// What to do.
         next: String,
     },
+    /// The command line does not fit what it names.
+    #[error("{what}\n  {next}")]
+    Usage {
+        /// What does not fit.
+        what: String,
+        /// What to do.
+        next: String,
+    },
     /// A file cannot be read or written.
     #[error("{} cannot be {action}: {source}\n  Give another path, or correct its permissions.", path.display())]
     File {
@@ -74,6 +82,14 @@ impl Error {
         }
     }
 
+    /// A command line that does not fit what it names: why, and what to do.
+    pub fn usage(what: impl Into<String>, next: impl Into<String>) -> Self {
+        Self::Usage {
+            what: what.into(),
+            next: next.into(),
+        }
+    }
+
     /// Whether nobody reads any longer what is written.
     pub fn is_broken_pipe(&self) -> bool {
         matches!(self, Self::Output(error) if error.kind() == io::ErrorKind::BrokenPipe)
@@ -83,6 +99,7 @@ impl Error {
     pub fn exit(&self) -> Exit {
         match self {
             _ if self.is_broken_pipe() => Exit::Well,
+            Self::Usage { .. } => Exit::Usage,
             _ => Exit::Failed,
         }
     }

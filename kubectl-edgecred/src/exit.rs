@@ -1,12 +1,14 @@
 //! The exit codes, which a pipeline goes by.
 
-/// How a command ended. 2, a wrong command line, comes from the parser.
+/// How a command ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Exit {
     /// All is well.
     Well = 0,
     /// It could not be found out or done.
     Failed = 1,
+    /// The command line is wrong. The parser ends with it too.
+    Usage = 2,
     /// A person must act.
     NeedsPerson = 3,
     /// Not yet: it is still under way, and passes by itself.
@@ -20,7 +22,8 @@ impl Exit {
             Self::Well => 0,
             Self::NotYet => 1,
             Self::Failed => 2,
-            Self::NeedsPerson => 3,
+            Self::Usage => 3,
+            Self::NeedsPerson => 4,
         };
         exits.into_iter().max_by_key(weight).unwrap_or(Self::Well)
     }

@@ -1,11 +1,13 @@
-//! A kubectl plugin for the person on call, and for who sets EdgeCredentials up: it shows, renews, tries and explains them.
+//! A kubectl plugin for the person on call, and for who sets EdgeCredentials and EdgeTokens up: it shows, renews, tries and explains them.
 //!
 //! What an object means is decided by the operator's own rules, which are functions of its library; nothing of them is here again.
 //!
 //! - [`cli`]: the command line; [`commands`]: a file for each command.
+//! - [`kind`]: the kinds of objects; [`name`]: what an object is called on the command line.
 //! - [`cluster`]: what is asked of the API server, and what its errors mean to a person.
 //! - [`view`]: what is shown of an object, of whatever kind; [`users`]: which workloads use a Secret, and how.
-//! - [`stored`]: the token that a target holds; [`http`]: calls of APIs with it.
+//! - [`stored`]: the token or the key that a target holds; [`http`]: calls of APIs with it.
+//! - [`request`]: what a person asks the operator for by an annotation, and what became of it.
 //! - [`manifest`] and [`schema`]: what is checked without a cluster; [`check`]: checks as they are printed;
 //!   [`bundle`]: an archive for who helps.
 //! - [`output`]: tables, times and formats.
@@ -33,8 +35,11 @@ pub mod commands;
 pub mod error;
 pub mod exit;
 pub mod http;
+pub mod kind;
 pub mod manifest;
+pub mod name;
 pub mod output;
+pub mod request;
 pub mod schema;
 pub mod stored;
 pub mod users;

@@ -1,19 +1,17 @@
 //! What is shown of an object, of whatever kind: its state in one word, its times, and why.
-//!
-//! A kind is shown by all commands once it can be turned into a [`View`].
 
-use edge_credential_operator::api::{
-    ConditionType, EdgeCredential, EdgeCredentialStatus, conditions, failures::Failures,
-};
+use edge_credential_operator::api::{ConditionType, conditions};
 use k8s_openapi::{
     apimachinery::pkg::apis::meta::v1::Condition,
     jiff::{SignedDuration, Timestamp},
 };
-use kube::{Resource, ResourceExt};
+use kube::ResourceExt;
 use serde::Serialize;
 
 use crate::{
     exit::Exit,
+    kind::{Kind, Object, Said},
+    name::ObjectName,
     output::{
         style::{BAD, DIM, GOOD, WARN, styled},
         times::{ordinal, short, since},
@@ -75,22 +73,25 @@ impl State {
 #[serde(rename_all = "camelCase")]
 pub struct View {
     /// The kind.
-    pub kind: String,
+    pub kind: Kind,
     /// The namespace.
     pub namespace: String,
     /// The name.
     pub name: String,
     /// How it stands.
     pub state: State,
-    /// When its token expires, or expired.
+    /// When its token expires, or expired. A key does not.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub expires_at: Option<Timestamp>,
-    /// When its token is renewed.
+    /// When its token is renewed, or its key rotated.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub renews_at: Option<Timestamp>,
-    /// The Secret that has the token.
+    /// Until when its former key works.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub overlap_until: Option<Timestamp>,
+    /// The Secret that has the token or the key.
     pub target: String,
-    /// Sitecore's tenant that the token opens.
+    /// Sitecore's tenant that the token or the key opens.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tenant: Option<String>,
     /// The reason of what is in the way, or why it is ready.
@@ -105,51 +106,59 @@ pub struct View {
 }
 
 impl View {
-    /// What is shown of an EdgeCredential at a time.
-    pub fn of(object: &EdgeCredential, now: Timestamp) -> Self {
-        let unseen = EdgeCredentialStatus::default();
-        let status = object.status.as_ref().unwrap_or(&unseen);
-        let token = status.token.as_ref();
+    /// What is shown of an object at a time.
+    pub fn of<K: Object>(object: &K, now: Timestamp) -> Self {
+        let said = object.said();
+        let generation = object.meta().generation;
         let situation = Situation {
-            suspended: object.spec.suspend,
+            suspended: object.is_suspended(),
             suspend_reason: object.annotations().get(SUSPEND_REASON).map(String::as_str),
-            seen: status.observed_generation.is_some()
-                && status.observed_generation == object.metadata.generation,
-            conditions: &status.conditions,
-            failures: status.failures.as_ref(),
-            expires_at: token.map(|token| token.expires_at.0),
-            renews_at: token.map(|token| token.renew_at.0),
+            seen: said.observed_generation.is_some() && said.observed_generation == generation,
+            said,
         };
         let state = situation.state(now);
-        let said = situation.cause().or(situation.find(ConditionType::Ready));
+        let told = situation.cause().or(situation.find(ConditionType::Ready));
         Self {
-            kind: EdgeCredential::kind(&()).into(),
+            kind: K::KIND,
             namespace: object.namespace().unwrap_or_default(),
             name: object.name_any(),
             state,
-            expires_at: situation.expires_at,
-            renews_at: situation.renews_at,
-            target: object.target_name().into(),
-            tenant: token.and_then(|token| token.tenant_id.clone()),
-            reason: said.map(|condition| condition.reason.clone()),
-            message: said.map(|condition| condition.message.clone()),
+            expires_at: said.expires_at,
+            renews_at: said.renews_at,
+            overlap_until: said.overlap_until,
+            target: object.target().into(),
+            tenant: said.tenant.map(Into::into),
+            reason: told.map(|condition| condition.reason.clone()),
+            message: told.map(|condition| condition.message.clone()),
             why: situation.why(state, now),
         }
     }
 
+    /// The name as this program's commands take it.
+    pub fn entered_name(&self) -> String {
+        ObjectName::new(self.kind, &self.name).to_string()
+    }
+
     /// The name as kubectl takes it.
     pub fn resource_name(&self) -> String {
-        format!(
-            "{}.edgecredentials.io/{}",
-            self.kind.to_lowercase(),
-            self.name
-        )
+        format!("{}.edgecredentials.io/{}", self.kind.singular(), self.name)
+    }
+
+    /// Kind, namespace and name, for who reads them.
+    pub fn title(&self) -> String {
+        format!("{} {}/{}", self.kind, self.namespace, self.name)
     }
 
     /// The order in which objects are shown: the worst first, and of those the one that expires first.
-    pub fn rank(&self) -> (State, Timestamp, &str, &str) {
+    pub fn rank(&self) -> (State, Timestamp, &str, Kind, &str) {
         let expires_at = self.expires_at.unwrap_or(Timestamp::MAX);
-        (self.state, expires_at, &self.namespace, &self.name)
+        (
+            self.state,
+            expires_at,
+            &self.namespace,
+            self.kind,
+            &self.name,
+        )
     }
 }
 
@@ -159,15 +168,12 @@ struct Situation<'a> {
     suspend_reason: Option<&'a str>,
     /// Whether the status describes the spec as it is.
     seen: bool,
-    conditions: &'a [Condition],
-    failures: Option<&'a Failures>,
-    expires_at: Option<Timestamp>,
-    renews_at: Option<Timestamp>,
+    said: Said<'a>,
 }
 
 impl<'a> Situation<'a> {
     fn find(&self, type_: ConditionType) -> Option<&'a Condition> {
-        conditions::find(self.conditions, type_)
+        conditions::find(self.said.conditions, type_)
     }
 
     /// What is in the way.
@@ -179,11 +185,16 @@ impl<'a> Situation<'a> {
     }
 
     fn state(&self, now: Timestamp) -> State {
-        let holds = |type_| conditions::holds(self.conditions, type_);
-        let has_expired = self.expires_at.is_some_and(|expires_at| expires_at <= now);
-        let is_late = self
-            .renews_at
-            .is_some_and(|renews_at| now.duration_since(renews_at) > OVERDUE_AFTER);
+        let Said {
+            conditions,
+            expires_at,
+            renews_at,
+            ..
+        } = self.said;
+        let holds = |type_| conditions::holds(conditions, type_);
+        let has_expired = expires_at.is_some_and(|expires_at| expires_at <= now);
+        let is_late =
+            renews_at.is_some_and(|renews_at| now.duration_since(renews_at) > OVERDUE_AFTER);
         if !self.seen {
             State::Unseen
         } else if holds(ConditionType::Stalled) {
@@ -205,7 +216,8 @@ impl<'a> Situation<'a> {
 
     fn why(&self, state: State, now: Timestamp) -> String {
         if state == State::Suspended {
-            let expired = self.expires_at.filter(|expires_at| *expires_at <= now);
+            let expires_at = self.said.expires_at;
+            let expired = expires_at.filter(|expires_at| *expires_at <= now);
             let expired = expired.map(|_| "its token has expired".to_owned());
             let reason = self.suspend_reason.map(printable);
             return expired
@@ -216,15 +228,14 @@ impl<'a> Situation<'a> {
         }
         let Some(cause) = self.cause() else {
             return match state {
-                State::Unseen => "the operator has not seen it: kubectl edgecred doctor",
+                State::Unseen => "the operator has not seen it: kubectl edgecred doctor".into(),
                 State::Overdue | State::Expired => {
-                    "the operator does not act: kubectl edgecred doctor"
+                    "the operator does not act: kubectl edgecred doctor".into()
                 }
-                _ => "",
-            }
-            .into();
+                _ => self.overlap(now).unwrap_or_default(),
+            };
         };
-        match self.failures {
+        match self.said.failures {
             Some(failures) => {
                 let next = failures.next_attempt_at.0.duration_since(now);
                 let next = if next.is_positive() {
@@ -244,6 +255,13 @@ impl<'a> Situation<'a> {
                 since(cause.last_transition_time.0, now)
             ),
         }
+    }
+
+    /// How long a former key works, which whoever still has it wants to know.
+    fn overlap(&self, now: Timestamp) -> Option<String> {
+        let left = self.said.overlap_until?.duration_since(now);
+        left.is_positive()
+            .then(|| format!("the former key works for {}", short(left)))
     }
 }
 
@@ -290,7 +308,10 @@ pub fn summary(views: &[View], now: Timestamp) -> String {
 #[cfg(test)]
 mod tests {
     use edge_credential_operator::{
-        api::{Reason, edge_credential::TokenStatus},
+        api::{
+            EdgeCredential, EdgeCredentialStatus, EdgeToken, Reason, edge_credential::TokenStatus,
+            failures::Failures,
+        },
         cluster::retry::Class,
     };
     use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
@@ -505,6 +526,53 @@ mod tests {
         );
         object.metadata.generation = Some(2);
         assert_eq!(View::of(&object, at(0)).state, State::Unseen);
+    }
+
+    fn edge_token(rotate_at: i64, revoke_at: i64, cause: &str) -> EdgeToken {
+        serde_json::from_value(json!({
+            "apiVersion": "edgecredentials.io/v1alpha1",
+            "kind": "EdgeToken",
+            "metadata": {"name": "content", "namespace": "storefront", "generation": 1},
+            "spec": {"credentialsSecretRef": {"name": "edge-client"}},
+            "status": {
+                "observedGeneration": 1,
+                "conditions": [{
+                    "type": "Ready", "status": "True", "reason": "TokenValid", "message": "A message.",
+                    "lastTransitionTime": at(-120),
+                }],
+                "token": {
+                    "mark": "edge-token/1/0000000000000001", "tenantID": "acme-prod", "createdAt": at(-3600),
+                    "rotateAt": at(rotate_at),
+                },
+                "retired": [{
+                    "mark": "edge-token/1/0000000000000000", "since": at(-3600), "cause": cause, "revokeAt": at(revoke_at),
+                }],
+            },
+        }))
+        .unwrap()
+    }
+
+    #[test]
+    fn a_key_does_not_expire_and_tells_until_when_the_former_one_works() {
+        let object = edge_token(7200, 3600, "Replaced");
+        let view = View::of(&object, at(0));
+        assert_eq!(
+            (view.state, &*view.why),
+            (State::Ready, "the former key works for 1h00m")
+        );
+        assert_eq!((view.expires_at, view.renews_at), (None, Some(at(7200))));
+        assert_eq!(view.tenant.as_deref(), Some("acme-prod"));
+        assert_eq!(view.entered_name(), "edgetoken/content");
+        assert_eq!(view.resource_name(), "edgetoken.edgecredentials.io/content");
+        // One that was never handed out, and one whose overlap is over, concern nobody.
+        for former in [
+            edge_token(7200, 3600, "Discarded"),
+            edge_token(7200, -1, "Replaced"),
+        ] {
+            assert_eq!(View::of(&former, at(0)).why, "");
+        }
+        let late = View::of(&edge_token(-301, 3600, "Replaced"), at(0));
+        assert_eq!(late.state, State::Overdue);
     }
 
     /// The operator says so with its condition, and the table of classes says when.

@@ -31,10 +31,11 @@ fn the_reference_says_what_the_help_says() {
             help(command.get_about()),
             usage(command)
         );
-        let own: Vec<_> = command
+        let mut own: Vec<_> = command
             .get_arguments()
             .filter(|flag| !flag.is_global_set() && flag.get_id() != "help")
             .collect();
+        own.sort_by_key(|flag| !flag.is_positional());
         if !own.is_empty() {
             page += &format!("\n{}", table(own.into_iter()));
         }

@@ -1,14 +1,13 @@
-//! The EdgeCredentials of a cluster, and what stands around them. Every call has a deadline, and an error that says what failed.
+//! The objects of a cluster, of either kind, and what stands around them. Every call has a deadline, and an error that says what failed.
 
 use std::{fmt::Debug, future::Future, time::Duration};
 
-use edge_credential_operator::api::EdgeCredential;
 use k8s_openapi::{
     NamespaceResourceScope,
     api::core::v1::{Pod, Secret},
 };
 use kube::{
-    Api, Resource,
+    Api, Resource, ResourceExt,
     api::{ListParams, Patch, PatchParams, PostParams},
     core::DeserializeGuard,
 };
@@ -20,10 +19,7 @@ use super::{
     access::Cluster,
     errors::{Action, CallError, Cause},
 };
-use crate::output::progress::during;
-
-/// EdgeCredentials, as roles name them.
-pub const EDGE_CREDENTIALS: &str = "edgecredentials.edgecredentials.io";
+use crate::{kind::Object, name::ObjectName, output::progress::during};
 
 /// How many objects come in one answer.
 const PAGE: u32 = 500;
@@ -53,12 +49,30 @@ impl Scope {
     }
 }
 
-/// EdgeCredentials as they were found.
-pub struct Found {
+/// Objects of a kind as they were found.
+pub struct Found<K> {
     /// Those that can be read.
-    pub objects: Vec<EdgeCredential>,
+    pub objects: Vec<K>,
     /// The names, with their namespaces, of those that do not fit this program's definition.
     pub malformed: Vec<String>,
+}
+
+/// Nothing.
+impl<K> Default for Found<K> {
+    fn default() -> Self {
+        Self {
+            objects: Vec::new(),
+            malformed: Vec::new(),
+        }
+    }
+}
+
+impl<K: Object> Found<K> {
+    /// The names of those that can be read.
+    pub fn names(&self) -> impl Iterator<Item = ObjectName> {
+        let names = self.objects.iter().map(K::name_any);
+        names.map(|name| ObjectName::new(K::KIND, &name))
+    }
 }
 
 impl Cluster {
@@ -71,48 +85,59 @@ impl Cluster {
         }
     }
 
-    /// The EdgeCredentials with these labels.
-    pub async fn edge_credentials(
+    /// The objects of a kind with these labels.
+    pub async fn list<K: Object>(
         &self,
         scope: &Scope,
         selector: Option<&str>,
-    ) -> Result<Found, CallError> {
-        let mut found = Found {
-            objects: Vec::new(),
-            malformed: Vec::new(),
-        };
-        let take = |guarded: DeserializeGuard<EdgeCredential>| match guarded.0 {
+    ) -> Result<Found<K>, CallError> {
+        let mut found = Found::default();
+        let take = |guarded: DeserializeGuard<K>| match guarded.0 {
             Ok(object) => found.objects.push(object),
             Err(invalid) => {
                 let metadata = invalid.metadata;
                 found.malformed.push(format!(
-                    "{}/{}",
+                    "{} {}/{}",
+                    K::KIND,
                     metadata.namespace.unwrap_or_default(),
                     metadata.name.unwrap_or_default()
                 ));
             }
         };
-        self.each(EDGE_CREDENTIALS, scope, selector, take).await?;
+        let resource = K::KIND.resource();
+        self.each(resource, scope, selector, take).await?;
         Ok(found)
     }
 
-    /// One EdgeCredential of the namespace.
-    pub async fn edge_credential(&self, name: &str) -> Result<EdgeCredential, CallError> {
-        let objects: Api<EdgeCredential> = self.namespaced(&self.namespace);
-        let action = self.action("get", EDGE_CREDENTIALS, name);
+    /// The same of a kind that the cluster need not have: EdgeTokens are installed beside EdgeCredentials, or not.
+    pub async fn list_if_served<K: Object>(
+        &self,
+        scope: &Scope,
+        selector: Option<&str>,
+    ) -> Result<Found<K>, CallError> {
+        match self.list(scope, selector).await {
+            Err(error) if error.cause == Cause::NoSuchKind => Ok(Found::default()),
+            result => result,
+        }
+    }
+
+    /// One object of the namespace.
+    pub async fn get<K: Object>(&self, name: &str) -> Result<K, CallError> {
+        let objects: Api<K> = self.namespaced(&self.namespace);
+        let action = self.action("get", K::KIND.resource(), name);
         self.call(action, objects.get(name)).await
     }
 
-    /// Looks at an EdgeCredential until it is as wanted, or until the deadline, and returns it as it was last. It is read again and
+    /// Looks at an object until it is as wanted, or until the deadline, and returns it as it was last. It is read again and
     /// again, since a watch takes a right that not everybody has.
-    pub async fn wait_until(
+    pub async fn wait_until<K: Object>(
         &self,
         name: &str,
         deadline: Instant,
-        is_over: impl Fn(&EdgeCredential) -> bool,
-    ) -> Result<EdgeCredential, CallError> {
+        is_over: impl Fn(&K) -> bool,
+    ) -> Result<K, CallError> {
         loop {
-            let object = self.edge_credential(name).await?;
+            let object = self.get(name).await?;
             if is_over(&object) || Instant::now() >= deadline {
                 return Ok(object);
             }
@@ -120,18 +145,14 @@ impl Cluster {
         }
     }
 
-    /// Changes an EdgeCredential by a merge patch.
-    pub async fn patch_edge_credential(
-        &self,
-        name: &str,
-        patch: &Value,
-    ) -> Result<EdgeCredential, CallError> {
-        let objects: Api<EdgeCredential> = self.namespaced(&self.namespace);
+    /// Changes an object by a merge patch.
+    pub async fn patch<K: Object>(&self, name: &str, patch: &Value) -> Result<K, CallError> {
+        let objects: Api<K> = self.namespaced(&self.namespace);
         let params = PatchParams {
             field_manager: Some(FIELD_MANAGER.into()),
             ..PatchParams::default()
         };
-        let action = self.action("patch", EDGE_CREDENTIALS, name);
+        let action = self.action("patch", K::KIND.resource(), name);
         self.call(action, objects.patch(name, &params, &Patch::Merge(patch)))
             .await
     }

@@ -3,7 +3,7 @@
 use clap::Parser;
 use edge_credential_operator::{
     config::{Cli as OperatorCli, Command as OperatorCommand, Settings},
-    http::origin::AllowedOrigins,
+    edge_token::rules::spec::Allowed,
 };
 use k8s_openapi::api::apps::v1::Deployment;
 
@@ -53,7 +53,10 @@ pub fn settings(deployment: &Deployment) -> Option<Settings> {
     }
 }
 
-/// The origins that it sends client secrets to.
-pub fn allowed_origins(settings: &Settings) -> AllowedOrigins {
-    settings.allowed_token_origins.iter().cloned().collect()
+/// Where it sends client secrets, tokens and keys.
+pub fn allowed(settings: &Settings) -> Allowed {
+    Allowed {
+        token_endpoints: settings.allowed_token_origins.iter().cloned().collect(),
+        apis: settings.allowed_api_origins.iter().cloned().collect(),
+    }
 }

@@ -16,16 +16,15 @@ use std::{
 use anstream::eprintln;
 use clap::{Args, CommandFactory, FromArgMatches, builder::ValueHint};
 use clap_complete::{CompletionCandidate, engine::complete};
-use kube::ResourceExt;
+use edge_credential_operator::api::{EdgeCredential, EdgeToken};
 
 use crate::{
     cli::Cli,
-    cluster::{
-        access::{AccessArgs, Timeout},
-        objects::Scope,
-    },
+    cluster::access::{AccessArgs, Cluster, Timeout},
     error::Error,
     exit::Exit,
+    kind::Object,
+    name::ObjectName,
 };
 
 /// The program that kubectl looks for.
@@ -168,27 +167,50 @@ fn read_access(words: &[OsString]) -> AccessArgs {
     }
 }
 
-/// The names of the EdgeCredentials of the namespace; none where they cannot be seen.
+/// The objects of the namespace, as they are entered; none where they cannot be seen.
 pub fn object_names() -> Vec<CompletionCandidate> {
+    candidates(async |cluster: &Cluster| {
+        let credentials = names::<EdgeCredential>(cluster).await;
+        let keys = names::<EdgeToken>(cluster).await;
+        let all = credentials.into_iter().chain(keys);
+        all.map(|name| name.to_string()).collect()
+    })
+}
+
+/// The names of the EdgeCredentials alone.
+pub fn edge_credential_names() -> Vec<CompletionCandidate> {
+    candidates(bare_names::<EdgeCredential>)
+}
+
+/// The names of the EdgeTokens alone.
+pub fn edge_token_names() -> Vec<CompletionCandidate> {
+    candidates(bare_names::<EdgeToken>)
+}
+
+fn candidates(
+    list: impl AsyncFnOnce(&Cluster) -> Vec<String> + Send + 'static,
+) -> Vec<CompletionCandidate> {
     // A runtime of its own thread: this is called from within another one.
-    let names = std::thread::spawn(|| {
+    let listed = std::thread::spawn(move || {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()
             .ok()?;
         runtime.block_on(async {
             let cluster = ACCESS.get()?.connect().await.ok()?;
-            let scope = Scope::Namespace(cluster.namespace.clone());
-            let found = cluster.edge_credentials(&scope, None).await.ok()?;
-            Some(
-                found
-                    .objects
-                    .iter()
-                    .map(ResourceExt::name_any)
-                    .collect::<Vec<_>>(),
-            )
+            Some(list(&cluster).await)
         })
     });
-    let names = names.join().ok().flatten().unwrap_or_default();
+    let names = listed.join().ok().flatten().unwrap_or_default();
     names.into_iter().map(CompletionCandidate::new).collect()
+}
+
+async fn bare_names<K: Object>(cluster: &Cluster) -> Vec<String> {
+    let names = names::<K>(cluster).await.into_iter();
+    names.map(|name| name.name).collect()
+}
+
+async fn names<K: Object>(cluster: &Cluster) -> Vec<ObjectName> {
+    let found = cluster.list::<K>(&cluster.scope(false), None).await;
+    found.map_or(Vec::new(), |found| found.names().collect())
 }

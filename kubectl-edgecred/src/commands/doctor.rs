@@ -1,13 +1,13 @@
-//! `doctor`: whether all that has to be there is there: definition, operator, rights, and objects that are well.
+//! `doctor`: whether all that has to be there is there: definitions, operator, rights, and objects that are well.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     path::{Path, PathBuf},
 };
 
 use anstream::eprintln;
 use clap::{Args, builder::ValueHint};
-use edge_credential_operator::api::EdgeCredential;
+use edge_credential_operator::api::{EdgeCredential, EdgeToken};
 use k8s_openapi::{
     api::{
         apps::v1::Deployment,
@@ -20,7 +20,7 @@ use k8s_openapi::{
     apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition,
     jiff::Timestamp,
 };
-use kube::{Api, CustomResourceExt, Resource, ResourceExt, api::PostParams};
+use kube::{Api, ResourceExt, api::PostParams};
 use serde_json::json;
 
 use super::events;
@@ -29,22 +29,26 @@ use crate::{
     check::{Check, exit},
     cluster::{
         access::Cluster,
-        errors::Action,
-        objects::{EDGE_CREDENTIALS, Scope},
+        errors::{Action, Cause},
+        objects::Scope,
         operator,
     },
     error::Error,
     exit::Exit,
+    kind::{Kind, Object},
     output::{
         format::{Format, FormatArgs, write_json, write_yaml},
-        times::since,
+        times::{since, to_the_minute},
     },
     users::{self, Use},
     view::{State, View, summary},
 };
 
+/// A resource that a cluster need not have.
+const EDGE_TOKENS: &str = "edgetokens";
+
 /// What this program needs in a namespace, for all of its commands.
-const RIGHTS: [(&str, &str, &str, &str); 9] = [
+const RIGHTS: [(&str, &str, &str, &str); 11] = [
     ("list", "edgecredentials.io", "edgecredentials", "status"),
     (
         "patch",
@@ -53,6 +57,13 @@ const RIGHTS: [(&str, &str, &str, &str); 9] = [
         "renew, suspend, resume",
     ),
     ("create", "edgecredentials.io", "edgecredentials", "init"),
+    ("list", "edgecredentials.io", EDGE_TOKENS, "status"),
+    (
+        "patch",
+        "edgecredentials.io",
+        EDGE_TOKENS,
+        "rotate, end-overlap, suspend, resume",
+    ),
     ("get", "", "secrets", "tree, inspect, token, call, test"),
     ("create", "", "secrets", "init"),
     ("list", "", "pods", "status, tree"),
@@ -64,7 +75,7 @@ const RIGHTS: [(&str, &str, &str, &str); 9] = [
 /// The command line.
 #[derive(Args, Debug)]
 pub struct DoctorArgs {
-    /// Look at the EdgeCredentials of all namespaces.
+    /// Look at the objects of all namespaces.
     #[arg(short = 'A', long)]
     pub all_namespaces: bool,
 
@@ -81,7 +92,8 @@ pub struct DoctorArgs {
 #[derive(Default)]
 struct Seen {
     checks: Vec<Check>,
-    objects: Vec<EdgeCredential>,
+    credentials: Vec<EdgeCredential>,
+    keys: Vec<EdgeToken>,
     deployments: Vec<Deployment>,
     leases: Vec<Lease>,
 }
@@ -92,12 +104,13 @@ pub async fn run(cluster: &Cluster, args: &DoctorArgs) -> Result<Exit, Error> {
     let now = Timestamp::now();
     let mut seen = Seen::default();
     check_server(cluster, &mut seen).await?;
-    let is_served = check_definition(cluster, &mut seen).await;
+    let is_served = check_definition::<EdgeCredential>(cluster, &mut seen).await;
+    let has_keys = is_served && check_definition::<EdgeToken>(cluster, &mut seen).await;
     check_operator(cluster, &mut seen, now).await;
     if is_served {
-        check_rights(cluster, &mut seen).await;
+        check_rights(cluster, has_keys, &mut seen).await;
         check_objects(cluster, &scope, &mut seen, now).await;
-        check_workloads(cluster, &scope, &mut seen).await;
+        check_workloads(cluster, &scope, &mut seen, now).await;
     }
     let mut out = anstream::stdout().lock();
     match args.format.output {
@@ -135,54 +148,55 @@ async fn check_server(cluster: &Cluster, seen: &mut Seen) -> Result<(), Error> {
     Ok(())
 }
 
-/// Whether EdgeCredentials are served, and, where that may be seen, by which definition.
-async fn check_definition(cluster: &Cluster, seen: &mut Seen) -> bool {
-    let found = cluster
-        .edge_credentials(&Scope::Namespace(cluster.namespace.clone()), None)
-        .await;
-    if let Err(error) = found
-        && error.cause != crate::cluster::errors::Cause::Forbidden
-    {
-        let text = error.to_string();
-        let (what, next) = text.split_once("\n  ").unwrap_or((&text, ""));
-        seen.checks.push(Check::bad(what, next));
-        return false;
+/// Whether a kind is served, and, where that may be seen, by which definition.
+async fn check_definition<K: Object>(cluster: &Cluster, seen: &mut Seen) -> bool {
+    let found = cluster.list::<K>(&cluster.scope(false), None).await;
+    match found {
+        Err(error) if error.cause == Cause::NoSuchKind && K::KIND == Kind::EdgeToken => {
+            let found = format!("no definition of {}s, which is optional", K::KIND);
+            seen.checks.push(Check::good(found));
+            return false;
+        }
+        Err(error) if error.cause != Cause::Forbidden => {
+            let text = error.to_string();
+            let (what, next) = text.split_once("\n  ").unwrap_or((&text, ""));
+            seen.checks.push(Check::bad(what, next));
+            return false;
+        }
+        _ => {}
     }
-    let ours = EdgeCredential::crd();
     let definitions: Api<CustomResourceDefinition> = Api::all(cluster.client.clone());
+    let name = K::KIND.resource();
     let action = Action {
         verb: "get",
         resource: "customresourcedefinitions.apiextensions.k8s.io",
         namespace: None,
-        name: Some(EDGE_CREDENTIALS.into()),
+        name: Some(name.into()),
     };
-    let version = EdgeCredential::version(&());
+    let version = K::version(&());
     let schema = |definition: &CustomResourceDefinition| {
-        let versions = definition.spec.versions.iter();
-        let found = versions.into_iter().find(|known| known.name == version);
+        let mut versions = definition.spec.versions.iter();
+        let found = versions.find(|known| known.name == version);
         found.and_then(|known| serde_json::to_value(&known.schema).ok())
     };
-    seen.checks.push(
-        match cluster
-            .call(action, definitions.get(EDGE_CREDENTIALS))
-            .await
-        {
-            Ok(definition) if schema(&definition) == schema(&ours) => {
-                Check::good(format!("definition {version}, as this program knows it"))
+    let what = format!("definition {} {version}", K::KIND);
+    seen.checks
+        .push(match cluster.call(action, definitions.get(name)).await {
+            Ok(definition) if schema(&definition) == schema(&K::crd()) => {
+                Check::good(format!("{what}, as this program knows it"))
             }
             Ok(_) => Check::warning(
                 format!(
-                    "definition {version} is of another version than this program ({})",
+                    "{what} is of another version than this program ({})",
                     env!("CARGO_PKG_VERSION")
                 ),
                 "Bring both to one version: docs/upgrade.md.",
             ),
             Err(error) => Check::unseen(format!(
-                "definition {version} is served; of which version, may not be seen: cannot {}",
+                "{what} is served; of which version, may not be seen: cannot {}",
                 error.action
             )),
-        },
-    );
+        });
     true
 }
 
@@ -299,10 +313,13 @@ fn check_lease(lease: &Lease, now: Timestamp) -> Check {
 }
 
 /// What the user may do here: every authenticated user may ask that.
-async fn check_rights(cluster: &Cluster, seen: &mut Seen) {
+async fn check_rights(cluster: &Cluster, has_keys: bool, seen: &mut Seen) {
     let reviews: Api<SelfSubjectAccessReview> = Api::all(cluster.client.clone());
     let mut missing = Vec::new();
     for (verb, group, resource, commands) in RIGHTS {
+        if resource == EDGE_TOKENS && !has_keys {
+            continue;
+        }
         let question = SelfSubjectAccessReview {
             spec: SelfSubjectAccessReviewSpec {
                 resource_attributes: Some(ResourceAttributes {
@@ -354,89 +371,105 @@ async fn check_rights(cluster: &Cluster, seen: &mut Seen) {
 }
 
 async fn check_objects(cluster: &Cluster, scope: &Scope, seen: &mut Seen, now: Timestamp) {
-    let found = match cluster.edge_credentials(scope, None).await {
-        Ok(found) => found,
-        Err(error) => {
-            seen.checks.push(Check::unseen(format!(
-                "EdgeCredentials: cannot {}",
-                error.action
-            )));
-            return;
-        }
-    };
-    for name in found.malformed {
-        seen.checks.push(Check::warning(
-            format!("{name} does not fit its definition"),
-            "Correct or delete it.",
-        ));
-    }
-    let mut views: Vec<_> = found
-        .objects
-        .iter()
-        .map(|object| View::of(object, now))
-        .collect();
+    let credentials = list::<EdgeCredential>(cluster, scope, seen).await;
+    let keys = list::<EdgeToken>(cluster, scope, seen).await;
+    let is_seen = credentials.is_some() && keys.is_some();
+    seen.credentials = credentials.unwrap_or_default();
+    seen.keys = keys.unwrap_or_default();
+    let credentials = seen.credentials.iter();
+    let mut views: Vec<_> = credentials.map(|object| View::of(object, now)).collect();
+    views.extend(seen.keys.iter().map(|object| View::of(object, now)));
     views.sort_by(|one, other| one.rank().cmp(&other.rank()));
     for view in &views {
-        let name = format!("{}/{}", view.namespace, view.name);
+        let what = format!("{} {:?}: {}", view.title(), view.state, view.why);
         match view.state {
             State::Ready | State::Suspended => {}
             State::Stalled | State::Expired | State::Overdue => seen.checks.push(Check::bad(
-                format!("{name} {:?}: {}", view.state, view.why),
+                what,
                 view.message
                     .clone()
                     .unwrap_or_else(|| "See `kubectl edgecred status`.".into()),
             )),
             State::NotReady | State::Retrying | State::Unseen => {
-                seen.checks.push(Check::warning(
-                    format!("{name} {:?}: {}", view.state, view.why),
-                    "It passes by itself, unless it lasts.",
-                ));
+                let next = "It passes by itself, unless it lasts.";
+                seen.checks.push(Check::warning(what, next));
             }
         }
     }
     let is_well = |view: &View| matches!(view.state, State::Ready | State::Suspended);
-    if views.is_empty() {
+    if views.is_empty() && is_seen {
         seen.checks.push(Check::warning(
-            "there are no EdgeCredentials here",
+            "there are no EdgeCredentials and no EdgeTokens here",
             "Make one with `kubectl edgecred init`, or look with -A.",
         ));
-    } else if views.iter().all(is_well) {
-        seen.checks.push(Check::good(format!(
-            "EdgeCredentials: {}",
-            summary(&views, now)
-        )));
+    } else if !views.is_empty() && views.iter().all(is_well) {
+        let summary = summary(&views, now);
+        seen.checks.push(Check::good(format!("objects: {summary}")));
     }
-    seen.objects = found.objects;
 }
 
-/// Who has a token that is not renewed where it is read.
-async fn check_workloads(cluster: &Cluster, scope: &Scope, seen: &mut Seen) {
-    let targets: BTreeMap<(String, String), String> = seen
-        .objects
-        .iter()
-        .map(|object| {
-            (
-                (
-                    object.namespace().unwrap_or_default(),
-                    object.target_name().to_owned(),
-                ),
-                object.name_any(),
-            )
-        })
-        .collect();
-    let mut stuck: BTreeMap<String, String> = BTreeMap::new();
+/// The objects of a kind; `None` where they may not be seen.
+async fn list<K: Object>(cluster: &Cluster, scope: &Scope, seen: &mut Seen) -> Option<Vec<K>> {
+    match cluster.list_if_served::<K>(scope, None).await {
+        Ok(found) => {
+            let malformed = found.malformed.iter().map(|name| {
+                let found = format!("{name} does not fit its definition");
+                Check::warning(found, "Correct or delete it.")
+            });
+            seen.checks.extend(malformed);
+            Some(found.objects)
+        }
+        Err(error) => {
+            let found = format!("{}s: cannot {}", K::KIND, error.action);
+            seen.checks.push(Check::unseen(found));
+            None
+        }
+    }
+}
+
+/// Who has a token that is not renewed where it is read, or the former key while its overlap runs.
+async fn check_workloads(cluster: &Cluster, scope: &Scope, seen: &mut Seen, now: Timestamp) {
+    fn place<K: Object>(object: &K) -> (String, String) {
+        let namespace = object.namespace().unwrap_or_default();
+        (namespace, object.target().to_owned())
+    }
+    let tokens: BTreeSet<_> = seen.credentials.iter().map(place).collect();
+    let overlaps = seen.keys.iter().filter_map(|object| {
+        let made_at = object.status.as_ref()?.token.as_ref()?.created_at.0;
+        let until = object.said().overlap_until.filter(|until| now < *until)?;
+        Some((place(object), (made_at, until)))
+    });
+    let overlaps: BTreeMap<_, _> = overlaps.collect();
+    let mut stuck: BTreeMap<String, Check> = BTreeMap::new();
     let listed = cluster.pods(scope, |pod: Pod| {
         let Some(spec) = &pod.spec else { return };
         let namespace = pod.namespace().unwrap_or_default();
+        let name = format!("{namespace}/{}", pod.name_any());
+        let began_at = pod.metadata.creation_timestamp.as_ref();
         for secret in users::secrets(spec) {
-            let is_target = targets.contains_key(&(namespace.clone(), secret.to_owned()));
             let uses = users::uses(spec, secret);
-            if is_target
-                && let Some(use_) = uses
-                    .iter()
-                    .find(|use_| !use_.sees_renewals() && !matches!(use_, Use::Unmounted(_)))
+            let mut uses = uses
+                .iter()
+                .filter(|use_| !use_.sees_renewals() && !matches!(use_, Use::Unmounted(_)));
+            let Some(use_) = uses.next() else { continue };
+            let place = (namespace.clone(), secret.to_owned());
+            if tokens.contains(&place) {
+                let check = Check::warning(
+                    format!("pod {name} keeps the token that it began with ({use_})"),
+                    "Mount the whole Secret as a folder, and read the file on each call: docs/workloads.md.",
+                );
+                stuck.insert(name.clone(), check);
+            } else if let Some((made_at, until)) = overlaps.get(&place)
+                && began_at.is_some_and(|began_at| began_at.0 <= *made_at)
             {
-                stuck.insert(format!("{namespace}/{}", pod.name_any()), use_.to_string());
+                let check = Check::warning(
+                    format!("pod {name} began before the key in Secret {secret} was made ({use_})"),
+                    format!(
+                        "It has the former one: restart it before {}, unless its containers were since.",
+                        to_the_minute(*until)
+                    ),
+                );
+                stuck.insert(name.clone(), check);
             }
         }
     });
@@ -447,12 +480,7 @@ async fn check_workloads(cluster: &Cluster, scope: &Scope, seen: &mut Seen) {
         )));
         return;
     }
-    for (pod, use_) in stuck {
-        seen.checks.push(Check::warning(
-            format!("pod {pod} keeps the token that it began with ({use_})"),
-            "Mount the whole Secret as a folder, and read the file on each call: docs/workloads.md.",
-        ));
-    }
+    seen.checks.extend(stuck.into_values());
 }
 
 /// Writes an archive of what was seen. Secrets are never read for it.
@@ -464,7 +492,8 @@ async fn write_bundle(
 ) -> Result<(), Error> {
     let events = events::list(cluster, scope, None).await.unwrap_or_default();
     let versions = json!({"plugin": env!("CARGO_PKG_VERSION"), "context": cluster.place.context, "server": cluster.place.server});
-    let objects: Vec<_> = seen.objects.iter().map(bundle::without_values).collect();
+    let credentials = seen.credentials.iter().map(bundle::without_values);
+    let keys = seen.keys.iter().map(bundle::without_values);
     let deployments: Vec<_> = seen
         .deployments
         .iter()
@@ -473,7 +502,8 @@ async fn write_bundle(
     let files = [
         ("versions.json", json!(versions)),
         ("checks.json", json!(seen.checks)),
-        ("edgecredentials.json", json!(objects)),
+        ("edgecredentials.json", credentials.collect()),
+        ("edgetokens.json", keys.collect()),
         ("deployments.json", json!(deployments)),
         ("leases.json", json!(seen.leases)),
         ("events.json", json!(events)),

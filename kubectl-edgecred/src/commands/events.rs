@@ -1,4 +1,4 @@
-//! `events`: what the operator said of EdgeCredentials, the latest last.
+//! `events`: what the operator said of EdgeCredentials and EdgeTokens, the latest last.
 
 use std::io::Write;
 
@@ -13,6 +13,8 @@ use crate::{
     cluster::{access::Cluster, errors::Action, objects::Scope},
     error::Error,
     exit::Exit,
+    kind::Kind,
+    name::{Entered, ObjectName},
     output::{
         format::{Format, OutputArgs, write_json, write_yaml},
         style::{GOOD, WARN, styled},
@@ -25,9 +27,9 @@ use crate::{
 /// The command line.
 #[derive(Args, Debug)]
 pub struct EventsArgs {
-    /// The EdgeCredential; all if there is none.
+    /// NAME for an EdgeCredential, edgetoken/NAME for an EdgeToken; all of both kinds if there is none.
     #[arg(value_name = "NAME", add = ArgValueCandidates::new(object_names))]
-    pub name: Option<String>,
+    pub name: Option<Entered>,
 
     /// Look in all namespaces.
     #[arg(short = 'A', long, conflicts_with = "name")]
@@ -41,7 +43,8 @@ pub struct EventsArgs {
 /// Shows the Events that are still there: an API server forgets them after an hour, mostly.
 pub async fn run(cluster: &Cluster, args: &EventsArgs) -> Result<Exit, Error> {
     let scope = cluster.scope(args.all_namespaces);
-    let mut events = list(cluster, &scope, args.name.as_deref()).await?;
+    let name = args.name.as_ref().map(Entered::of_any_kind);
+    let mut events = list(cluster, &scope, name.as_ref()).await?;
     events.sort_by_key(last_seen);
     let mut out = anstream::stdout().lock();
     match args.output.output {
@@ -70,30 +73,48 @@ pub async fn run(cluster: &Cluster, args: &EventsArgs) -> Result<Exit, Error> {
     Ok(Exit::Well)
 }
 
-/// The Events of EdgeCredentials, or of one.
+/// The Events of all objects of both kinds, or of one object.
 pub async fn list(
     cluster: &Cluster,
     scope: &Scope,
-    name: Option<&str>,
+    name: Option<&ObjectName>,
 ) -> Result<Vec<Event>, Error> {
     let events: Api<Event> = match scope {
         Scope::Namespace(namespace) => cluster.namespaced(namespace),
         Scope::All => Api::all(cluster.client.clone()),
     };
-    let mut fields = "involvedObject.kind=EdgeCredential".to_owned();
-    if let Some(name) = name {
-        fields += &format!(",involvedObject.name={name}");
-    }
     let action = Action {
         verb: "list",
         resource: "events",
         namespace: scope.namespace().map(Into::into),
         name: None,
     };
-    let list = cluster
-        .call(action, events.list(&ListParams::default().fields(&fields)))
-        .await?;
-    Ok(list.items)
+    let mut found = Vec::new();
+    for kind in Kind::ALL {
+        if name.is_some_and(|name| name.kind != kind) {
+            continue;
+        }
+        let mut fields = format!("involvedObject.kind={kind}");
+        if let Some(ObjectName { name, .. }) = name {
+            fields += &format!(",involvedObject.name={name}");
+        }
+        let params = ListParams::default().fields(&fields);
+        let list = cluster.call(action.clone(), events.list(&params)).await?;
+        found.extend(list.items);
+    }
+    Ok(found)
+}
+
+/// What an Event is about, as this program's commands take it.
+fn subject(event: &Event) -> String {
+    let object = &event.involved_object;
+    let name = printable(object.name.as_deref().unwrap_or_default());
+    let kind = Kind::ALL
+        .into_iter()
+        .find(|kind| object.kind.as_deref() == Some(kind.as_str()));
+    kind.map_or(name.clone(), |kind| {
+        ObjectName::new(kind, &name).to_string()
+    })
 }
 
 fn last_seen(event: &Event) -> Option<Timestamp> {
@@ -124,7 +145,7 @@ fn table(events: &[Event], with_namespace: bool, now: Timestamp) -> Table {
             last_seen(event).map_or("?".into(), |time| since(time, now)),
             styled(style, type_),
             text(&event.reason),
-            text(&event.involved_object.name),
+            subject(event),
             series.or(event.count).unwrap_or(1).to_string(),
             text(&event.message),
         ];

@@ -26,6 +26,7 @@ use crate::{
     cluster::access::{Cluster, Timeout, duration},
     error::Error,
     exit::Exit,
+    kind::Kind,
     output::{
         format::write_yaml,
         progress::during,
@@ -91,7 +92,7 @@ pub async fn run(cluster: &Cluster, args: &InitArgs) -> Result<Exit, Error> {
     }
     create_credentials(cluster, args).await?;
     cluster
-        .create(crate::cluster::objects::EDGE_CREDENTIALS, &object)
+        .create(Kind::EdgeCredential.resource(), &object)
         .await?;
     eprintln!("{} EdgeCredential {}", styled(GOOD, "✔"), args.name);
     let is_over = |object: &EdgeCredential| {

@@ -3,11 +3,13 @@
 pub mod call;
 pub mod completion;
 pub mod doctor;
+pub mod end_overlap;
 pub mod events;
 pub mod explain;
 pub mod init;
 pub mod inspect;
 pub mod renew;
+pub mod rotate;
 pub mod status;
 pub mod suspend;
 pub mod test;
@@ -17,13 +19,16 @@ pub mod validate;
 
 use clap::Args;
 use clap_complete::ArgValueCandidates;
+use edge_credential_operator::api::{EdgeCredential, EdgeToken};
 
 use self::completion::object_names;
 use crate::{
     cli::{Cli, Command},
-    cluster::{access::Cluster, objects::Scope},
+    cluster::access::Cluster,
     error::Error,
     exit::Exit,
+    kind::Object,
+    name::{Entered, ObjectName},
 };
 
 /// Carries a command out.
@@ -35,6 +40,8 @@ pub async fn carry_out(cli: Cli) -> Result<Exit, Error> {
         Command::Inspect(args) => inspect::run(&access.connect().await?, &args).await,
         Command::Events(args) => events::run(&access.connect().await?, &args).await,
         Command::Renew(args) => renew::run(&access.connect().await?, &args).await,
+        Command::Rotate(args) => rotate::run(&access.connect().await?, &args).await,
+        Command::EndOverlap(args) => end_overlap::run(&access.connect().await?, &args).await,
         Command::Suspend(args) => suspend::suspend(&access.connect().await?, &args).await,
         Command::Resume(args) => suspend::resume(&access.connect().await?, &args).await,
         Command::Call(args) => call::run(&access.connect().await?, &args).await,
@@ -49,13 +56,13 @@ pub async fn carry_out(cli: Cli) -> Result<Exit, Error> {
     }
 }
 
-/// Which EdgeCredentials of a namespace are meant.
+/// Which objects of a namespace are meant.
 #[derive(Args, Clone, Debug)]
 #[group(required = true, multiple = false)]
 pub struct Selection {
-    /// The EdgeCredentials.
+    /// NAME for an EdgeCredential, edgetoken/NAME for an EdgeToken.
     #[arg(value_name = "NAME", add = ArgValueCandidates::new(object_names))]
-    pub names: Vec<String>,
+    pub names: Vec<Entered>,
 
     /// Those with these labels.
     #[arg(short = 'l', long, value_name = "LABELS")]
@@ -67,29 +74,42 @@ pub struct Selection {
 }
 
 impl Selection {
-    /// The names of those that are meant, at least one.
-    pub async fn resolve(&self, cluster: &Cluster) -> Result<Vec<String>, Error> {
+    /// Those that are meant, of either kind; at least one.
+    pub async fn of_any_kind(&self, cluster: &Cluster) -> Result<Vec<ObjectName>, Error> {
         if !self.names.is_empty() {
-            return Ok(self.names.clone());
+            return Ok(self.names.iter().map(Entered::of_any_kind).collect());
         }
-        let scope = Scope::Namespace(cluster.namespace.clone());
-        let found = cluster
-            .edge_credentials(&scope, self.selector.as_deref())
+        let (scope, selector) = (cluster.scope(false), self.selector.as_deref());
+        let credentials = cluster.list::<EdgeCredential>(&scope, selector).await?;
+        let keys = cluster
+            .list_if_served::<EdgeToken>(&scope, selector)
             .await?;
-        let names = found
-            .objects
-            .into_iter()
-            .filter_map(|object| object.metadata.name);
-        let names: Vec<_> = names.collect();
-        if names.is_empty() {
-            return Err(Error::refused(
-                format!(
-                    "no EdgeCredential in namespace \"{}\" is meant",
-                    cluster.namespace
-                ),
-                "Look with `kubectl edgecred status -A`, and name the namespace with -n.",
-            ));
-        }
-        Ok(names)
+        at_least_one(
+            credentials.names().chain(keys.names()).collect(),
+            "object",
+            cluster,
+        )
     }
+
+    /// The names of those that are meant, of one kind; at least one.
+    pub async fn of<K: Object>(&self, cluster: &Cluster) -> Result<Vec<String>, Error> {
+        if !self.names.is_empty() {
+            let names = self.names.iter().map(|name| name.of(K::KIND));
+            return names.map(|name| name.map(Into::into)).collect();
+        }
+        let scope = cluster.scope(false);
+        let found = cluster.list::<K>(&scope, self.selector.as_deref()).await?;
+        let names = found.names().map(|name| name.name);
+        at_least_one(names.collect(), K::KIND.as_str(), cluster)
+    }
+}
+
+fn at_least_one<T>(names: Vec<T>, what: &str, cluster: &Cluster) -> Result<Vec<T>, Error> {
+    if names.is_empty() {
+        return Err(Error::refused(
+            format!("no {what} in namespace \"{}\" is meant", cluster.namespace),
+            "Look with `kubectl edgecred status -A`, and name the namespace with -n.",
+        ));
+    }
+    Ok(names)
 }

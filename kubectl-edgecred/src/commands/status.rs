@@ -1,4 +1,4 @@
-//! `status`: how EdgeCredentials stand, the worst first.
+//! `status`: how EdgeCredentials and EdgeTokens stand, the worst first.
 
 use std::{
     collections::BTreeMap,
@@ -9,14 +9,21 @@ use std::{
 use clap::Args;
 use clap_complete::ArgValueCandidates;
 use console::Term;
+use edge_credential_operator::api::{EdgeCredential, EdgeToken};
 use k8s_openapi::jiff::Timestamp;
 use serde::Serialize;
 
 use super::completion::object_names;
 use crate::{
-    cluster::{access::Cluster, errors::CallError, objects::Scope},
+    cluster::{
+        access::Cluster,
+        errors::CallError,
+        objects::{Found, Scope},
+    },
     error::Error,
     exit::Exit,
+    kind::{Kind, Object},
+    name::{Entered, ObjectName},
     output::{
         format::{Format, OutputArgs, write_json, write_yaml},
         style::{WARN, styled},
@@ -36,9 +43,9 @@ const NONE: &str = "–";
 /// The command line.
 #[derive(Args, Debug)]
 pub struct StatusArgs {
-    /// The EdgeCredentials; all if there are none.
+    /// NAME for an EdgeCredential, edgetoken/NAME for an EdgeToken; all of both kinds if there are none.
     #[arg(value_name = "NAME", add = ArgValueCandidates::new(object_names))]
-    pub names: Vec<String>,
+    pub names: Vec<Entered>,
 
     /// Look in all namespaces.
     #[arg(short = 'A', long, conflicts_with = "names")]
@@ -119,25 +126,35 @@ async fn watch(cluster: &Cluster, args: &StatusArgs) -> Result<Exit, Error> {
 
 async fn look(cluster: &Cluster, args: &StatusArgs) -> Result<Status, Error> {
     let scope = cluster.scope(args.all_namespaces);
-    let mut unseen = Vec::new();
-    let objects = if args.names.is_empty() {
-        let found = cluster
-            .edge_credentials(&scope, args.selector.as_deref())
-            .await?;
-        unseen.extend(found.malformed.into_iter().map(|name| {
-            format!(
-                "{name} does not fit this program's definition: is the operator of another version?"
-            )
-        }));
-        found.objects
-    } else {
-        let mut objects = Vec::new();
-        for name in &args.names {
-            objects.push(cluster.edge_credential(name).await?);
-        }
-        objects
-    };
     let now = Timestamp::now();
+    let mut unseen = Vec::new();
+    let mut views = if args.names.is_empty() {
+        let selector = args.selector.as_deref();
+        let credentials = cluster.list::<EdgeCredential>(&scope, selector).await?;
+        // Whoever has no rights on EdgeTokens still has EdgeCredentials to look at.
+        let keys = cluster.list_if_served::<EdgeToken>(&scope, selector).await;
+        let keys = keys.unwrap_or_else(|error| {
+            let action = error.action;
+            unseen.push(format!("EdgeTokens are not shown: cannot {action}"));
+            Found::default()
+        });
+        for name in credentials.malformed.iter().chain(&keys.malformed) {
+            unseen.push(format!(
+                "{name} does not fit this program's definition: is the operator of another version?"
+            ));
+        }
+        let credentials = credentials.objects.iter();
+        let mut views: Vec<_> = credentials.map(|object| View::of(object, now)).collect();
+        views.extend(keys.objects.iter().map(|object| View::of(object, now)));
+        views
+    } else {
+        let mut views = Vec::new();
+        for name in &args.names {
+            views.push(view(cluster, &name.of_any_kind(), now).await?);
+        }
+        views
+    };
+    views.sort_by(|one, other| one.rank().cmp(&other.rank()));
     let pods = match pods_by_secret(cluster, &scope).await {
         Ok(pods) => Some(pods),
         Err(error) => {
@@ -146,19 +163,33 @@ async fn look(cluster: &Cluster, args: &StatusArgs) -> Result<Status, Error> {
             None
         }
     };
-    let mut rows: Vec<_> = objects
-        .iter()
-        .map(|object| {
-            let view = View::of(object, now);
-            let key = (view.namespace.clone(), view.target.clone());
-            let pods = pods
-                .as_ref()
-                .map(|pods| pods.get(&key).copied().unwrap_or_default());
-            Row { view, pods }
-        })
-        .collect();
-    rows.sort_by(|one, other| one.view.rank().cmp(&other.view.rank()));
-    Ok(Status { rows, unseen, now })
+    let rows = views.into_iter().map(|view| {
+        let key = (view.namespace.clone(), view.target.clone());
+        let pods = pods
+            .as_ref()
+            .map(|pods| pods.get(&key).copied().unwrap_or_default());
+        Row { view, pods }
+    });
+    Ok(Status {
+        rows: rows.collect(),
+        unseen,
+        now,
+    })
+}
+
+/// One object as it is shown.
+async fn view(cluster: &Cluster, object: &ObjectName, now: Timestamp) -> Result<View, CallError> {
+    async fn of<K: Object>(
+        cluster: &Cluster,
+        name: &str,
+        now: Timestamp,
+    ) -> Result<View, CallError> {
+        Ok(View::of(&cluster.get::<K>(name).await?, now))
+    }
+    match object.kind {
+        Kind::EdgeCredential => of::<EdgeCredential>(cluster, &object.name, now).await,
+        Kind::EdgeToken => of::<EdgeToken>(cluster, &object.name, now).await,
+    }
 }
 
 /// How many pods use each Secret, by namespace and name.
@@ -247,7 +278,7 @@ impl Status {
             };
             return writeln!(
                 out,
-                "There are no EdgeCredentials in {place} ({}). Look elsewhere with -n or -A, or make one with `kubectl edgecred init`.",
+                "There are no EdgeCredentials and no EdgeTokens in {place} ({}). Look elsewhere with -n or -A, or make one with `kubectl edgecred init`.",
                 cluster.place
             );
         }
@@ -263,7 +294,7 @@ impl Row {
             |time: Option<Timestamp>, past| time.map_or(NONE.into(), |time| until(time, now, past));
         let is_at_rest = view.state == State::Suspended;
         vec![
-            view.name.clone(),
+            view.entered_name(),
             view.state.colored(),
             time(view.expires_at, "expired"),
             if is_at_rest {

@@ -6,18 +6,22 @@ use anstream::eprintln;
 use clap::{Args, builder::ValueHint};
 use clap_complete::ArgValueCandidates;
 use edge_credential_operator::{
-    api::{EdgeCredential, Reason},
+    api::{EdgeCredential, EdgeToken, Reason, credentials::CredentialsSecretRef},
     clock::Clock,
     cluster::retry::Class,
-    edge_credential::rules::spec::check_spec,
+    edge_credential, edge_token,
+    edge_token::rules::spec::Allowed,
     http::{
-        origin::{AllowedOrigins, Origin, SITECORE_ORIGINS},
+        origin::{AllowedOrigins, Origin, SITECORE_API_ORIGINS, SITECORE_ORIGINS},
         route::{Deadlines, HttpClient, Route},
     },
-    oauth::{Token, TokenRequest, TokenSource, client::HttpTokenSource},
-    rules::{credentials::extract_credentials, spec::check_names},
+    oauth::{RequestParameters, Token, TokenRequest, TokenSource, client::HttpTokenSource},
+    rules::{
+        credentials::extract_credentials,
+        spec::{SpecProblem, check_names},
+    },
 };
-use kube::{Resource, ResourceExt};
+use kube::ResourceExt;
 
 use super::completion::object_names;
 use crate::{
@@ -28,18 +32,20 @@ use crate::{
     },
     error::Error,
     exit::Exit,
-    manifest::read,
+    kind::{Kind, Object},
+    manifest::{Node, read},
+    name::{Entered, ObjectName},
     output::{progress::during, times::short},
 };
 
 /// The command line.
 #[derive(Args, Debug)]
 pub struct TestArgs {
-    /// The EdgeCredential of the cluster.
+    /// NAME for an EdgeCredential of the cluster, edgetoken/NAME for an EdgeToken.
     #[arg(value_name = "NAME", required_unless_present = "filename", add = ArgValueCandidates::new(object_names))]
-    pub name: Option<String>,
+    pub name: Option<Entered>,
 
-    /// The manifest of an EdgeCredential that need not be in the cluster; - for standard input.
+    /// The manifest of an EdgeCredential or an EdgeToken that need not be in the cluster; - for standard input.
     #[arg(short, long, value_name = "FILE", conflicts_with = "name", value_hint = ValueHint::FilePath)]
     pub filename: Option<PathBuf>,
 
@@ -50,26 +56,53 @@ pub struct TestArgs {
         value_name = "ORIGIN",
         value_delimiter = ','
     )]
-    pub origins: Vec<Origin>,
+    pub token_origins: Vec<Origin>,
+
+    /// An origin of Sitecore's APIs that the operator allows, for an EdgeToken; as with --allowed-token-origin. Nothing is sent there.
+    #[arg(
+        long = "allowed-api-origin",
+        value_name = "ORIGIN",
+        value_delimiter = ','
+    )]
+    pub api_origins: Vec<Origin>,
 
     /// Trust the CA certificates in this PEM file too, as the operator does with --token-ca-file.
     #[arg(long, value_name = "PEM", value_hint = ValueHint::FilePath)]
     pub token_ca_file: Option<PathBuf>,
 }
 
+/// What is tried.
+enum Subject {
+    Credential(Box<EdgeCredential>),
+    Key(Box<EdgeToken>),
+}
+
+/// Who would ask the token endpoint for what.
+struct Trial {
+    credentials: CredentialsSecretRef,
+    /// What would be asked for, or what is wrong with the spec.
+    parameters: Result<RequestParameters, SpecProblem>,
+}
+
 /// Sends one request from this machine. The token is thrown away.
 pub async fn run(access: &AccessArgs, args: &TestArgs) -> Result<Exit, Error> {
     let mut cluster = access.connect().await?;
-    let object = match (&args.name, &args.filename) {
-        (Some(name), _) => cluster.edge_credential(name).await?,
+    let subject = match (&args.name, &args.filename) {
+        (Some(name), _) => {
+            let ObjectName { kind, name } = name.of_any_kind();
+            match kind {
+                Kind::EdgeCredential => Subject::Credential(Box::new(cluster.get(&name).await?)),
+                Kind::EdgeToken => Subject::Key(Box::new(cluster.get(&name).await?)),
+            }
+        }
         (None, Some(path)) => from_file(path)?,
         (None, None) => return Err(Error::Unanswered),
     };
-    if let (None, Some(namespace)) = (&access.namespace, object.namespace()) {
+    if let (None, Some(namespace)) = (&access.namespace, subject.namespace()) {
         cluster.namespace = namespace;
     }
-    let (origins, whose) = find_origins(&cluster, &args.origins).await;
-    let checks = check(&cluster, args, &object, &origins, whose).await?;
+    let (allowed, whose) = find_allowed(&cluster, args).await;
+    let checks = check(&cluster, args, subject.trial(&allowed), allowed, whose).await?;
     let mut out = anstream::stdout().lock();
     checks.iter().try_for_each(|check| check.write(&mut out))?;
     eprintln!(
@@ -78,16 +111,65 @@ pub async fn run(access: &AccessArgs, args: &TestArgs) -> Result<Exit, Error> {
     Ok(exit(&checks))
 }
 
-fn from_file(path: &Path) -> Result<EdgeCredential, Error> {
+impl Subject {
+    /// An object of a manifest, if it is one of these.
+    fn of(root: &Node) -> Option<Self> {
+        let value = root.to_value();
+        match root.text(&["kind"])? {
+            kind if kind == Kind::EdgeCredential.as_str() => {
+                serde_json::from_value(value).ok().map(Self::Credential)
+            }
+            kind if kind == Kind::EdgeToken.as_str() => {
+                serde_json::from_value(value).ok().map(Self::Key)
+            }
+            _ => None,
+        }
+    }
+
+    fn namespace(&self) -> Option<String> {
+        match self {
+            Self::Credential(object) => object.namespace(),
+            Self::Key(object) => object.namespace(),
+        }
+    }
+
+    fn trial(&self, allowed: &Allowed) -> Trial {
+        match self {
+            Self::Credential(object) => {
+                let origins = &allowed.token_endpoints;
+                let plan = edge_credential::rules::spec::check_spec(object, origins);
+                Trial::new(&**object, plan.map(|plan| plan.parameters))
+            }
+            Self::Key(object) => {
+                let plan = edge_token::rules::spec::check_spec(object, allowed);
+                Trial::new(&**object, plan.map(|plan| plan.parameters))
+            }
+        }
+    }
+}
+
+impl Trial {
+    fn new<K: Object>(object: &K, parameters: Result<RequestParameters, SpecProblem>) -> Self {
+        let credentials = object.credentials().clone();
+        let names = check_names(&credentials, object.target());
+        Self {
+            credentials,
+            parameters: names.and(parameters),
+        }
+    }
+}
+
+fn from_file(path: &Path) -> Result<Subject, Error> {
     let documents = read(path)?;
-    let mut objects = documents
+    let mut roots = documents
         .iter()
         .filter_map(|document| document.root.as_ref().ok());
-    let root = objects.find(|root| root.text(&["kind"]) == Some(&*EdgeCredential::kind(&())));
-    let object = root.and_then(|root| serde_json::from_value(root.to_value()).ok());
-    object.ok_or_else(|| {
+    roots.find_map(Subject::of).ok_or_else(|| {
         Error::refused(
-            format!("{} has no EdgeCredential that can be read", path.display()),
+            format!(
+                "{} has no EdgeCredential and no EdgeToken that can be read",
+                path.display()
+            ),
             format!(
                 "See what is wrong with `kubectl edgecred validate -f {}`.",
                 path.display()
@@ -96,39 +178,52 @@ fn from_file(path: &Path) -> Result<EdgeCredential, Error> {
     })
 }
 
-/// The origins that are allowed, and by whose word.
-async fn find_origins(cluster: &Cluster, given: &[Origin]) -> (AllowedOrigins, &'static str) {
-    if !given.is_empty() {
-        return (given.iter().cloned().collect(), "the command line");
-    }
+/// What is allowed, and by whose word token endpoints are.
+async fn find_allowed(cluster: &Cluster, args: &TestArgs) -> (Allowed, &'static str) {
     let deployments = operator::deployments(cluster).await.unwrap_or_default();
-    match deployments.iter().find_map(operator::settings) {
-        Some(settings) => (operator::allowed_origins(&settings), "the operator"),
-        None => {
-            let origins = SITECORE_ORIGINS
-                .iter()
-                .filter_map(|origin| origin.parse().ok());
-            (
-                origins.collect(),
-                "the operator's default, since it may not be seen",
-            )
-        }
-    }
+    let settings = deployments.iter().find_map(operator::settings);
+    let (otherwise, whose) = match settings {
+        Some(settings) => (operator::allowed(&settings), "the operator"),
+        None => (
+            Allowed {
+                token_endpoints: parse(&SITECORE_ORIGINS),
+                apis: parse(&SITECORE_API_ORIGINS),
+            },
+            "the operator's default, since it may not be seen",
+        ),
+    };
+    let given = |origins: &[Origin]| -> Option<AllowedOrigins> {
+        (!origins.is_empty()).then(|| origins.iter().cloned().collect())
+    };
+    let token_endpoints = given(&args.token_origins);
+    let whose = token_endpoints
+        .as_ref()
+        .map_or(whose, |_| "the command line");
+    let allowed = Allowed {
+        token_endpoints: token_endpoints.unwrap_or(otherwise.token_endpoints),
+        apis: given(&args.api_origins).unwrap_or(otherwise.apis),
+    };
+    (allowed, whose)
+}
+
+fn parse(origins: &[&str]) -> AllowedOrigins {
+    let origins = origins
+        .iter()
+        .filter_map(|origin| origin.parse::<Origin>().ok());
+    origins.collect()
 }
 
 /// The checks, in the order of the operator's own; the first one that fails is the last.
 async fn check(
     cluster: &Cluster,
     args: &TestArgs,
-    object: &EdgeCredential,
-    origins: &AllowedOrigins,
+    trial: Trial,
+    allowed: Allowed,
     whose: &str,
 ) -> Result<Vec<Check>, Error> {
     let mut checks = Vec::new();
-    let plan = match check_names(&object.spec.credentials_secret_ref, object.target_name())
-        .and_then(|()| check_spec(object, origins))
-    {
-        Ok(plan) => plan,
+    let parameters = match trial.parameters {
+        Ok(parameters) => parameters,
         Err(problem) => {
             checks.push(failed(problem.reason(), &problem.to_string()));
             return Ok(checks);
@@ -137,9 +232,9 @@ async fn check(
     checks.push(Check::good("schema and rules"));
     checks.push(Check::good(format!(
         "origin {} allowed by {whose}",
-        plan.parameters.token_url.origin().ascii_serialization()
+        parameters.token_url.origin().ascii_serialization()
     )));
-    let reference = &object.spec.credentials_secret_ref;
+    let reference = &trial.credentials;
     let secret = cluster.secret(&cluster.namespace, &reference.name).await?;
     let credentials = match extract_credentials(secret.as_ref(), reference) {
         Ok(credentials) => credentials,
@@ -154,9 +249,9 @@ async fn check(
     checks.push(Check::good(format!("Secret {}", reference.name)));
     let client =
         HttpClient::new(&route(args)?, Deadlines::default()).map_err(|_| Error::HttpClient)?;
-    let source = HttpTokenSource::new(origins.clone(), client, Clock::system());
+    let source = HttpTokenSource::new(allowed.token_endpoints, client, Clock::system());
     let request = TokenRequest {
-        parameters: plan.parameters,
+        parameters,
         credentials: credentials.client,
     };
     let reply = during("waiting for the token endpoint", source.request(&request)).await;

@@ -1,4 +1,9 @@
-//! `tree`: an EdgeCredential with all that belongs to it: credentials, endpoint, token, target, and who uses the target.
+//! `tree`: an object with all that belongs to it: credentials, endpoint, token or keys, target, and who uses the target.
+
+mod drawn;
+mod key;
+mod sharers;
+mod token;
 
 use std::io::Write;
 
@@ -6,12 +11,10 @@ use anstream::eprintln;
 use clap::Args;
 use clap_complete::ArgValueCandidates;
 use edge_credential_operator::{
-    api::EdgeCredential,
-    edge_credential::rules::target::find_token,
+    api::{EdgeCredential, EdgeToken},
     http::origin::Origin,
     rules::{
-        credentials::{Credentials, extract_credentials},
-        spec::make_parameters,
+        credentials::extract_credentials,
         target::{Ownership, check_ownership},
     },
 };
@@ -23,39 +26,42 @@ use k8s_openapi::{
     },
     jiff::Timestamp,
 };
-use secrecy::ExposeSecret;
 use serde::Serialize;
+use serde_json::{Map, Value};
 
+use self::drawn::Drawn;
 use super::completion::object_names;
 use crate::{
-    cluster::{access::Cluster, errors::CallError, objects::Scope},
+    cluster::{access::Cluster, errors::CallError},
     error::Error,
     exit::Exit,
+    kind::{Kind, Object},
+    name::Entered,
     output::{
         format::{Format, FormatArgs, write_json, write_yaml},
         style::{BAD, GOOD, WARN, styled},
         times::{since, until},
         tree::Node,
     },
-    users::{Template, Workload, workloads},
+    users::{Template, Use, Workload, workloads},
     view::View,
 };
 
 /// The command line.
 #[derive(Args, Debug)]
 pub struct TreeArgs {
-    /// The EdgeCredential.
+    /// NAME for an EdgeCredential, edgetoken/NAME for an EdgeToken.
     #[arg(value_name = "NAME", add = ArgValueCandidates::new(object_names))]
-    pub name: String,
+    pub name: Entered,
 
     /// How to print.
     #[command(flatten)]
     pub format: FormatArgs,
 }
 
-/// What was seen around an EdgeCredential. What may not be seen is `Err`.
-struct Seen {
-    object: EdgeCredential,
+/// What was seen around an object. What may not be seen is `Err`.
+struct Seen<K> {
+    object: K,
     credentials: Result<Option<Secret>, CallError>,
     target: Result<Option<Secret>, CallError>,
     /// Others that share its token, with their namespaces.
@@ -72,25 +78,37 @@ struct Data<'a> {
     view: View,
     credentials: &'a str,
     endpoint: &'a str,
+    #[serde(flatten)]
+    details: Map<String, Value>,
     shares_token_with: &'a [String],
     workloads: &'a [Workload],
 }
 
 /// Draws the tree.
 pub async fn run(cluster: &Cluster, args: &TreeArgs) -> Result<Exit, Error> {
-    let seen = look(cluster, &args.name).await?;
+    let object = args.name.of_any_kind();
+    let (name, format) = (&object.name, args.format);
+    match object.kind {
+        Kind::EdgeCredential => show::<EdgeCredential>(cluster, name, format).await,
+        Kind::EdgeToken => show::<EdgeToken>(cluster, name, format).await,
+    }
+}
+
+async fn show<K: Drawn>(cluster: &Cluster, name: &str, format: FormatArgs) -> Result<Exit, Error> {
+    let seen: Seen<K> = look(cluster, name).await?;
     let now = Timestamp::now();
     let view = View::of(&seen.object, now);
     let exit = view.state.exit();
     let mut out = anstream::stdout().lock();
     let data = Data {
         view,
-        credentials: &seen.object.spec.credentials_secret_ref.name,
-        endpoint: &seen.object.spec.token_request.url,
+        credentials: &seen.object.credentials().name,
+        endpoint: &seen.object.token_request().url,
+        details: seen.object.details(),
         shares_token_with: &seen.sharers,
         workloads: &seen.workloads,
     };
-    match args.format.output {
+    match format.output {
         Format::Json => write_json(&mut out, &data)?,
         Format::Yaml => write_yaml(&mut out, &data)?,
         Format::Name => writeln!(out, "{}", data.view.resource_name())?,
@@ -102,18 +120,17 @@ pub async fn run(cluster: &Cluster, args: &TreeArgs) -> Result<Exit, Error> {
     Ok(exit)
 }
 
-async fn look(cluster: &Cluster, name: &str) -> Result<Seen, Error> {
-    let object = cluster.edge_credential(name).await?;
+async fn look<K: Object>(cluster: &Cluster, name: &str) -> Result<Seen<K>, Error> {
+    let object: K = cluster.get(name).await?;
     let namespace = &cluster.namespace;
     let mut unseen = Vec::new();
-    let credentials = cluster
-        .secret(namespace, &object.spec.credentials_secret_ref.name)
-        .await;
-    let target = cluster.secret(namespace, object.target_name()).await;
+    let credentials = cluster.secret(namespace, &object.credentials().name).await;
+    let target = cluster.secret(namespace, object.target()).await;
     for secret in [&credentials, &target] {
         unseen.extend(secret.as_ref().err().map(|error| error.action.to_string()));
     }
-    let sharers = match find_sharers(cluster, &object, &credentials).await {
+    let ours = credentials.as_ref().ok().and_then(Option::as_ref);
+    let sharers = match sharers::find(cluster, &object, ours).await {
         Ok(sharers) => sharers,
         Err(error) => {
             unseen.push(error.action.to_string());
@@ -123,11 +140,11 @@ async fn look(cluster: &Cluster, name: &str) -> Result<Seen, Error> {
     let (templates, not_listed) = templates(cluster).await;
     unseen.extend(not_listed);
     let mut pods: Vec<Pod> = Vec::new();
-    let scope = Scope::Namespace(namespace.clone());
+    let scope = cluster.scope(false);
     if let Err(error) = cluster.pods(&scope, |pod| pods.push(pod)).await {
         unseen.push(error.action.to_string());
     }
-    let workloads = workloads(&templates, &pods, object.target_name());
+    let workloads = workloads(&templates, &pods, object.target());
     Ok(Seen {
         object,
         credentials,
@@ -138,62 +155,9 @@ async fn look(cluster: &Cluster, name: &str) -> Result<Seen, Error> {
     })
 }
 
-/// The others that would send an equal request, and so share its token: in all namespaces, or, where those may not be seen, in
-/// its own. Of those whose credentials may not be read nothing is known.
-async fn find_sharers(
-    cluster: &Cluster,
-    object: &EdgeCredential,
-    credentials: &Result<Option<Secret>, CallError>,
-) -> Result<Vec<String>, CallError> {
-    let request = |object: &EdgeCredential| {
-        Some(
-            make_parameters(&object.spec.token_request)
-                .ok()?
-                .fingerprint(),
-        )
-    };
-    let client = |object: &EdgeCredential, secret: &Option<Secret>| {
-        let Credentials { client, .. } =
-            extract_credentials(secret.as_ref(), &object.spec.credentials_secret_ref).ok()?;
-        Some(client.fingerprint())
-    };
-    let Ok(secret) = credentials else {
-        return Ok(Vec::new());
-    };
-    let (Some(ours), Some(wanted)) = (client(object, secret), request(object)) else {
-        return Ok(Vec::new());
-    };
-    let found = match cluster.edge_credentials(&Scope::All, None).await {
-        Ok(found) => found,
-        Err(_) => {
-            cluster
-                .edge_credentials(&Scope::Namespace(cluster.namespace.clone()), None)
-                .await?
-        }
-    };
-    let mut sharers = Vec::new();
-    for other in found.objects {
-        if other.metadata.uid == object.metadata.uid || request(&other).as_ref() != Some(&wanted) {
-            continue;
-        }
-        let namespace = other.metadata.namespace.as_deref().unwrap_or_default();
-        let theirs = cluster
-            .secret(namespace, &other.spec.credentials_secret_ref.name)
-            .await;
-        let theirs = theirs.ok().and_then(|secret| client(&other, &secret));
-        if theirs.is_some_and(|theirs| theirs.expose_secret() == ours.expose_secret()) {
-            sharers.push(format!(
-                "{namespace}/{}",
-                other.metadata.name.as_deref().unwrap_or_default()
-            ));
-        }
-    }
-    Ok(sharers)
-}
-
 /// The templates of the namespace's workloads, and what may not be listed.
 async fn templates(cluster: &Cluster) -> (Vec<Template>, Vec<String>) {
-    let scope = Scope::Namespace(cluster.namespace.clone());
+    let scope = cluster.scope(false);
     let mut templates: Vec<Template> = Vec::new();
     let mut unseen = Vec::new();
     let mut add = |kind, name: Option<String>, template: Option<PodTemplateSpec>| {
@@ -245,42 +209,42 @@ async fn templates(cluster: &Cluster) -> (Vec<Template>, Vec<String>) {
     (templates, unseen)
 }
 
-fn draw(seen: &Seen, now: Timestamp) -> Node {
+fn draw<K: Drawn>(seen: &Seen<K>, now: Timestamp) -> Node {
     let object = &seen.object;
     let view = View::of(object, now);
     let renews = view
         .renews_at
-        .map(|time| format!(", renews in {}", until(time, now, "overdue")));
+        .map(|time| format!(", {} in {}", K::RENEWED, until(time, now, "overdue")));
     let why = Some(&view.why)
         .filter(|why| !why.is_empty())
         .map(|why| format!(": {why}"));
+    let leaf = |word: &str, text: String| Node::leaf(format!("{word:<12} {text}"));
+    let mut children = vec![
+        leaf("credentials", draw_credentials(seen, now)),
+        leaf("endpoint", draw_endpoint(seen)),
+    ];
+    let own = object.draw(now).into_iter();
+    children.extend(own.map(|(word, text)| leaf(word, text)));
+    let users = seen.workloads.iter();
+    children.push(Node {
+        children: users
+            .map(|user| Node::leaf(draw_workload::<K>(user)))
+            .collect(),
+        ..leaf("target", draw_target(seen, now))
+    });
     Node {
         text: format!(
-            "{} {}/{}   {}{}",
-            view.kind,
-            view.namespace,
-            view.name,
+            "{}   {}{}",
+            view.title(),
             view.state.colored(),
             why.or(renews).unwrap_or_default()
         ),
-        children: vec![
-            Node::leaf(format!("credentials  {}", draw_credentials(seen, now))),
-            Node::leaf(format!("endpoint     {}", draw_endpoint(seen))),
-            Node::leaf(format!("token        {}", draw_token(&view, object, now))),
-            Node {
-                text: format!("target       {}", draw_target(seen)),
-                children: seen
-                    .workloads
-                    .iter()
-                    .map(|workload| Node::leaf(draw_workload(workload)))
-                    .collect(),
-            },
-        ],
+        children,
     }
 }
 
-fn draw_credentials(seen: &Seen, now: Timestamp) -> String {
-    let names = &seen.object.spec.credentials_secret_ref;
+fn draw_credentials<K: Object>(seen: &Seen<K>, now: Timestamp) -> String {
+    let names = seen.object.credentials();
     let what = match &seen.credentials {
         Err(_) => styled(WARN, "not seen"),
         Ok(secret) => match extract_credentials(secret.as_ref(), names) {
@@ -306,8 +270,8 @@ fn last_change(secret: &Secret) -> Option<Timestamp> {
     last.or(metadata.creation_timestamp.as_ref().map(|time| time.0))
 }
 
-fn draw_endpoint(seen: &Seen) -> String {
-    let url = &seen.object.spec.token_request.url;
+fn draw_endpoint<K: Object>(seen: &Seen<K>) -> String {
+    let url = &seen.object.token_request().url;
     let origin = reqwest::Url::parse(url).ok().as_ref().and_then(Origin::of);
     let origin = origin.map_or_else(|| styled(BAD, "not a URL"), |origin| origin.to_string());
     match seen.sharers.as_slice() {
@@ -316,38 +280,8 @@ fn draw_endpoint(seen: &Seen) -> String {
     }
 }
 
-fn draw_token(view: &View, object: &EdgeCredential, now: Timestamp) -> String {
-    let token = object
-        .status
-        .as_ref()
-        .and_then(|status| status.token.as_ref());
-    let Some(token) = token else {
-        return styled(BAD, "none yet");
-    };
-    let mut parts = Vec::new();
-    if !token.audience.is_empty() {
-        parts.push(format!("for {}", token.audience));
-    }
-    parts.extend(
-        view.tenant
-            .as_ref()
-            .map(|tenant| format!("tenant {tenant}")),
-    );
-    parts.extend(token.scope.as_ref().map(|scope| format!("scopes {scope}")));
-    let expires = if token.expires_at.0 > now {
-        "expires in "
-    } else {
-        ""
-    };
-    parts.push(format!(
-        "{expires}{}",
-        until(token.expires_at.0, now, "expired")
-    ));
-    parts.join("   ")
-}
-
-fn draw_target(seen: &Seen) -> String {
-    let name = seen.object.target_name();
+fn draw_target<K: Drawn>(seen: &Seen<K>, now: Timestamp) -> String {
+    let name = seen.object.target();
     let what = match &seen.target {
         Err(_) => styled(WARN, "not seen"),
         Ok(None) => styled(BAD, "not there"),
@@ -355,10 +289,10 @@ fn draw_target(seen: &Seen) -> String {
             let keys = secret.data.as_ref().map_or(0, |data| data.len());
             let proof = match check_ownership(secret, &seen.object) {
                 Err(problem) | Ok(Ownership::Adoptable(problem)) => styled(BAD, problem),
-                Ok(Ownership::Ours) if find_token(secret, &seen.object).is_some() => {
+                Ok(Ownership::Ours) if seen.object.is_proven(secret, now) => {
                     styled(GOOD, "proof good")
                 }
-                Ok(Ownership::Ours) => styled(BAD, "no token in it proves itself"),
+                Ok(Ownership::Ours) => styled(BAD, "nothing in it proves itself"),
             };
             format!("{keys} keys, {proof}")
         }
@@ -366,22 +300,19 @@ fn draw_target(seen: &Seen) -> String {
     format!("Secret/{name}   {what}")
 }
 
-fn draw_workload(workload: &Workload) -> String {
+fn draw_workload<K: Drawn>(workload: &Workload) -> String {
     let pods = match workload.pods {
         1 => "1 pod".to_owned(),
         pods => format!("{pods} pods"),
     };
     let uses: Vec<_> = workload.uses.iter().map(ToString::to_string).collect();
-    let verdict = if workload.uses.iter().all(|use_| use_.sees_renewals()) {
-        "sees renewals".to_owned()
-    } else {
-        styled(WARN, "! keeps the first token for the pod's life")
-    };
+    let sees_renewals = workload.uses.iter().all(Use::sees_renewals);
     format!(
-        "{}/{}   {pods}   {}   {verdict}",
+        "{}/{}   {pods}   {}   {}",
         workload.kind,
         workload.name,
-        uses.join(", ")
+        uses.join(", "),
+        K::judge_use(sees_renewals)
     )
 }
 
@@ -391,12 +322,11 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::users::Use;
 
     #[test]
     fn a_tree_shows_what_belongs_to_an_object_and_who_does_not_see_renewals() {
         let now: Timestamp = "2026-11-26T10:00:00Z".parse().unwrap();
-        let object = serde_json::from_value(json!({
+        let object: EdgeCredential = serde_json::from_value(json!({
             "apiVersion": "edgecredentials.io/v1alpha1",
             "kind": "EdgeCredential",
             "metadata": {"name": "edge-admin", "namespace": "storefront", "generation": 1, "uid": "1"},

@@ -11,12 +11,18 @@ use kubectl_edgecred::cli::Cli;
 
 use super::stage::{Stage, write_files};
 
+/// The EdgeToken, as it is entered.
+const KEY: &str = "edgetoken/storefront-content";
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn no_command_prints_a_secret_unless_it_was_asked_for() {
-    let stage = Stage::new("canary").await;
+    let mut stage = Stage::new("canary").await;
+    stage.restart_operator().await;
     write_files(&stage);
+    let former_key = stage.key().await;
     let token = text(&stage.shop().secret("edge-admin").await, "access_token");
     let api = format!("--api={}", stage.sitecore().url());
+    let api_origin = format!("--allowed-api-origin={}", stage.sitecore().url());
     let origin = format!("--allowed-token-origin={}", stage.sitecore().url());
     let url = format!("--token-url={}", stage.sitecore().token_url());
     let mut commands: Vec<Vec<&str>> = Vec::new();
@@ -27,6 +33,7 @@ async fn no_command_prints_a_secret_unless_it_was_asked_for() {
         for command in ["tree", "inspect"] {
             commands.push(vec![command, "edge-admin", "-o", format]);
             commands.push(vec![command, "edge-legacy", "-o", format]);
+            commands.push(vec![command, KEY, "-o", format]);
         }
         commands.push(vec!["explain", "-o", format]);
     }
@@ -37,6 +44,7 @@ async fn no_command_prints_a_secret_unless_it_was_asked_for() {
         vec!["call", "edge-admin", "DELETE", "/api/admin/v1/cache", &api],
         vec!["test", "edge-admin", &origin],
         vec!["test", "edge-legacy", &origin],
+        vec!["test", KEY, &origin, &api_origin],
         vec!["validate", "-f", "k8s"],
         vec![
             "init",
@@ -51,6 +59,18 @@ async fn no_command_prints_a_secret_unless_it_was_asked_for() {
         vec!["resume", "edge-new"],
         vec!["renew", "edge-new"],
         vec!["doctor", "--bundle=support.tar.gz"],
+        vec!["events", KEY],
+        vec!["call", KEY, &api],
+        vec!["call", KEY],
+        vec!["inspect", KEY, "--verify", &api_origin],
+        vec!["rotate", "storefront-content", "--wait"],
+        vec!["tree", KEY],
+        vec!["inspect", KEY],
+        vec!["status", KEY, "-o", "json"],
+        vec!["end-overlap", "storefront-content", "--wait"],
+        vec!["suspend", KEY],
+        vec!["resume", KEY],
+        vec!["token", "edgetoken/nothing"],
         vec!["completion"],
         vec!["__complete", "status", ""],
         vec!["token", "edge-legacy"],
@@ -73,7 +93,9 @@ async fn no_command_prints_a_secret_unless_it_was_asked_for() {
     let mut unpacked = flate2::read::GzDecoder::new(archive);
     unpacked.read_to_string(&mut bundle).unwrap();
     assert!(
-        bundle.contains("edge-legacy") && bundle.contains("CredentialsMalformed"),
+        bundle.contains("edge-legacy")
+            && bundle.contains("CredentialsMalformed")
+            && bundle.contains("storefront-content"),
         "{bundle}"
     );
     outputs.push(("the archive".into(), bundle));
@@ -81,12 +103,19 @@ async fn no_command_prints_a_secret_unless_it_was_asked_for() {
         .iter()
         .map(|(what, said)| (&**what, said.clone()))
         .collect();
-    assert_absent(&[CLIENT, SECRET, &token], &outputs);
+    let key = stage.key().await;
+    assert_ne!(key, former_key, "it was rotated");
+    assert_absent(&[CLIENT, SECRET, &token, &former_key, &key], &outputs);
 
     // Where it is asked for, it is the token and nothing else.
     let said = stage.enter(&["token", "edge-admin"]).await;
     assert_eq!(
         (said.stdout, said.stderr, said.code),
         (format!("{token}\n"), String::new(), 0)
+    );
+    let said = stage.enter(&["token", KEY]).await;
+    assert_eq!(
+        (said.stdout, said.stderr, said.code),
+        (format!("{key}\n"), String::new(), 0)
     );
 }

@@ -17,11 +17,14 @@ const THIS: &str = "kubectl-edgecred/tests/cluster/documentation.rs";
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_page_shows_what_the_commands_print() {
-    let stage = Stage::alone("page").await;
+    let mut stage = Stage::alone("page").await;
+    stage.restart_operator().await;
     write_files(&stage);
+    let former_key = stage.key().await;
     let blocks = markdown::blocks(PAGE);
     let mut page = markdown::read(PAGE);
     let mut outputs = Vec::new();
+    let mut marks = Vec::new();
     let mut count = 0;
     for (block, shown) in blocks.iter().zip(&blocks[1..]) {
         if block.mark != Some(Mark::RunBy(THIS.into())) {
@@ -30,7 +33,7 @@ async fn the_page_shows_what_the_commands_print() {
         let mut printed = String::new();
         for line in block.text.lines() {
             let said = enter(&stage, line).await;
-            printed += &presentable(&stage, &said);
+            printed += &presentable(&stage, &said, &mut marks);
             outputs.push((line, said.stdout + &said.stderr));
             count += 1;
         }
@@ -41,13 +44,14 @@ async fn the_page_shows_what_the_commands_print() {
             page = page.replacen(&before, &after, 1);
         }
     }
-    assert!(count >= 14, "{count} commands");
+    assert!(count >= 18, "{count} commands");
+    let key = stage.key().await;
     let token = text(&stage.shop().secret("edge-admin").await, "access_token");
     let outputs: Vec<_> = outputs
         .iter()
         .map(|(line, said)| (*line, said.clone()))
         .collect();
-    assert_absent(&[CLIENT, SECRET, &token], &outputs);
+    assert_absent(&[CLIENT, SECRET, &token, &former_key, &key], &outputs);
     generated::compare(&workspace().join(PAGE), &page);
 }
 
@@ -65,8 +69,10 @@ async fn enter(stage: &Stage, line: &str) -> Printed {
     // What stands in for Sitecore's API is elsewhere.
     let api = format!("--api={}", stage.sitecore().url());
     let url = format!("--token-url={}", stage.sitecore().token_url());
+    let origin = format!("--allowed-api-origin={}", stage.sitecore().url());
     match args[0] {
         "call" => args.push(&api),
+        "inspect" => args.push(&origin),
         "init" => args.push(&url),
         _ => {}
     }
@@ -83,7 +89,7 @@ async fn enter(stage: &Stage, line: &str) -> Printed {
 }
 
 /// What was printed, with the names of a real place.
-fn presentable(stage: &Stage, said: &Printed) -> String {
+fn presentable(stage: &Stage, said: &Printed, marks: &mut Vec<String>) -> String {
     let server = stage.scene.control_plane.api_server_url();
     let end = if said.stdout.is_empty() || said.stdout.ends_with('\n') {
         ""
@@ -96,7 +102,10 @@ fn presentable(stage: &Stage, said: &Printed) -> String {
     } else {
         format!("{}{end}{}", said.stdout, said.stderr)
     };
-    text.replace(stage.sitecore().url(), "https://auth.sitecorecloud.io")
+    let api = format!("{}/api", stage.sitecore().url());
+    number_marks(&text, marks)
+        .replace(&api, "https://edge.sitecorecloud.io/api")
+        .replace(stage.sitecore().url(), "https://auth.sitecorecloud.io")
         .replace(
             server.trim_end_matches('/'),
             "https://cluster.example.com:6443",
@@ -104,6 +113,24 @@ fn presentable(stage: &Stage, said: &Printed) -> String {
         .replace("page-1", "storefront")
         .replace("page-operator", "edge-credential-operator")
         .replace("operator/page-", "operator/")
+}
+
+/// A text with the marks of keys, which are random, numbered in the order in which the page shows them.
+fn number_marks(text: &str, marks: &mut Vec<String>) -> String {
+    const PREFIX: &str = "edge-token/";
+    const UID: &str = "0b6a2a4e-30c5-4a6a-9d8c-2f8e6b1c7d10";
+    let shown = text
+        .split_whitespace()
+        .filter(|word| word.starts_with(PREFIX));
+    for mark in shown {
+        if !marks.iter().any(|known| known == mark) {
+            marks.push(mark.to_owned());
+        }
+    }
+    let numbered = marks.iter().enumerate();
+    numbered.fold(text.to_owned(), |text, (number, mark)| {
+        text.replace(mark, &format!("{PREFIX}{UID}/{number:016x}"))
+    })
 }
 
 /// What stays the same from run to run.

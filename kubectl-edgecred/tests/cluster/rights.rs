@@ -92,6 +92,11 @@ async fn what_may_not_be_seen_is_named() {
             .contains("USED BY is not shown: cannot list pods"),
         "{said:?}"
     );
+    assert!(
+        said.stderr
+            .contains("EdgeTokens are not shown: cannot list edgetokens"),
+        "{said:?}"
+    );
     let said = run(command(folder, &kubeconfig, &["tree", "edge-admin"])).await;
     assert!(
         said.stderr.contains("cannot get secrets \"edge-client\""),

@@ -13,14 +13,14 @@ use k8s_openapi::api::{
     core::v1::Pod,
 };
 use kit::{
-    harness::{CLIENT, Namespace, PATIENCE, SECRET, Scene, Setup, credentials, find},
+    harness::{CLIENT, Namespace, PATIENCE, SECRET, Scene, Setup, credentials, find, text},
     sitecore::Sitecore,
 };
 use kube::{
     Api,
     api::{Patch, PatchParams, PostParams},
 };
-use serde_json::json;
+use serde_json::{Value, json};
 
 /// What a command came to.
 #[derive(Debug)]
@@ -39,7 +39,8 @@ pub struct Stage {
 }
 
 impl Stage {
-    /// An EdgeCredential that is ready and used by two workloads, one whose credentials are malformed, and one that is suspended.
+    /// An EdgeCredential that is ready and used by two workloads, one whose credentials are malformed, one that is suspended, and an
+    /// EdgeToken that is ready and used by a workload.
     pub async fn new(name: &str) -> Self {
         Self::set(name, Setup::default()).await
     }
@@ -72,6 +73,10 @@ impl Stage {
         let mut preview = shop.edge_credential("edge-preview");
         preview.spec.suspend = true;
         shop.create_object(&preview).await;
+        let mut content = shop.edge_token("storefront-content");
+        content.spec.rotation.every = Some("2160h".into());
+        shop.create_edge_token(&content).await;
+        shop.edge_token_ready("storefront-content").await;
         shop.object_that("edge-legacy", "is seen", |_| true).await;
         shop.object_that("edge-preview", "is seen", |_| true).await;
         create_workloads(&scene).await;
@@ -91,6 +96,20 @@ impl Stage {
 
     pub fn sitecore(&self) -> &Sitecore {
         &self.scene.sitecore
+    }
+
+    /// The key in the target of the EdgeToken.
+    pub async fn key(&self) -> String {
+        text(
+            &self.shop().secret("storefront-content").await,
+            "SITECORE_API_KEY",
+        )
+    }
+
+    /// Starts the operator anew: a process leaves a minute between two keys that it makes for one object.
+    pub async fn restart_operator(&mut self) {
+        self.scene.operator.kill();
+        self.scene.operator.start().await;
     }
 
     /// The command, to be run or put on a terminal.
@@ -129,9 +148,9 @@ pub async fn run(mut command: Command) -> Printed {
     }
 }
 
-/// A Deployment that mounts the token, with a pod, and a CronJob that reads it from a variable. Nothing runs them here.
+/// A Deployment that mounts the token, a CronJob that reads it from a variable, and a Deployment that has the key in its environment.
+/// Nothing runs them here; each Deployment has a pod all the same.
 async fn create_workloads(scene: &Scene) {
-    let namespace = &scene.namespaces[0].name;
     let mounts = json!({
         "containers": [{
             "name": "app", "image": "app",
@@ -139,14 +158,14 @@ async fn create_workloads(scene: &Scene) {
         }],
         "volumes": [{"name": "edge-token", "secret": {"secretName": "edge-admin"}}],
     });
-    let deployment = json!({
-        "apiVersion": "apps/v1", "kind": "Deployment",
-        "metadata": {"name": "edge-settings-watcher"},
-        "spec": {
-            "selector": {"matchLabels": {"app": "watcher"}},
-            "template": {"metadata": {"labels": {"app": "watcher"}}, "spec": mounts},
-        },
+    create_deployment(scene, "edge-settings-watcher", &mounts).await;
+    let reads = json!({
+        "containers": [{
+            "name": "app", "image": "app",
+            "envFrom": [{"secretRef": {"name": "storefront-content"}}],
+        }],
     });
+    create_deployment(scene, "storefront", &reads).await;
     let cron_job = json!({
         "apiVersion": "batch/v1", "kind": "CronJob",
         "metadata": {"name": "reindex"},
@@ -158,43 +177,47 @@ async fn create_workloads(scene: &Scene) {
             }]}],
         }}}}},
     });
-    let set = json!({
-        "apiVersion": "apps/v1", "kind": "ReplicaSet",
-        "metadata": {"name": "edge-settings-watcher-5d8c7f9b4d"},
-        "spec": {
-            "selector": {"matchLabels": {"app": "watcher"}},
-            "template": {"metadata": {"labels": {"app": "watcher"}}, "spec": mounts},
-        },
+    let namespace = &scene.namespaces[0].name;
+    Api::<CronJob>::namespaced(scene.client.clone(), namespace)
+        .create(
+            &PostParams::default(),
+            &serde_json::from_value(cron_job).unwrap(),
+        )
+        .await
+        .unwrap();
+}
+
+/// A Deployment with a ReplicaSet and a pod.
+async fn create_deployment(scene: &Scene, name: &str, spec: &Value) {
+    let namespace = &scene.namespaces[0].name;
+    let (client, params) = (&scene.client, PostParams::default());
+    let workload = json!({
+        "selector": {"matchLabels": {"app": name}},
+        "template": {"metadata": {"labels": {"app": name}}, "spec": spec},
     });
-    let params = PostParams::default();
-    let sets = Api::<ReplicaSet>::namespaced(scene.client.clone(), namespace);
-    let set = sets
+    let deployment = json!({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": name}, "spec": workload});
+    Api::<Deployment>::namespaced(client.clone(), namespace)
+        .create(&params, &serde_json::from_value(deployment).unwrap())
+        .await
+        .unwrap();
+    let set_name = format!("{name}-5d8c7f9b4d");
+    let set = json!({"apiVersion": "apps/v1", "kind": "ReplicaSet", "metadata": {"name": set_name}, "spec": workload});
+    let set = Api::<ReplicaSet>::namespaced(client.clone(), namespace)
         .create(&params, &serde_json::from_value(set).unwrap())
         .await
         .unwrap();
     let pod = json!({
         "apiVersion": "v1", "kind": "Pod",
         "metadata": {
-            "name": "edge-settings-watcher-5d8c7f9b4d-x7k2p",
+            "name": format!("{set_name}-x7k2p"),
             "ownerReferences": [{
-                "apiVersion": "apps/v1", "kind": "ReplicaSet", "name": "edge-settings-watcher-5d8c7f9b4d",
-                "uid": set.metadata.uid, "controller": true,
+                "apiVersion": "apps/v1", "kind": "ReplicaSet", "name": set_name, "uid": set.metadata.uid, "controller": true,
             }],
         },
-        "spec": mounts,
+        "spec": spec,
     });
-    let deployments = Api::<Deployment>::namespaced(scene.client.clone(), namespace);
-    deployments
-        .create(&params, &serde_json::from_value(deployment).unwrap())
-        .await
-        .unwrap();
-    let cron_jobs = Api::<CronJob>::namespaced(scene.client.clone(), namespace);
-    cron_jobs
-        .create(&params, &serde_json::from_value(cron_job).unwrap())
-        .await
-        .unwrap();
-    let pods = Api::<Pod>::namespaced(scene.client.clone(), namespace);
-    pods.create(&params, &serde_json::from_value(pod).unwrap())
+    Api::<Pod>::namespaced(client.clone(), namespace)
+        .create(&params, &serde_json::from_value(pod).unwrap())
         .await
         .unwrap();
 }

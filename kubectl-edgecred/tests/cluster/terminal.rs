@@ -3,7 +3,10 @@
 use std::{io::Read, time::Duration};
 
 use expectrl::{ControlCode, Eof, Expect, Session};
-use kit::harness::{CLIENT, SECRET};
+use kit::{
+    canary::assert_absent,
+    harness::{CLIENT, SECRET},
+};
 
 use super::stage::Stage;
 
@@ -48,6 +51,35 @@ async fn a_terminal_has_colours_and_a_pipe_has_none() {
         !piped.stdout.contains(ESCAPE) && !piped.stderr.contains(ESCAPE),
         "{piped:?}"
     );
+}
+
+/// `make plugin-picture` draws docs/kubectl.svg from it, which has the file named by PICTURE written.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_terminal_shows_how_things_stand_what_belongs_together_and_a_rotation() {
+    let mut stage = Stage::new("picture").await;
+    stage.restart_operator().await;
+    let mut shown = String::new();
+    for line in [
+        "status",
+        "tree edge-admin",
+        "rotate storefront-content --wait",
+        "status edgetoken/storefront-content",
+    ] {
+        let args: Vec<_> = line.split_whitespace().collect();
+        let printed = read(open(&stage, &args, &[]));
+        shown += &format!("$ kubectl edgecred {line}\n{printed}\n");
+    }
+    assert!(shown.contains("the former key works for"), "{shown}");
+    assert_absent(
+        &[CLIENT, SECRET, &stage.key().await],
+        &[("it", shown.clone())],
+    );
+    if let Some(path) = std::env::var_os("PICTURE") {
+        let shown = shown
+            .replace(&stage.shop().name, "storefront")
+            .replace(stage.sitecore().url(), "https://auth.sitecorecloud.io");
+        std::fs::write(path, shown).unwrap();
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

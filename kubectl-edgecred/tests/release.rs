@@ -3,7 +3,10 @@
 use std::{collections::BTreeSet, fs, process::Command};
 
 use clap::CommandFactory;
-use edge_credential_operator::api::edge_credential::RENEW_REQUESTED_AT;
+use edge_credential_operator::api::{
+    edge_credential::RENEW_REQUESTED_AT,
+    edge_token::{END_OVERLAP_REQUESTED_AT, ROTATE_REQUESTED_AT},
+};
 use kit::workspace;
 use kubectl_edgecred::cli::Cli;
 use serde_json::Value;
@@ -94,11 +97,15 @@ fn the_keys_for_k9s_call_commands_that_there_are() {
     let plugins = plugins["plugins"].as_object().unwrap();
     let mut keys = BTreeSet::new();
     for (name, plugin) in plugins {
+        let scope = plugin["scopes"][0].as_str().unwrap();
         assert!(
-            keys.insert(plugin["shortCut"].as_str().unwrap()),
+            matches!(scope, "edgecredentials" | "edgetokens"),
+            "{name}: {scope}"
+        );
+        assert!(
+            keys.insert((scope, plugin["shortCut"].as_str().unwrap())),
             "{name}: a key twice"
         );
-        assert_eq!(plugin["scopes"][0], "edgecredentials");
         let args = plugin["args"]
             .as_array()
             .unwrap()
@@ -109,6 +116,7 @@ fn the_keys_for_k9s_call_commands_that_there_are() {
             .split_once("edgecred ")
             .unwrap_or_else(|| panic!("{name}: {line}"));
         let line = line.split(" 2>&1").next().unwrap();
+        let line = line.replace("$NAME", "edge");
         let words = line.split_whitespace().map(|word| word.trim_matches('"'));
         let parsed =
             Cli::command().try_get_matches_from(["kubectl-edgecred"].into_iter().chain(words));
@@ -118,35 +126,47 @@ fn the_keys_for_k9s_call_commands_that_there_are() {
             "{name}: k9s may show another cluster than kubectl's"
         );
     }
-    assert!(plugins.len() >= 5);
+    assert!(plugins.len() >= 11);
 }
 
 #[test]
 fn the_actions_for_argo_cd_do_what_the_plugin_does() {
-    let actions = read("examples/gitops/argocd/actions.yaml");
-    let text = actions["data"]["resource.customizations.actions.edgecredentials.io_EdgeCredential"]
-        .as_str()
-        .unwrap();
-    let actions: Value = serde_saphyr::from_str(text).unwrap();
-    let defined: Vec<_> = actions["definitions"]
-        .as_array()
-        .unwrap()
-        .iter()
-        .map(|action| action["name"].as_str().unwrap())
-        .collect();
-    assert_eq!(defined, ["renew", "suspend", "resume"]);
-    let discovery = actions["discovery.lua"].as_str().unwrap();
-    for name in defined {
-        assert!(
-            discovery.contains(&format!("actions[\"{name}\"]")),
-            "{name} is not offered"
-        );
-        assert!(Cli::command().find_subcommand(name).is_some());
+    let file = read("examples/gitops/argocd/actions.yaml");
+    for (kind, expected) in [
+        (
+            "EdgeCredential",
+            &[
+                ("renew", Some(RENEW_REQUESTED_AT)),
+                ("suspend", None),
+                ("resume", None),
+            ][..],
+        ),
+        (
+            "EdgeToken",
+            &[
+                ("rotate", Some(ROTATE_REQUESTED_AT)),
+                ("end-overlap", Some(END_OVERLAP_REQUESTED_AT)),
+                ("suspend", None),
+                ("resume", None),
+            ][..],
+        ),
+    ] {
+        let key = format!("resource.customizations.actions.edgecredentials.io_{kind}");
+        let text = file["data"][&key].as_str().unwrap();
+        let actions: Value = serde_saphyr::from_str(text).unwrap();
+        let definitions = actions["definitions"].as_array().unwrap();
+        assert_eq!(definitions.len(), expected.len(), "{kind}");
+        let discovery = actions["discovery.lua"].as_str().unwrap();
+        for (action, (name, annotation)) in definitions.iter().zip(expected) {
+            assert_eq!(action["name"], *name);
+            assert!(
+                discovery.contains(&format!("actions[\"{name}\"]")),
+                "{name} is not offered"
+            );
+            assert!(Cli::command().find_subcommand(name).is_some());
+            let script = action["action.lua"].as_str().unwrap();
+            let sets = annotation.unwrap_or("obj.spec.suspend");
+            assert!(script.contains(sets), "{name} of {kind}: {script}");
+        }
     }
-    assert!(
-        actions["definitions"][0]["action.lua"]
-            .as_str()
-            .unwrap()
-            .contains(RENEW_REQUESTED_AT)
-    );
 }

@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help build unit test test-chart dashboard bench bench-docs soak lint lint-workflows deny advisories scan fuzz mutants demo demo-kind demo-picture image stand-in-image e2e controlplane stand-in plugin generate manifests chart-readme site
+.PHONY: help build unit test test-chart dashboard bench bench-docs soak lint lint-workflows deny advisories scan fuzz mutants demo demo-kind demo-picture image stand-in-image e2e controlplane stand-in plugin plugin-picture generate manifests chart-readme site
 
 DENY_VERSION := 0.20.2
 DENY := .cache/tools/cargo-deny-$(DENY_VERSION)/bin/cargo-deny
@@ -72,6 +72,11 @@ demo-picture: .cache/tools/picture/ready ## Record the terminal of the demo on a
 	cargo build --bin edge-credential-operator
 	cargo build -p tools --bin demo
 	.cache/tools/picture/bin/python tools/demo/picture.py
+
+plugin-picture: .cache/tools/picture/ready ## Record the terminal of the plugin on a local control plane, in docs/kubectl.svg (needs Python)
+	cargo build --bin edge-credential-operator
+	PICTURE=$(CURDIR)/target/plugin-terminal cargo test --package kubectl-edgecred --test cluster a_terminal_shows
+	.cache/tools/picture/bin/python tools/demo/picture.py target/plugin-terminal
 
 .cache/tools/picture/ready: .ci/picture.txt
 	@python3 -m venv $(@D) || { echo "no Python with venv: apt-get install python3-venv, or as your system has it"; exit 1; }

@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""Runs the demo on a local control plane in a terminal of its own, and draws what it showed: docs/demo.svg."""
+"""Draws what a terminal showed: that of the demo, which is run on a local control plane for it, in docs/demo.svg, or, with the name of a
+file, what was recorded there of the plugin of kubectl, in docs/kubectl.svg."""
 
 import os
 import pty
@@ -31,16 +32,23 @@ def record(command):
     return shown.decode().replace("\r\n", "\n")
 
 
-def draw(shown):
+def draw(shown, title, id):
     """The picture of a terminal that shows this."""
     with open(os.devnull, "w") as nowhere:
         console = Console(record=True, width=COLUMNS, file=nowhere, force_terminal=True)
-        console.print(Text.from_ansi(f"$ make demo\n{shown}"), soft_wrap=True)
+        console.print(Text.from_ansi(shown), soft_wrap=True)
         # An id that is not made of the text, which has times in it.
-        picture = console.export_svg(title="make demo", unique_id="demo")
+        picture = console.export_svg(title=title, unique_id=id)
     # Fonts are not fetched from anywhere, and no renderer takes the spaces away with which a line begins.
     picture = re.sub(r"@font-face \{.*?\}", "", picture, flags=re.DOTALL)
     return picture.replace("<svg ", '<svg xml:space="preserve" ', 1)
 
 
-(ROOT / "docs/demo.svg").write_text(draw(record(["target/debug/demo"])))
+if len(sys.argv) > 1:
+    # Read as bytes: a lone carriage return is no end of a line. What was erased is not shown either.
+    shown = Path(sys.argv[1]).read_bytes().decode().replace("\r\n", "\n")
+    shown = re.sub(r"[^\n]*\r\x1b\[2K", "", shown)
+    (ROOT / "docs/kubectl.svg").write_text(draw(shown, "kubectl edgecred", "plugin"))
+else:
+    shown = record(["target/debug/demo"])
+    (ROOT / "docs/demo.svg").write_text(draw(f"$ make demo\n{shown}", "make demo", "demo"))

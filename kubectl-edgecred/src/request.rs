@@ -110,12 +110,9 @@ async fn wait<K: Object>(
     let name = earlier.name_any();
     let start = Instant::now();
     let judge = |object: &K| (request.judge)(object, earlier, value, Timestamp::now());
-    let is_over = |object: &K| match judge(object) {
-        Outcome::Pending => false,
-        Outcome::Done(_) | Outcome::Unchanged(..) => true,
-        Outcome::Stalled(_) => {
-            stalled(object) != stalled(earlier) || start.elapsed() >= request.settle
-        }
+    let is_over = |object: &K| {
+        let waited = start.elapsed();
+        judge(object).is_over() && !is_stale(object, earlier, waited, request.settle)
     };
     let what = format!("waiting for the operator: {noun} of {name}");
     let object = during(&what, cluster.wait_until(&name, deadline, is_over)).await?;
@@ -154,6 +151,18 @@ async fn wait<K: Object>(
     }
 }
 
+impl Outcome {
+    fn is_over(&self) -> bool {
+        *self != Self::Pending
+    }
+}
+
+/// Whether what a person must act on may be what was in the way before, and gone a moment later.
+fn is_stale<K: Object>(object: &K, earlier: &K, waited: Duration, settle: Duration) -> bool {
+    let stall = stalled(object);
+    stall.is_some() && stall == stalled(earlier) && waited < settle
+}
+
 /// What a person must act on, by the object before and now: unless that is what an attempt before the request came to. An object on
 /// which nothing is attempted is stalled at once.
 pub fn find_stall<K: Object>(object: &K, earlier: &K, is_handled: bool) -> Option<String> {
@@ -168,4 +177,57 @@ pub fn find_stall<K: Object>(object: &K, earlier: &K, is_handled: bool) -> Optio
 fn stalled<K: Object>(object: &K) -> Option<&Condition> {
     let found = conditions::find(object.said().conditions, ConditionType::Stalled);
     found.filter(|condition| condition.status == "True")
+}
+
+#[cfg(test)]
+mod tests {
+    use edge_credential_operator::api::EdgeToken;
+
+    use super::*;
+
+    fn object(reason: Option<&str>) -> EdgeToken {
+        let stalled = reason.map(|reason| {
+            json!({
+                "type": "Stalled", "status": "True", "reason": reason, "message": "",
+                "lastTransitionTime": "2026-11-26T09:00:00Z",
+            })
+        });
+        serde_json::from_value(json!({
+            "apiVersion": "edgecredentials.io/v1alpha1",
+            "kind": "EdgeToken",
+            "metadata": {"name": "content"},
+            "spec": {"credentialsSecretRef": {"name": "edge-client"}},
+            "status": {"conditions": stalled.into_iter().collect::<Vec<_>>()},
+        }))
+        .unwrap()
+    }
+
+    /// A rotate request confirms another environment, and a status says so only at the end of a visit.
+    #[test]
+    fn what_was_in_the_way_before_is_waited_for_a_little() {
+        let changed = object(Some("EnvironmentChanged"));
+        let refused = object(Some("EdgeAPIForbidden"));
+        let well = object(None);
+        for (now, earlier, waited, expected) in [
+            (&changed, &changed, 1, true),
+            (&changed, &changed, 10, false),
+            (&refused, &changed, 1, false),
+            (&changed, &well, 1, false),
+            (&well, &changed, 1, false),
+            (&well, &well, 1, false),
+        ] {
+            let waited = Duration::from_secs(waited);
+            assert_eq!(is_stale(now, earlier, waited, SETTLE), expected);
+        }
+        assert!(!is_stale(
+            &changed,
+            &changed,
+            Duration::ZERO,
+            Duration::ZERO
+        ));
+        assert_eq!(
+            find_stall(&changed, &well, false).as_deref(),
+            Some("EnvironmentChanged: ")
+        );
+    }
 }

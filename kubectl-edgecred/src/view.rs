@@ -31,11 +31,11 @@ pub enum State {
     Stalled,
     /// Its token has expired, and no other one is there.
     Expired,
-    /// There is no valid token yet.
+    /// There is no valid token, or no key, yet.
     NotReady,
-    /// The token is valid, and its renewal fails and is tried again.
+    /// The token or key is valid, and its renewal or rotation fails and is tried again.
     Retrying,
-    /// The renewal should have begun long ago.
+    /// The renewal or rotation should have begun long ago.
     Overdue,
     /// The operator has not seen the object as it is now.
     Unseen,

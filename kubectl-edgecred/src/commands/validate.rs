@@ -12,7 +12,7 @@ use edge_credential_operator::{
     http::origin::{Origin, SITECORE_API_ORIGINS, SITECORE_ORIGINS},
     rules::spec::{SpecProblem, check_names},
 };
-use kube::{CustomResourceExt, Resource};
+use kube::{Resource, ResourceExt};
 use serde::Serialize;
 use serde_json::Value;
 
@@ -20,6 +20,7 @@ use crate::{
     cluster::access::AccessArgs,
     error::Error,
     exit::Exit,
+    kind::Object,
     manifest::{Document, Node, read},
     output::format::write_json,
     schema::check,
@@ -223,24 +224,30 @@ pub fn validate(
 }
 
 impl Kind {
-    fn of<K>(check: fn(Value, &Allowed) -> Result<Names, Flaw>) -> Self
-    where
-        K: Resource<DynamicType = ()> + CustomResourceExt,
-    {
+    fn of<K: Object>(check: fn(Value, &Allowed) -> Result<Names, Flaw>) -> Self {
         let definition = serde_json::to_value(K::crd()).unwrap_or_default();
         let path = "/spec/versions/0/schema/openAPIV3Schema/properties/spec";
         Self {
-            name: K::kind(&()).into(),
+            name: K::KIND.as_str().into(),
             schema: definition.pointer(path).cloned().unwrap_or_default(),
             check,
         }
     }
 }
 
+impl Names {
+    fn of<K: Object>(object: &K) -> Self {
+        Self {
+            name: object.name_any(),
+            target: object.target().into(),
+            credentials: object.credentials().name.clone(),
+        }
+    }
+}
+
 fn check_edge_credential(value: Value, allowed: &Allowed) -> Result<Names, Flaw> {
     let object: EdgeCredential = serde_json::from_value(value)?;
-    let credentials = &object.spec.credentials_secret_ref;
-    check_names(credentials, object.target_name())?;
+    check_names(object.credentials(), object.target())?;
     if !object
         .spec
         .renew_before
@@ -253,23 +260,14 @@ fn check_edge_credential(value: Value, allowed: &Allowed) -> Result<Names, Flaw>
         }));
     }
     edge_credential::rules::spec::check_spec(&object, &allowed.token_endpoints)?;
-    Ok(Names {
-        name: object.metadata.name.clone().unwrap_or_default(),
-        target: object.target_name().into(),
-        credentials: credentials.name.clone(),
-    })
+    Ok(Names::of(&object))
 }
 
 fn check_edge_token(value: Value, allowed: &Allowed) -> Result<Names, Flaw> {
     let object: EdgeToken = serde_json::from_value(value)?;
-    let credentials = &object.spec.credentials_secret_ref;
-    check_names(credentials, object.target_name())?;
+    check_names(object.credentials(), object.target())?;
     edge_token::rules::spec::check_spec(&object, allowed)?;
-    Ok(Names {
-        name: object.metadata.name.clone().unwrap_or_default(),
-        target: object.target_name().into(),
-        credentials: credentials.name.clone(),
-    })
+    Ok(Names::of(&object))
 }
 
 /// Checks an object for itself.

@@ -7,7 +7,9 @@ use edge_credential_operator::api::{
     failures::Failures, token_request::TokenRequestSpec,
 };
 use k8s_openapi::{
-    NamespaceResourceScope, apimachinery::pkg::apis::meta::v1::Condition, jiff::Timestamp,
+    NamespaceResourceScope,
+    apimachinery::pkg::apis::meta::v1::Condition,
+    jiff::{SignedDuration, Timestamp},
 };
 use kube::{CustomResourceExt, Resource};
 use serde::{Serialize, de::DeserializeOwned};
@@ -76,6 +78,9 @@ pub trait Object:
     /// Its kind.
     const KIND: Kind;
 
+    /// How long after its time a renewal or rotation is late, and the operator probably not at work.
+    const OVERDUE_AFTER: SignedDuration;
+
     /// The Secret that is written.
     fn target(&self) -> &str;
 
@@ -116,6 +121,9 @@ pub struct Said<'a> {
 impl Object for EdgeCredential {
     const KIND: Kind = Kind::EdgeCredential;
 
+    /// A renewal mostly starts within a second.
+    const OVERDUE_AFTER: SignedDuration = SignedDuration::from_mins(5);
+
     fn target(&self) -> &str {
         self.target_name()
     }
@@ -152,6 +160,9 @@ impl Object for EdgeCredential {
 
 impl Object for EdgeToken {
     const KIND: Kind = Kind::EdgeToken;
+
+    /// What became of an attempt whose answer was lost is known after a quarter of an hour. The alert waits as long as this.
+    const OVERDUE_AFTER: SignedDuration = SignedDuration::from_hours(1);
 
     fn target(&self) -> &str {
         self.target_name()

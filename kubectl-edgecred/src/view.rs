@@ -18,9 +18,6 @@ use crate::{
     },
 };
 
-/// How long after its time a renewal is late, and the operator probably not at work. It mostly starts within a second.
-const OVERDUE_AFTER: SignedDuration = SignedDuration::from_mins(5);
-
 /// Why an object was suspended, as [`suspend`](crate::commands::suspend) noted it.
 pub const SUSPEND_REASON: &str = "edgecredentials.io/suspend-reason";
 
@@ -114,6 +111,7 @@ impl View {
             suspended: object.is_suspended(),
             suspend_reason: object.annotations().get(SUSPEND_REASON).map(String::as_str),
             seen: said.observed_generation.is_some() && said.observed_generation == generation,
+            overdue_after: K::OVERDUE_AFTER,
             said,
         };
         let state = situation.state(now);
@@ -168,6 +166,7 @@ struct Situation<'a> {
     suspend_reason: Option<&'a str>,
     /// Whether the status describes the spec as it is.
     seen: bool,
+    overdue_after: SignedDuration,
     said: Said<'a>,
 }
 
@@ -194,7 +193,7 @@ impl<'a> Situation<'a> {
         let holds = |type_| conditions::holds(conditions, type_);
         let has_expired = expires_at.is_some_and(|expires_at| expires_at <= now);
         let is_late =
-            renews_at.is_some_and(|renews_at| now.duration_since(renews_at) > OVERDUE_AFTER);
+            renews_at.is_some_and(|renews_at| now.duration_since(renews_at) > self.overdue_after);
         if !self.seen {
             State::Unseen
         } else if holds(ConditionType::Stalled) {
@@ -571,8 +570,10 @@ mod tests {
         ] {
             assert_eq!(View::of(&former, at(0)).why, "");
         }
-        let late = View::of(&edge_token(-301, 3600, "Replaced"), at(0));
-        assert_eq!(late.state, State::Overdue);
+        for (rotate_at, state) in [(-3600, State::Ready), (-3601, State::Overdue)] {
+            let late = View::of(&edge_token(rotate_at, 3600, "Replaced"), at(0));
+            assert_eq!(late.state, state);
+        }
     }
 
     /// The operator says so with its condition, and the table of classes says when.

@@ -110,9 +110,10 @@ async fn wait<K: Object>(
     let name = earlier.name_any();
     let start = Instant::now();
     let judge = |object: &K| (request.judge)(object, earlier, value, Timestamp::now());
-    let is_over = |object: &K| {
-        let waited = start.elapsed();
-        judge(object).is_over() && !is_stale(object, earlier, waited, request.settle)
+    let is_over = |object: &K| match judge(object) {
+        Outcome::Pending => false,
+        Outcome::Done(_) | Outcome::Unchanged(..) => true,
+        Outcome::Stalled(_) => !is_stale(object, earlier, start.elapsed(), request.settle),
     };
     let what = format!("waiting for the operator: {noun} of {name}");
     let object = during(&what, cluster.wait_until(&name, deadline, is_over)).await?;
@@ -151,16 +152,9 @@ async fn wait<K: Object>(
     }
 }
 
-impl Outcome {
-    fn is_over(&self) -> bool {
-        *self != Self::Pending
-    }
-}
-
-/// Whether what a person must act on may be what was in the way before, and gone a moment later.
+/// Whether what a person must act on is what was in the way before, and may be gone a moment later.
 fn is_stale<K: Object>(object: &K, earlier: &K, waited: Duration, settle: Duration) -> bool {
-    let stall = stalled(object);
-    stall.is_some() && stall == stalled(earlier) && waited < settle
+    waited < settle && stalled(object) == stalled(earlier)
 }
 
 /// What a person must act on, by the object before and now: unless that is what an attempt before the request came to. An object on
@@ -213,8 +207,6 @@ mod tests {
             (&changed, &changed, 10, false),
             (&refused, &changed, 1, false),
             (&changed, &well, 1, false),
-            (&well, &changed, 1, false),
-            (&well, &well, 1, false),
         ] {
             let waited = Duration::from_secs(waited);
             assert_eq!(is_stale(now, earlier, waited, SETTLE), expected);

@@ -533,4 +533,6 @@ impl Observed<'_> {
 }
 
 #[cfg(test)]
+mod histories;
+#[cfg(test)]
 mod tests;

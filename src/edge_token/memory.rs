@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use k8s_openapi::jiff::Timestamp;
 use parking_lot::Mutex;
 
-use super::rules::judge::Remembered;
+use super::rules::{judge::Remembered, mark::Mark};
 use crate::{cluster::object_key::ObjectKey, rules::credentials::Credentials};
 
 /// What is remembered of each object.
@@ -24,6 +24,8 @@ pub struct Memories {
     pub credentials: Option<Credentials>,
     /// When the JSON Web Token was issued that an API refused last.
     pub refused_at: Option<Timestamp>,
+    /// The marks that the status records.
+    pub recorded: Vec<Mark>,
 }
 
 impl Memory {
@@ -41,6 +43,13 @@ impl Memory {
     /// Remembers this of an object.
     pub fn keep(&self, key: &ObjectKey, memories: Memories) {
         self.0.lock().insert(key.clone(), memories);
+    }
+
+    /// Forgets that the keys of an object were listed.
+    pub fn forget_survey(&self, key: &ObjectKey) {
+        if let Some(memories) = self.0.lock().get_mut(key) {
+            memories.remembered.last_survey = None;
+        }
     }
 
     /// Forgets an object that is gone, and returns what was remembered.

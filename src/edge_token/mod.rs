@@ -84,12 +84,12 @@ impl Reconciler for Context {
         self.tokens.forget(object);
         self.statuses.forget(object);
         let memories = self.memory.forget(object);
-        if let Some(key) = memories.and_then(|memories| memories.remembered.key) {
+        for mark in memories.into_iter().flat_map(|memories| memories.recorded) {
             tracing::info!(
                 namespace = object.namespace,
                 name = object.name,
-                label = %key.made.mark,
-                "the EdgeToken is gone, and its key works on"
+                label = %mark,
+                "the EdgeToken is gone, and a key of it may work on"
             );
         }
     }

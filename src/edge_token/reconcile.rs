@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::{
     context::Context,
-    report::report,
+    report::{report, report_problem},
     rules::{
         judge::has_finalizer,
         settled::{settled_until, versions_of},
@@ -45,8 +45,14 @@ pub async fn reconcile(object: &EdgeToken, context: &Context) -> Result<Report, 
             report.transitions = transitions;
             Ok(report)
         }
+        Ended::Unreadable(error) => report_problem(visit.object(), &error, context).await,
         Ended::With(outcome, transitions) => {
-            report(visit.object(), &outcome, transitions, context).await
+            let reported = report(visit.object(), &outcome, transitions, context).await;
+            if reported.is_err() {
+                // What was listed is in no status.
+                context.memory.forget_survey(&key);
+            }
+            reported
         }
     }
 }

@@ -75,10 +75,18 @@ pub async fn write_status(
 
 /// Writes to an object's status that the program panicked when it reconciled the object.
 pub async fn report_panic(object: &EdgeToken, context: &Context) -> Result<Report, Error> {
+    report_problem(object, &Error::Panicked, context).await
+}
+
+/// Writes to an object's status what keeps it from being looked at.
+pub async fn report_problem(
+    object: &EdgeToken,
+    error: &Error,
+    context: &Context,
+) -> Result<Report, Error> {
     context.tokens.leave(&ObjectKey::of(object));
     let earlier = object.status.clone().unwrap_or_default();
-    let error = Error::Panicked;
-    let status = with_problem(object, &earlier, &error, context);
+    let status = with_problem(object, &earlier, error, context);
     let transitions = find_transitions(&earlier.conditions, &status.conditions);
     if earlier != status {
         write_status(object, &status, context).await?;
@@ -104,9 +112,11 @@ fn with_problem(
     let generation = object.metadata.generation;
     let current = in_the_way(usable, None, problem);
     let now = context.clock.now();
+    let same_spec = earlier.observed_generation == generation;
     EdgeTokenStatus {
         observed_generation: generation,
         conditions: conditions::merge(&earlier.conditions, current, generation, now),
+        failures: earlier.failures.clone().filter(|_| same_spec),
         ..earlier.clone()
     }
 }

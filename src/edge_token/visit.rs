@@ -18,9 +18,9 @@ use super::{
     context::Context,
     memory::Memories,
     rules::{
-        decide::{Obstacle, Step, Visit as Findings, decide},
+        decide::{Obstacle, Step, Visit as Findings, decide, find_left, is_overdue},
         judge::{Judged, judge},
-        ledger::Ledger,
+        ledger::{End as KeyEnd, Ledger},
         mark::Mark,
         outcome::{Outcome, Problem},
         record::Key,
@@ -29,7 +29,7 @@ use super::{
     },
 };
 use crate::{
-    api::{EdgeToken, failures::Failures},
+    api::{EdgeToken, edge_token::DeletionPolicy, failures::Failures},
     cluster::{
         history::read_at,
         object_key::ObjectKey,
@@ -54,10 +54,15 @@ const MAX_STEPS: usize = 24;
 /// For how long a new key may be kept back before a person should look.
 const KEPT_BACK: SignedDuration = SignedDuration::from_mins(10);
 
+/// For how long no API is called after a visit that called one and could not write what followed.
+const REST: SignedDuration = SignedDuration::from_secs(30);
+
 /// How a visit ended.
 pub enum Ended {
     /// The object is gone, or goes now.
     Released(Vec<Transition>),
+    /// At once: the Secrets may not be read.
+    Unreadable(Error),
     /// With what is to be reported.
     With(Box<Outcome>, Vec<Transition>),
 }
@@ -161,12 +166,23 @@ impl<'a> Visit<'a> {
         let target = ObjectKey::new::<Secret>(&self.key.namespace, self.object.target_name());
         // Taken before the target is read, so that no other object creates the target after that.
         let lock = context.target_locks.try_lock(target);
+        let deleted_at = self.object.metadata.deletion_timestamp.as_ref();
+        let is_overdue = deleted_at.is_some_and(|at| is_overdue(at.0, self.now()));
         let problem = match self.read_secrets().await {
-            Err(error) if error.class().is_stalled(0) => Next::End(Problem::Found(error)),
-            Err(error) => return Err(error),
-            Ok(()) => {
-                self.retrieve().await?;
-                self.go_on(lock.is_some()).await?
+            Err(error) if !is_overdue && error.class().is_stalled(0) => {
+                return Ok(Ended::Unreadable(error));
+            }
+            Err(error) if !is_overdue => return Err(error),
+            // The end of a deletion does not depend on them.
+            _ => {
+                if !is_overdue {
+                    self.retrieve().await?;
+                }
+                let next = self.go_on(lock.is_some()).await;
+                if next.is_err() && self.remote.is_some() {
+                    self.rest();
+                }
+                next?
             }
         };
         let asked_until = self.remote.take().and_then(|remote| {
@@ -220,6 +236,15 @@ impl<'a> Visit<'a> {
         Ok(Next::Go)
     }
 
+    /// Keeps the next visits from calling an API: what they would make of its answers may not be written either. What this one
+    /// found out is not kept with that.
+    fn rest(&self) {
+        let uid = self.object.metadata.uid.as_deref();
+        let mut memories = self.context.memory.of(&self.key, uid);
+        memories.remembered.rests_until = self.now().saturating_add(REST).ok();
+        self.context.memory.keep(&self.key, memories);
+    }
+
     /// The time in whole seconds, as a status has it.
     fn now(&self) -> Timestamp {
         let now = self.context.clock.now();
@@ -254,6 +279,7 @@ impl<'a> Visit<'a> {
         if let Some(key) = proven_key {
             memories.remembered.key = Some(key);
         }
+        memories.recorded = judged.ledger.marks().cloned().collect();
         let has_credentials = judged.credentials.is_ok();
         let judged_credentials = judged.credentials.as_ref().ok();
         let revokes = judged.plan.as_ref().is_ok_and(|plan| plan.revokes);
@@ -311,10 +337,11 @@ impl<'a> Visit<'a> {
             Step::Read => self.refresh().await?,
             Step::Secure => return self.set_finalizer(&facts).await,
             Step::Release => {
-                self.tell_what_stays(&facts);
-                self.remove_finalizer().await?;
-                self.context.memory.forget(&self.key);
-                return Ok(Next::Released);
+                if self.remove_finalizer().await? {
+                    self.tell_what_stays(&facts);
+                    self.context.memory.forget(&self.key);
+                    return Ok(Next::Released);
+                }
             }
             Step::EndOverlaps => {
                 ledger.end_overlaps(now);
@@ -330,7 +357,9 @@ impl<'a> Visit<'a> {
             }
             Step::Forget(marks) => {
                 ledger.forget(marks);
-                self.record(&facts, &ledger, None).await?;
+                if self.record(&facts, &ledger, None).await? {
+                    self.tell_what_is_elsewhere(&facts, marks);
+                }
             }
             Step::Promote => self.promote(&facts, ledger, now).await?,
             Step::Write => {
@@ -381,11 +410,17 @@ impl<'a> Visit<'a> {
             }
             None => {
                 let is_good = judged.proven().is_some();
-                let failures = judged.failures(&self.memories.remembered, now);
-                let waits = |failures: &&Failures| !is_good || now < failures.next_attempt_at.0;
-                Next::End(match failures.filter(waits) {
+                let is_deleted = self.object.metadata.deletion_timestamp.is_some();
+                let remembered = &self.memories.remembered;
+                let findings = &self.findings;
+                let observed = judged.observed(remembered, None, findings, None, None, false);
+                // A failure counts until its next attempt, and what failed and is still to be done until it is.
+                let counts = |failures: &&Failures| {
+                    !is_good || now < failures.next_attempt_at.0 || observed.needs_key(now)
+                };
+                Next::End(match judged.failures(remembered, now).filter(counts) {
                     Some(failures) => Problem::BackingOff(failures.clone()),
-                    None if is_good => Problem::None,
+                    None if is_good || is_deleted => Problem::None,
                     // The next attempt has its time.
                     None => Problem::Found(Error::InApiLine { fails: false }),
                 })
@@ -513,15 +548,27 @@ impl<'a> Visit<'a> {
         }
     }
 
-    /// Tells of keys that work on after the object is gone.
+    /// Tells of keys that may work on though they were to be revoked with the object.
     fn tell_what_stays(&mut self, facts: &Facts) {
-        let survey = self.findings.survey.clone();
-        for mark in facts.ledger.marks() {
-            let may_live = survey
-                .as_ref()
-                .is_none_or(|survey| survey.state(mark) == KeyState::Live);
-            if may_live {
+        if self.object.spec.deletion_policy == DeletionPolicy::Revoke {
+            let survey = self.findings.survey_of_deletion().cloned();
+            for mark in find_left(&facts.ledger, survey.as_ref()) {
                 self.tell(KEY_LEFT, true, mark, "may work on: nobody revoked it");
+            }
+        }
+    }
+
+    /// Tells of keys that were in the target, are to be revoked, and are not listed: they are of another environment.
+    fn tell_what_is_elsewhere(&mut self, facts: &Facts, marks: &[Mark]) {
+        let Some(survey) = self.findings.survey.clone() else {
+            return;
+        };
+        for retired in &facts.ledger.retired {
+            let mark = &retired.mark;
+            let was_used = marks.contains(mark) && retired.end != KeyEnd::Discarded;
+            if was_used && survey.state(mark) == KeyState::Absent {
+                let what = "may work on: it is not listed, as one of another environment";
+                self.tell(KEY_LEFT, true, mark, what);
             }
         }
     }

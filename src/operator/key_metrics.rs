@@ -68,7 +68,7 @@ impl KeyMetrics {
         );
         registry.register(
             "edgetoken_keys_left",
-            "Keys that may work on though their EdgeToken was deleted with the policy `Revoke`",
+            "Keys that may work on though they were to be revoked: their EdgeToken was deleted with the policy `Revoke`, or its credentials are of another environment now",
             metrics.keys_left.clone(),
         );
         metrics

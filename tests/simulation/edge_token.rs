@@ -1,5 +1,10 @@
 //! EdgeTokens: keys that are made, handed out, rotated and revoked.
 
+mod changes;
+mod deletion;
+mod outages;
+mod rights;
+
 use std::{collections::BTreeMap, time::Duration};
 
 use edge_credential_operator::{
@@ -178,13 +183,13 @@ async fn a_deleted_target_is_written_again_from_memory_without_a_call() {
 async fn a_key_whose_answer_was_lost_is_found_and_revoked_before_another_one_is_made() {
     let mut world = World::new();
     let lost = Cause::Unreachable(Unreachable::Timeout);
-    world.keys.fail(Call::CreateKey, Some(lost));
+    world.keys.fail(Call::CreateKey, lost);
     world.keys.act_though_failing(true);
     add(&world, json!({}));
     world.start_operator();
     pass(seconds(5)).await;
     assert_eq!(condition(&world, Ready).1, "EdgeAPIUnavailable");
-    world.keys.fail(Call::CreateKey, None);
+    world.keys.recover();
     pass(seconds(180)).await;
     assert_eq!(condition(&world, Ready), ready());
     let live = world.keys.live();
@@ -195,7 +200,7 @@ async fn a_key_whose_answer_was_lost_is_found_and_revoked_before_another_one_is_
 async fn a_refused_call_is_told_and_tried_ever_more_rarely() {
     let mut world = World::new();
     let refused = Cause::Refused { status: 403 };
-    world.keys.fail(Call::CreateKey, Some(refused));
+    world.keys.fail(Call::CreateKey, refused);
     add(&world, json!({}));
     world.start_operator();
     pass(hours(1)).await;
@@ -377,7 +382,7 @@ async fn a_rotation_that_is_refused_leaves_the_key_ready_and_is_tried_ever_more_
     world.keys.take_calls();
     world
         .keys
-        .fail(Call::CreateKey, Some(Cause::Refused { status: 403 }));
+        .fail(Call::CreateKey, Cause::Refused { status: 403 });
     pass(hours(4)).await;
     assert_eq!(condition(&world, Ready), (true, "RenewalStalled".into()));
     assert_eq!(
@@ -387,7 +392,7 @@ async fn a_rotation_that_is_refused_leaves_the_key_ready_and_is_tried_ever_more_
     assert_eq!(key(&world), Some("KEY0".into()));
     let tries = world.keys.take_calls()["create"];
     assert!((4..=12).contains(&tries), "{tries}");
-    world.keys.fail(Call::CreateKey, None);
+    world.keys.recover();
     pass(seconds(2400)).await;
     assert_eq!(key(&world), Some("KEY1".into()));
     assert_eq!(condition(&world, Ready), ready());
@@ -418,7 +423,7 @@ async fn an_object_whose_keys_cannot_be_revoked_is_deleted_after_ten_minutes() {
     let world = begin(json!({"deletionPolicy": "Revoke"})).await;
     world
         .keys
-        .fail(Call::ListKeys, Some(Cause::Refused { status: 403 }));
+        .fail(Call::ListKeys, Cause::Refused { status: 403 });
     world.api.delete_object::<EdgeToken>(NAMESPACE, NAME);
     pass(seconds(500)).await;
     assert!(world.api.get_as::<EdgeToken>(NAMESPACE, NAME).is_some());
@@ -431,7 +436,7 @@ async fn an_object_whose_keys_cannot_be_revoked_is_deleted_after_ten_minutes() {
 #[tokio::test(start_paused = true)]
 async fn an_outage_of_the_api_costs_few_calls_and_all_have_their_key_soon_after() {
     let mut world = World::new();
-    let down = Some(Cause::Unreachable(Unreachable::Timeout));
+    let down = Cause::Unreachable(Unreachable::Timeout);
     for call in [Call::CreateKey, Call::ListKeys] {
         world.keys.fail(call, down);
     }
@@ -441,9 +446,7 @@ async fn an_outage_of_the_api_costs_few_calls_and_all_have_their_key_soon_after(
     assert_eq!(condition(&world, Reconciling).1, "EdgeAPIUnavailable");
     let calls: usize = world.keys.take_calls().values().sum();
     assert!(calls <= 3600 / 8 + 10, "{calls}");
-    for call in [Call::CreateKey, Call::ListKeys] {
-        world.keys.fail(call, None);
-    }
+    world.keys.recover();
     pass(seconds(120)).await;
     assert_eq!(condition(&world, Ready), ready());
 }

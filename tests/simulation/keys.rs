@@ -3,6 +3,7 @@
 use std::{
     collections::BTreeMap,
     sync::{Arc, Mutex},
+    time::Duration,
 };
 
 use edge_credential_operator::{
@@ -10,9 +11,10 @@ use edge_credential_operator::{
     edge_api::{
         Access, ApiError, Call, Cause, EdgeApi, ListedKey, Listing, NewKey, Reply, Verdict,
     },
-    http::limits::Limits,
+    http::{Unreachable, limits::Limits},
 };
 use futures::{FutureExt, future::BoxFuture};
+use k8s_openapi::jiff::SignedDuration;
 use reqwest::Url;
 use secrecy::{ExposeSecret, SecretString};
 
@@ -29,7 +31,7 @@ pub struct Keys {
 struct State {
     keys: Vec<Made>,
     calls: BTreeMap<&'static str, usize>,
-    failures: BTreeMap<&'static str, Cause>,
+    failures: BTreeMap<&'static str, Failure>,
     /// Whether a call that fails acts all the same.
     acts_though_it_fails: bool,
     /// What the Delivery API says of keys that are live, if not that it takes them.
@@ -37,6 +39,51 @@ struct State {
     /// JSON Web Tokens that are refused.
     refused: Vec<String>,
     newest: String,
+    /// Which environment the credentials open.
+    environment: u32,
+}
+
+/// How a call fails.
+#[derive(Clone, Copy, Debug)]
+pub struct Failure {
+    cause: Cause,
+    /// How long it takes until the client knows.
+    after: Duration,
+    /// For how long the answer asks not to be called again.
+    hold: Option<SignedDuration>,
+}
+
+impl Failure {
+    /// The answer has this status.
+    pub fn status(status: u16) -> Self {
+        Self::from(Cause::Refused { status })
+    }
+
+    /// No answer comes.
+    pub fn hang() -> Self {
+        Self {
+            after: seconds(10),
+            ..Self::from(Cause::Unreachable(Unreachable::Timeout))
+        }
+    }
+
+    /// The answer has the status 429, and asks to wait.
+    pub fn wait(seconds: i64) -> Self {
+        Self {
+            hold: Some(SignedDuration::from_secs(seconds)),
+            ..Self::from(Cause::RateLimited { quota: None })
+        }
+    }
+}
+
+impl From<Cause> for Failure {
+    fn from(cause: Cause) -> Self {
+        Self {
+            cause,
+            after: Duration::ZERO,
+            hold: None,
+        }
+    }
 }
 
 /// A key that was made.
@@ -45,6 +92,7 @@ pub struct Made {
     pub label: String,
     pub value: String,
     pub is_revoked: bool,
+    environment: u32,
 }
 
 impl Keys {
@@ -81,13 +129,20 @@ impl Keys {
         std::mem::take(&mut self.state.lock().unwrap().calls)
     }
 
-    /// Has a call fail, or no longer.
-    pub fn fail(&self, call: Call, cause: Option<Cause>) {
+    /// Has a call fail.
+    pub fn fail(&self, call: Call, failure: impl Into<Failure>) {
         let mut state = self.state.lock().unwrap();
-        match cause {
-            Some(cause) => state.failures.insert(call.as_str(), cause),
-            None => state.failures.remove(call.as_str()),
-        };
+        state.failures.insert(call.as_str(), failure.into());
+    }
+
+    /// Has no call fail any longer.
+    pub fn recover(&self) {
+        self.state.lock().unwrap().failures.clear();
+    }
+
+    /// Has the credentials open another environment from now on. The keys of the former one work on there.
+    pub fn leave_environment(&self) {
+        self.state.lock().unwrap().environment += 1;
     }
 
     /// Has calls that fail act all the same, or no longer.
@@ -115,28 +170,36 @@ impl Keys {
     ) -> BoxFuture<'a, Reply<T>> {
         async move {
             tokio::time::sleep(seconds(1) / 10).await;
-            let mut state = self.state.lock().unwrap();
-            *state.calls.entry(call.as_str()).or_default() += 1;
-            if let Some(jwt) = jwt {
-                state.newest = jwt.expose_secret().into();
-            }
-            let is_refused = jwt.is_some_and(|jwt| {
-                let refused = state.refused.iter();
-                refused.into_iter().any(|text| text == jwt.expose_secret())
-            });
-            let result = if is_refused {
-                Err(Cause::Refused { status: 401 })
-            } else if let Some(cause) = state.failures.get(call.as_str()).copied() {
-                if state.acts_though_it_fails {
-                    let _ = act(&mut state);
+            let (result, failure) = {
+                let mut state = self.state.lock().unwrap();
+                *state.calls.entry(call.as_str()).or_default() += 1;
+                if let Some(jwt) = jwt {
+                    state.newest = jwt.expose_secret().into();
                 }
-                Err(cause)
-            } else {
-                act(&mut state)
+                let is_refused = jwt.is_some_and(|jwt| {
+                    let mut refused = state.refused.iter();
+                    refused.any(|text| text == jwt.expose_secret())
+                });
+                let failure = state.failures.get(call.as_str()).copied();
+                match failure {
+                    _ if is_refused => (Err(Cause::Refused { status: 401 }), None),
+                    None => (act(&mut state), None),
+                    Some(failure) => {
+                        if state.acts_though_it_fails {
+                            let _ = act(&mut state);
+                        }
+                        (Err(failure.cause), Some(failure))
+                    }
+                }
+            };
+            tokio::time::sleep(failure.map_or(Duration::ZERO, |failure| failure.after)).await;
+            let limits = Limits {
+                hold: failure.and_then(|failure| failure.hold),
+                ..Limits::default()
             };
             Reply {
                 result: result.map_err(|cause| ApiError { call, cause }),
-                limits: Limits::default(),
+                limits,
                 date: Some(self.clock.now()),
             }
         }
@@ -151,6 +214,7 @@ impl State {
             label: label.into(),
             value: value.clone(),
             is_revoked: false,
+            environment: self.environment,
         });
         value
     }
@@ -178,8 +242,9 @@ impl EdgeApi for Keys {
     ) -> BoxFuture<'a, Reply<Listing>> {
         let begun_at = self.clock.now();
         self.answer(Call::ListKeys, Some(access.jwt), move |state| {
+            let here = state.environment;
             let keys = state.keys.iter();
-            let keys = keys.filter(|key| key.label.starts_with(prefix));
+            let keys = keys.filter(|key| key.environment == here && key.label.starts_with(prefix));
             let keys = keys.map(|key| ListedKey {
                 label: key.label.clone(),
                 hash: hash(&key.value),
@@ -193,8 +258,9 @@ impl EdgeApi for Keys {
 
     fn revoke_key<'a>(&'a self, access: Access<'a>, wanted: &'a str) -> BoxFuture<'a, Reply<()>> {
         self.answer(Call::RevokeKey, Some(access.jwt), move |state| {
+            let here = state.environment;
             let mut keys = state.keys.iter_mut();
-            let key = keys.find(|key| hash(&key.value) == wanted);
+            let key = keys.find(|key| key.environment == here && hash(&key.value) == wanted);
             key.ok_or(Cause::Refused { status: 404 })?.is_revoked = true;
             Ok(())
         })

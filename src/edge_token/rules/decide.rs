@@ -39,12 +39,16 @@ const UNPROBED_FOR: SignedDuration = SignedDuration::from_secs(60);
 /// How long after a list another one is asked for, where what is to be revoked could not be.
 const SURVEY_INTERVAL: SignedDuration = SignedDuration::from_hours(1);
 
-/// How soon a key is tried again that does not work yet: after as long as it is old, but not sooner and not later.
+/// How soon a key is tried again that does not work yet: after as long as it is old, or as the revocation of the former one is
+/// overdue, but not sooner and not later.
 const PROBE_INTERVALS: (SignedDuration, SignedDuration) =
     (SignedDuration::from_secs(2), SignedDuration::from_mins(5));
 
 /// How long the deletion of an object waits until its keys are revoked.
 const DELETION_LIMIT: SignedDuration = SignedDuration::from_mins(10);
+
+/// How often it is looked meanwhile whether they are.
+const DELETION_INTERVAL: SignedDuration = SignedDuration::from_secs(30);
 
 /// What is to be done next.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -77,6 +81,16 @@ pub enum Step {
     Forget(Vec<Mark>),
     /// Remove the finalizer from an object that is being deleted.
     Release,
+}
+
+impl Step {
+    /// Whether it leads to a call of an API.
+    fn calls(&self) -> bool {
+        matches!(
+            self,
+            Self::Survey | Self::Probe(_) | Self::Intend | Self::Create | Self::Revoke(_)
+        )
+    }
 }
 
 /// What keeps an object from being all right, until a person acts or it passes.
@@ -143,6 +157,10 @@ pub struct Observed<'a> {
     pub last_creation: Option<Timestamp>,
     /// When this process listed the keys last.
     pub last_survey: Option<Timestamp>,
+    /// Until when no API is called, because what its answers led to could not be written.
+    pub rests_until: Option<Timestamp>,
+    /// Until when the Delivery API asked not to be called.
+    pub probes_from: Option<Timestamp>,
 }
 
 /// What the target proves of the key in it.
@@ -169,6 +187,8 @@ pub struct Made {
 pub struct Visit {
     /// What was listed, and nothing was revoked since.
     pub survey: Option<Survey>,
+    /// Whether the object was being deleted when that was listed: then no attempt was recorded since.
+    pub listed_in_deletion: bool,
     /// What the Delivery API said of a key.
     pub verdict: Option<(Mark, Verdict)>,
     /// The attempt that was recorded and not made yet, and when it was recorded.
@@ -177,6 +197,39 @@ pub struct Visit {
     pub has_created: bool,
     /// Whose keys were revoked.
     pub revoked: Vec<Mark>,
+}
+
+impl Visit {
+    /// What was listed while the object was being deleted.
+    pub fn survey_of_deletion(&self) -> Option<&Survey> {
+        self.survey.as_ref().filter(|_| self.listed_in_deletion)
+    }
+}
+
+/// Whether a deletion has waited for as long as it may.
+pub fn is_overdue(deleted_at: Timestamp, now: Timestamp) -> bool {
+    now.duration_since(deleted_at) >= DELETION_LIMIT
+}
+
+/// The recorded attempts whose keys may work on once their object is gone: those that no list shows to be revoked, or not to have
+/// been made.
+pub fn find_left<'a>(
+    ledger: &'a Ledger,
+    survey: Option<&'a Survey>,
+) -> impl Iterator<Item = &'a Mark> {
+    ledger.marks().filter(move |mark| {
+        let Some(survey) = survey else {
+            return true;
+        };
+        let mut unused = ledger.unused();
+        match survey.state(mark) {
+            KeyState::Live => true,
+            KeyState::Revoked => false,
+            KeyState::Absent => unused
+                .find(|(other, _)| other == mark)
+                .is_none_or(|(_, since)| survey.begun_at.duration_since(since) < LISTED_WITHIN),
+        }
+    })
 }
 
 /// What one rule says.
@@ -199,8 +252,14 @@ pub fn decide(observed: &Observed<'_>, now: Timestamp) -> Step {
 }
 
 fn find_step(observed: &Observed<'_>, now: Timestamp) -> Step {
+    let rests = observed.rests_until.is_some_and(|until| now < until);
     if let Some(deleted_at) = observed.deleted_at {
-        return observed.end(deleted_at, now);
+        let step = observed.end(deleted_at, now);
+        return if rests && step.calls() {
+            Step::Hold(None)
+        } else {
+            step
+        };
     }
     if observed.is_blocked {
         return Step::Hold(None);
@@ -220,6 +279,7 @@ fn find_step(observed: &Observed<'_>, now: Timestamp) -> Step {
     let mut obstacle = None;
     for rule in rules {
         match rule(observed, now) {
+            Act(step) if rests && step.calls() => {}
             Act(step) => return step,
             Pass => {}
             Blocked(found) => obstacle = obstacle.or(Some(found)),
@@ -229,15 +289,16 @@ fn find_step(observed: &Observed<'_>, now: Timestamp) -> Step {
 }
 
 impl Observed<'_> {
-    /// Revokes all keys of an object that is being deleted.
+    /// Revokes all keys of an object that is being deleted, unless its policy has become to keep them.
     fn end(&self, deleted_at: Timestamp, now: Timestamp) -> Step {
         if !self.has_finalizer {
             return Step::Hold(None);
         }
-        if self.is_abandoned || now.duration_since(deleted_at) >= DELETION_LIMIT {
+        let is_kept = !self.wants_finalizer;
+        if is_kept || self.is_abandoned || is_overdue(deleted_at, now) {
             return Step::Release;
         }
-        let Some(survey) = &self.visit.survey else {
+        let Some(survey) = self.visit.survey_of_deletion() else {
             return Step::Survey;
         };
         let is_live = |mark: &&Mark| survey.state(mark) == KeyState::Live;
@@ -250,10 +311,19 @@ impl Observed<'_> {
         if !live.is_empty() {
             return Step::Revoke(live);
         }
-        if revoked.is_empty() {
-            Step::Release
+        if !revoked.is_empty() {
+            return Step::Hold(Some(Obstacle::KeyNotRevoked));
+        }
+        // The process that recorded an attempt may be about to make it.
+        let mut attempts = self.ledger.unused();
+        let is_under_way = attempts.any(|(mark, since)| {
+            let is_settled = survey.begun_at.duration_since(since) >= SETTLED_AFTER;
+            !is_settled && survey.state(mark) == KeyState::Absent
+        });
+        if is_under_way {
+            Step::Hold(None)
         } else {
-            Step::Hold(Some(Obstacle::KeyNotRevoked))
+            Step::Release
         }
     }
 
@@ -272,7 +342,7 @@ impl Observed<'_> {
             return Pass;
         };
         let waited = now.duration_since(made.created_at) >= UNPROBED_FOR;
-        match self.verdict(&made.mark) {
+        match self.verdict(&made.mark, now) {
             None => Act(Step::Probe(made.mark.clone())),
             Some(Verdict::Accepted) => Act(Step::Promote),
             Some(Verdict::Unknown) if self.proven.is_none() && waited => Act(Step::Promote),
@@ -304,8 +374,17 @@ impl Observed<'_> {
         let due = |retired: &&Retired| self.due_at(retired).is_some_and(|at| at <= now);
         let due: Vec<_> = self.ledger.retired.iter().filter(due).collect();
         let Some(survey) = &self.visit.survey else {
-            let must_survey = due.iter().any(|retired| self.must_survey(retired, now));
-            return if must_survey { Act(Step::Survey) } else { Pass };
+            // A former key is not revoked before the Delivery API was asked about the present one.
+            let waits =
+                |retired: &&Retired| retired.end != End::Discarded && self.waits_for_delivery(now);
+            let (waiting, due): (Vec<&Retired>, Vec<&Retired>) = due.into_iter().partition(waits);
+            return if due.iter().any(|retired| self.must_survey(retired, now)) {
+                Act(Step::Survey)
+            } else if waiting.is_empty() {
+                Pass
+            } else {
+                Blocked(Obstacle::DeliveryUnavailable)
+            };
         };
         let marks = |retired: &[&Retired]| -> Vec<Mark> {
             retired.iter().map(|retired| retired.mark.clone()).collect()
@@ -346,7 +425,7 @@ impl Observed<'_> {
             // What works is not taken away before something else does.
             None => Pass,
             Some(record) if survey.state(&record.mark) != KeyState::Live => Pass,
-            Some(record) => match self.verdict(&record.mark) {
+            Some(record) => match self.verdict(&record.mark, now) {
                 None => Act(Step::Probe(record.mark.clone())),
                 Some(Verdict::Accepted) => Act(Step::Revoke(marks(&former))),
                 Some(Verdict::Refused) => Blocked(Obstacle::DeliveryRefused),
@@ -440,7 +519,7 @@ impl Observed<'_> {
     }
 
     /// Whether another key is needed: none is at hand, a person asked for one, it is time, or the current one was revoked.
-    fn needs_key(&self, now: Timestamp) -> bool {
+    pub fn needs_key(&self, now: Timestamp) -> bool {
         let is_revoked = |survey: &Survey| {
             let current = self.ledger.current.as_ref();
             current.is_some_and(|mark| survey.state(mark) == KeyState::Revoked)
@@ -468,8 +547,11 @@ impl Observed<'_> {
     pub fn next_look(&self, now: Timestamp) -> Option<Timestamp> {
         let later = |at: Timestamp, wait: SignedDuration| at.saturating_add(wait).ok();
         let again = self.last_survey.and_then(|at| later(at, SURVEY_INTERVAL));
-        let mut times = vec![self.rotate_at, self.not_before];
-        times.push(self.deleted_at.and_then(|at| later(at, DELETION_LIMIT)));
+        let mut times = vec![self.rotate_at, self.not_before, self.rests_until];
+        if let Some(deleted_at) = self.deleted_at {
+            times.push(later(deleted_at, DELETION_LIMIT));
+            times.push(later(now, DELETION_INTERVAL));
+        }
         for retired in &self.ledger.retired {
             let due_at = self.due_at(retired);
             times.push(due_at);
@@ -482,9 +564,25 @@ impl Observed<'_> {
         if self.needs_key(now) {
             times.push(self.last_creation.and_then(|at| later(at, LEAST_INTERVAL)));
         }
+        let refused = |(_, verdict): &&(Mark, Verdict)| *verdict != Verdict::Accepted;
+        if self.visit.verdict.as_ref().filter(refused).is_some() {
+            // A former key that could not be revoked for that.
+            let former = self.ledger.retired.iter();
+            let former = former.filter(|retired| retired.end != End::Discarded);
+            let due = former.filter_map(|retired| self.due_at(retired));
+            if let Some(due) = due.filter(|at| *at <= now).min() {
+                let overdue = now.duration_since(due);
+                let wait = overdue.clamp(PROBE_INTERVALS.0, PROBE_INTERVALS.1);
+                times.push(later(now, wait));
+            }
+        }
         if let Some(made) = self.made.filter(|made| self.is_pending(&made.mark)) {
             let age = now.duration_since(made.created_at);
-            times.push(later(now, age.clamp(PROBE_INTERVALS.0, PROBE_INTERVALS.1)));
+            let probed = later(now, age.clamp(PROBE_INTERVALS.0, PROBE_INTERVALS.1));
+            times.push(probed.max(self.probes_from));
+            times.push(later(made.created_at, UNPROBED_FOR));
+        } else {
+            times.push(self.probes_from);
         }
         if let Some(record) = self.proven.filter(|_| self.lists && !self.is_listed) {
             times.push(later(record.created_at, LISTED_WITHIN));
@@ -498,11 +596,17 @@ impl Observed<'_> {
         pending.is_some_and(|pending| pending.mark == *mark)
     }
 
-    fn verdict(&self, mark: &Mark) -> Option<Verdict> {
-        let verdict = self.visit.verdict.as_ref();
-        verdict
-            .filter(|(of, _)| of == mark)
-            .map(|(_, verdict)| *verdict)
+    /// What the Delivery API said of a key in this visit. Nothing is known of one while it asks not to be called.
+    fn verdict(&self, mark: &Mark, now: Timestamp) -> Option<Verdict> {
+        let said = self.visit.verdict.as_ref();
+        let said = said.filter(|(of, _)| of == mark);
+        let unknown = self.waits_for_delivery(now).then_some(Verdict::Unknown);
+        said.map(|(_, verdict)| *verdict).or(unknown)
+    }
+
+    /// Whether the Delivery API asked not to be called yet.
+    fn waits_for_delivery(&self, now: Timestamp) -> bool {
+        self.probes_from.is_some_and(|at| now < at)
     }
 
     /// From when on a retired key is to be revoked: a former one not before whoever reads the target once in an overlap has

@@ -79,6 +79,10 @@ pub struct Remembered {
     pub last_survey: Option<Timestamp>,
     /// The rotation request for which a key was asked for last.
     pub tried_request: Option<String>,
+    /// Until when no API is called, because what its answers led to could not be written.
+    pub rests_until: Option<Timestamp>,
+    /// Until when the Delivery API asked not to be called.
+    pub probes_from: Option<Timestamp>,
 }
 
 /// Leaves the Secret out: its own `Debug` prints the bytes.
@@ -293,6 +297,8 @@ impl Judged<'_> {
             not_before: None,
             last_creation: remembered.last_creation,
             last_survey: remembered.last_survey,
+            rests_until: remembered.rests_until,
+            probes_from: remembered.probes_from,
         }
     }
 

@@ -113,6 +113,15 @@ impl Ledger {
         self.current.iter().chain(pending).chain(retired)
     }
 
+    /// The attempts whose keys were never handed out, and since when they are recorded so.
+    pub fn unused(&self) -> impl Iterator<Item = (&Mark, Timestamp)> {
+        let pending = self.pending.iter();
+        let pending = pending.map(|pending| (&pending.mark, pending.since));
+        let retired = self.retired.iter();
+        let discarded = retired.filter(|retired| retired.end == End::Discarded);
+        pending.chain(discarded.map(|retired| (&retired.mark, retired.since)))
+    }
+
     /// Records an attempt that is about to be made.
     pub fn intend(&mut self, mark: Mark, now: Timestamp) {
         self.pending = Some(Pending { mark, since: now });

@@ -5,7 +5,7 @@ use std::time::Duration;
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 
 use super::outcome::{Outcome, Problem};
-use crate::cluster::retry::Class;
+use crate::{cluster::retry::Class, rules::error::Error};
 
 /// How long an object that waits to be woken is left alone. A wake-up may be lost by a fault.
 const UNWOKEN: SignedDuration = SignedDuration::from_mins(5);
@@ -20,12 +20,15 @@ const LONGEST: SignedDuration = SignedDuration::from_hours(4);
 pub fn revisit(outcome: &Outcome, now: Timestamp) -> Duration {
     let attempt = match &outcome.problem {
         Problem::Failed(_, failures) | Problem::BackingOff(failures) if !outcome.is_in_line => {
-            Some(failures.next_attempt_at.0)
+            // One whose time has come waits for what else is known to come.
+            Some(failures.next_attempt_at.0).filter(|at| now < *at)
         }
         _ => None,
     };
     let class = match &outcome.problem {
-        Problem::Found(error) => Some(error.class().wait(0, 0.0)),
+        // What is waited for is known, or it is woken.
+        Problem::Found(Error::InApiLine { .. }) => None,
+        Problem::Found(error) if !outcome.is_in_line => Some(error.class().wait(0, 0.0)),
         _ => None,
     };
     let wait = [

@@ -58,7 +58,10 @@ impl Visit<'_> {
             let secret = secret();
             return Ok(Some(found(Error::Target { secret, problem })));
         }
-        if facts.step == Step::Intend && !facts.is_proven {
+        // Before the list that comes before an attempt, too.
+        let leads_to_key = matches!(facts.step, Step::Survey | Step::Intend);
+        let is_deleted = self.object.metadata.deletion_timestamp.is_some();
+        if leads_to_key && !facts.is_proven && !is_deleted {
             let verb = Verb::to_replace(self.target.as_ref());
             let Context { calls, rights, .. } = context;
             let namespace = &self.key.namespace;

@@ -97,6 +97,8 @@ impl Visit<'_> {
         Ok(match self.note(reply) {
             Ok(listing) => {
                 self.memories.remembered.last_survey = Some(self.now());
+                self.findings.listed_in_deletion =
+                    self.object.metadata.deletion_timestamp.is_some();
                 self.findings.survey = Some(Survey {
                     begun_at: listing.begun_at,
                     server_time,
@@ -119,11 +121,23 @@ impl Visit<'_> {
         };
         let verdict = if plan.is_verified {
             let reply = self.context.api.probe_key(&plan.delivery_url, &key.value);
+            let reply = reply.await;
+            let hold = reply.limits.hold;
+            let from = hold.and_then(|hold| self.now().saturating_add(hold).ok());
+            self.memories.remembered.probes_from = from;
             // No answer says nothing of the key.
-            reply.await.result.unwrap_or(Verdict::Unknown)
+            reply.result.unwrap_or(Verdict::Unknown)
         } else {
             Verdict::Accepted
         };
+        let is_current = facts
+            .current
+            .as_ref()
+            .is_some_and(|key| key.made.mark == *mark);
+        if is_current && verdict != Verdict::Accepted {
+            // What is to be revoked is listed again when this is asked again.
+            self.memories.remembered.last_survey = None;
+        }
         if verdict == Verdict::Accepted && plan.is_verified {
             self.verified_at = Some(self.now());
         }
@@ -223,6 +237,8 @@ impl Visit<'_> {
                 };
                 let reply = self.context.api.revoke_key(access, &key.hash).await;
                 if let Err(error) = self.note(reply) {
+                    // The next attempt begins with a list as well.
+                    self.memories.remembered.last_survey = None;
                     return Ok(self.refused(error, facts));
                 }
             }

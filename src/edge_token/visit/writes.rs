@@ -134,19 +134,21 @@ impl Visit<'_> {
             finalizers.push(FINALIZER.into());
         }
         match self.write_finalizers(&finalizers).await {
-            Ok(()) => Ok(Next::Go),
+            Ok(_) => Ok(Next::Go),
             Err(error @ Error::WriteFinalizer { .. }) => Ok(Next::End(Problem::Found(error))),
             Err(error) => Err(error),
         }
     }
 
-    pub(super) async fn remove_finalizer(&mut self) -> Result<(), Error> {
+    /// Lets an object go that is being deleted, unless it was changed since it was read: then it is read anew. Returns whether it
+    /// was let go.
+    pub(super) async fn remove_finalizer(&mut self) -> Result<bool, Error> {
         let mut finalizers = self.object.metadata.finalizers.clone().unwrap_or_default();
         finalizers.retain(|name| name != FINALIZER);
         self.write_finalizers(&finalizers).await
     }
 
-    async fn write_finalizers(&mut self, finalizers: &[String]) -> Result<(), Error> {
+    async fn write_finalizers(&mut self, finalizers: &[String]) -> Result<bool, Error> {
         let objects: Api<EdgeToken> =
             Api::namespaced(self.context.calls.client(), &self.key.namespace);
         let metadata = &self.object.metadata;
@@ -155,9 +157,12 @@ impl Visit<'_> {
             Ok(written) => {
                 self.object = written;
                 self.read_at = Some(self.moment());
-                Ok(())
+                Ok(true)
             }
-            Err(source) if is_outdated(&source) => self.refresh().await,
+            Err(source) if is_outdated(&source) => {
+                self.refresh().await?;
+                Ok(false)
+            }
             Err(source) => Err(Error::WriteFinalizer { source }),
         }
     }

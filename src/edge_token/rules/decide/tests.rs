@@ -64,6 +64,7 @@ impl Case {
 
     /// With these keys listed.
     fn listing(mut self, keys: &[ListedKey]) -> Self {
+        self.visit.listed_in_deletion = true;
         self.visit.survey = Some(Survey {
             begun_at: at(1000),
             server_time: None,
@@ -109,6 +110,8 @@ impl Case {
             not_before: None,
             last_creation: None,
             last_survey: None,
+            rests_until: None,
+            probes_from: None,
         };
         (self.change)(&mut observed);
         decide(&observed, at(second))
@@ -280,15 +283,67 @@ fn a_former_key_is_revoked_when_its_overlap_is_over_and_the_present_one_works() 
 }
 
 #[test]
+fn while_nothing_can_be_written_no_api_is_called() {
+    let mut rests = Case::but(|observed| {
+        observed.is_rotation_requested = true;
+        observed.rests_until = Some(at(1001));
+    });
+    assert_eq!(rests.decide(), Step::Hold(None));
+    assert_eq!(rests.decide_at(1001), Step::Survey);
+    rests.change = |observed| {
+        observed.is_rotation_requested = true;
+        observed.is_rendered = false;
+        observed.rests_until = Some(at(1001));
+    };
+    assert_eq!(rests.decide(), Step::Write, "that is no call of an API");
+    rests.change = |observed| {
+        observed.has_finalizer = true;
+        observed.wants_finalizer = true;
+        observed.deleted_at = Some(at(999));
+        observed.rests_until = Some(at(1001));
+    };
+    assert_eq!(rests.decide(), Step::Hold(None));
+    assert_eq!(rests.decide_at(1001), Step::Survey);
+}
+
+#[test]
+fn a_delivery_api_that_asks_to_wait_is_not_asked_and_has_said_nothing() {
+    let mut made = Case::default().made(None);
+    made.change = |observed| observed.probes_from = Some(at(1001));
+    assert_eq!(made.decide(), held(Obstacle::DeliveryUnavailable));
+    assert_eq!(made.decide_at(1001), Step::Probe(mark(2)));
+    made.record = None;
+    assert_eq!(made.decide_at(959), held(Obstacle::DeliveryUnavailable));
+    assert_eq!(made.decide_at(960), Step::Promote);
+    let mut former = Case::default();
+    former.ledger.retired.push(Retired {
+        mark: mark(2),
+        since: at(0),
+        end: End::Ended(at(0)),
+    });
+    assert_eq!(former.decide(), Step::Survey);
+    former.change = |observed| observed.probes_from = Some(at(1001));
+    assert_eq!(former.decide(), held(Obstacle::DeliveryUnavailable));
+}
+
+#[test]
 fn an_object_that_is_deleted_is_released_once_its_keys_are_revoked() {
     let deleted = || {
         Case::but(|observed| {
             observed.has_finalizer = true;
+            observed.wants_finalizer = true;
             observed.deleted_at = Some(at(1000));
         })
     };
     assert_eq!(deleted().decide(), Step::Survey);
-    let live = deleted().listing(&[listed(1, false)]);
+    let mut live = deleted().listing(&[listed(1, false)]);
+    live.visit.listed_in_deletion = false;
+    assert_eq!(
+        live.decide(),
+        Step::Survey,
+        "what was listed before may be old"
+    );
+    live.visit.listed_in_deletion = true;
     assert_eq!(live.decide(), Step::Revoke(vec![mark(1)]));
     assert_eq!(live.decide_at(1600), Step::Release, "for whatever reason");
     let mut asked = deleted().listing(&[listed(1, false)]);
@@ -298,10 +353,64 @@ fn an_object_that_is_deleted_is_released_once_its_keys_are_revoked() {
     assert_eq!(revoked.decide(), Step::Release);
     let abandoned = Case::but(|observed| {
         observed.has_finalizer = true;
+        observed.wants_finalizer = true;
         observed.deleted_at = Some(at(1000));
         observed.is_abandoned = true;
     });
     assert_eq!(abandoned.decide(), Step::Release);
     let kept = Case::but(|observed| observed.deleted_at = Some(at(1000)));
     assert_eq!(kept.decide_at(1600), Step::Hold(None));
+}
+
+#[test]
+fn a_deletion_waits_for_an_attempt_that_may_be_under_way() {
+    let deleted = |since: i64| {
+        let mut case = Case::but(|observed| {
+            observed.has_finalizer = true;
+            observed.wants_finalizer = true;
+            observed.deleted_at = Some(at(1000));
+        });
+        case.ledger.intend(mark(2), at(since));
+        case.listing(&[listed(1, true)])
+    };
+    assert_eq!(deleted(971).decide(), Step::Hold(None));
+    assert_eq!(deleted(970).decide(), Step::Release);
+    let mut given_up = deleted(971);
+    given_up.ledger.discard(at(971));
+    assert_eq!(given_up.decide(), Step::Hold(None));
+}
+
+#[test]
+fn an_object_that_is_deleted_after_its_policy_became_keep_keeps_its_keys() {
+    let kept = Case::but(|observed| {
+        observed.has_finalizer = true;
+        observed.deleted_at = Some(at(1000));
+    });
+    assert_eq!(kept.decide(), Step::Release);
+}
+
+#[test]
+fn what_may_work_on_is_what_is_not_known_to_be_revoked_or_never_to_have_been_made() {
+    let mut ledger = Ledger {
+        current: Some(mark(1)),
+        ..Ledger::default()
+    };
+    ledger.intend(mark(2), at(900));
+    ledger.discard(at(900));
+    ledger.intend(mark(3), at(100));
+    let survey = |begun_at, keys: &[ListedKey]| Survey {
+        begun_at: at(begun_at),
+        server_time: None,
+        keys: keys.to_vec(),
+    };
+    let left =
+        |survey: Option<&Survey>| -> Vec<Mark> { find_left(&ledger, survey).cloned().collect() };
+    assert_eq!(left(None), [mark(1), mark(3), mark(2)]);
+    let none_listed = survey(1000, &[]);
+    // The first was handed out, so that it must be somewhere; the second may turn up.
+    assert_eq!(left(Some(&none_listed)), [mark(1), mark(2)]);
+    let late = survey(1800, &[listed(1, true)]);
+    assert_eq!(left(Some(&late)), []);
+    let live = survey(1800, &[listed(1, true), listed(2, false), listed(3, true)]);
+    assert_eq!(left(Some(&live)), [mark(2)]);
 }

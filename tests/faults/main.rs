@@ -1,19 +1,21 @@
 //! Whichever call of the operator fails, in whichever way: fault injection after Sieve (Sun et al., "Automatic
 //! Reliability Testing for Cluster Management Controllers", OSDI 2022).
 //!
-//! A proxy stands before the API server and the token endpoint. Each [scenario](scenario::Scenario) runs once
+//! A proxy stands before the API server and Sitecore's services. Each [scenario](scenario::Scenario) runs once
 //! undisturbed, and the calls it consists of are recorded. Then it runs again on fresh objects, once for each of these
 //! calls and each [injection], and each run is held against the [oracle](run). What it takes [two faults](pairs) to show
-//! is looked for in the same way.
+//! is looked for in the same way, and so is what a fault does to [the keys of an EdgeToken](keys).
 //!
 //! A run has a namespace, a stand-in for Sitecore's services, a proxy and an operator of its own, so that many of them go
 //! on at the same time: most of a run is waiting for deadlines.
 
 mod batch;
 mod injection;
+mod keys;
 mod pairs;
 mod run;
 mod scenario;
+mod stage;
 
 use std::time::Duration;
 
@@ -22,8 +24,9 @@ use kit::proxy::Call;
 
 use batch::{Batch, Case, TURN, tell};
 use injection::{Fate, Injection};
-use run::{Lab, Record};
+use run::Record;
 use scenario::Scenario;
+use stage::Lab;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn whichever_call_fails_it_converges_and_costs_a_token_request_only_where_a_token_was_lost() {

@@ -4,17 +4,13 @@
 //! seed is printed. With `FAULTS_SEED` the same pairs come again in the same order, and with `FAULTS_SECONDS` there is more
 //! or less time to begin them.
 
-use std::env;
-use std::hash::{DefaultHasher, Hash, Hasher};
-use std::str::FromStr;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
-
 use futures::future::join_all;
 
-use crate::batch::{Batch, Case, TURN, tell};
+use crate::batch::{Batch, Case, TURN, seed, shuffle, tell, time};
 use crate::injection::{Fate, Injection};
-use crate::run::{Lab, TOKEN_REQUEST};
+use crate::run::TOKEN_REQUEST;
 use crate::scenario::Scenario;
+use crate::stage::Lab;
 
 /// Those that request a token because somebody wants one.
 const SCENARIOS: [Scenario; 3] = [Scenario::Create, Scenario::Renew, Scenario::Rotate];
@@ -26,8 +22,7 @@ const SECONDS: u64 = 120;
 async fn whichever_call_fails_after_the_endpoint_did_it_costs_a_token_request_only_where_a_token_was_lost()
  {
     let _turn = TURN.lock().await;
-    let seed = variable("FAULTS_SEED").unwrap_or_else(a_seed);
-    let time = Duration::from_secs(variable("FAULTS_SECONDS").unwrap_or(SECONDS));
+    let seed = seed();
     let lab = Lab::new("fault-pairs").await;
 
     let firsts = SCENARIOS.into_iter().flat_map(|scenario| {
@@ -37,13 +32,9 @@ async fn whichever_call_fails_after_the_endpoint_did_it_costs_a_token_request_on
     let pairs = join_all(firsts.map(|(scenario, first)| pairs(lab, scenario, first))).await;
     let mut pairs = pairs.concat();
     let all = pairs.len();
-    pairs.sort_by_cached_key(|pair| {
-        let mut hasher = DefaultHasher::new();
-        (seed, pair.to_string()).hash(&mut hasher);
-        hasher.finish()
-    });
+    shuffle(&mut pairs, seed);
 
-    let batch = Batch::run(lab, pairs, time).await;
+    let batch = Batch::run(lab, pairs, time(SECONDS)).await;
     let (held, seconds) = (batch.held(), batch.took.as_secs());
     let tried = held + batch.failures.len();
     let summary = format!(
@@ -84,16 +75,4 @@ async fn pairs(lab: &'static Lab, scenario: Scenario, first: Injection) -> Vec<C
             injections: vec![first.clone(), second],
         })
         .collect()
-}
-
-/// A number from the environment.
-fn variable<T: FromStr>(name: &str) -> Option<T> {
-    let value = env::var(name).ok()?;
-    let number = value.parse();
-    Some(number.unwrap_or_else(|_| panic!("{name} is not a number: {value}")))
-}
-
-fn a_seed() -> u64 {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
-    now.as_secs()
 }

@@ -10,36 +10,22 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::PathBuf;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::ops::{Deref, DerefMut};
 use std::time::{Duration, Instant};
 
 use edge_credential_operator::api::{ConditionType, EdgeCredential};
 use edge_credential_operator::cluster::write::FIELD_MANAGER;
 use k8s_openapi::api::core::v1::Secret;
-use k8s_openapi::api::events::v1::Event;
 use kit::canary::assert_absent;
-use kit::control_plane::ControlPlane;
-use kit::operator::Operator;
-use kit::proxy::{ApiServer, Call, Injected, Proxy};
-use kit::sitecore::Sitecore;
+use kit::proxy::{Call, Injected};
 use kube::api::ListParams;
-use kube::{Api, Client};
 use tokio::time::{sleep, timeout};
 
 use crate::batch::Case;
-use crate::injection::{Fate, Injection};
+use crate::injection::Injection;
 use crate::scenario::{Before, NAME, ROTATED, Scenario};
-use kit::harness::{
-    CLIENT, CREDENTIALS, Namespace, SECRET, Scene, Setup, condition, credentials, text,
-};
-
-/// How long one step of a run may take. The longest waits of the operator are 15 s for a call and 5 s before the next
-/// attempt; the rest is for a busy machine.
-const LIMIT: Duration = Duration::from_secs(150);
-
-/// How long no call may come until the operator counts as idle.
-const QUIET: Duration = Duration::from_millis(200);
+use crate::stage::{LIMIT, Lab, QUIET, SERVER_TEXT, Stage};
+use kit::harness::{CLIENT, CREDENTIALS, SECRET, condition, credentials, text};
 
 /// How long to wait for a call that the undisturbed run has shown before another visit is brought about.
 const OVERDUE: Duration = Duration::from_secs(4);
@@ -50,32 +36,12 @@ const OVERDUE_AFTER_FAULT: Duration = Duration::from_secs(15);
 /// How long a visit that failed may be away: the operator comes back after 5 s.
 const RETRY: Duration = Duration::from_secs(6);
 
-/// How often to look at objects while the operator is idle.
-const POLL: Duration = Duration::from_secs(1);
-
 /// Another EdgeCredential in the same namespace, which nothing happens to.
 const NEIGHBOUR: &str = "neighbour";
 const NEIGHBOUR_CLIENT: &str = "neighbour-client-id";
 const NEIGHBOURS_CREDENTIALS: &str = "neighbour-client";
 
-/// Text of the servers that no one may ever see.
-const SERVER_TEXT: &str = "faults-server-text";
-
 pub const TOKEN_REQUEST: &str = "POST /oauth/token";
-
-/// What all runs share.
-pub struct Lab {
-    client: Client,
-    control_plane: &'static ControlPlane,
-    api_server: ApiServer,
-    /// The rights that the chart gives the operator.
-    kubeconfig: PathBuf,
-    /// For the operator's probes.
-    http: reqwest::Client,
-    /// What its namespaces are named after.
-    name: &'static str,
-    runs: AtomicUsize,
-}
 
 /// What a run has shown.
 pub struct Record {
@@ -86,32 +52,6 @@ pub struct Record {
 }
 
 impl Lab {
-    /// Installs the chart, once for all runs. It lives as long as this process.
-    pub async fn new(name: &'static str) -> &'static Self {
-        let setup = Setup {
-            cluster_wide: true,
-            start: false,
-            ..Setup::default()
-        };
-        let scene: &'static Scene = Box::leak(Box::new(setup.scene(name).await));
-        let account: Vec<_> = scene.operator.user.rsplit(':').take(2).collect();
-        let kubeconfig = scene
-            .control_plane
-            .service_account_kubeconfig(account[1], account[0])
-            .await
-            .unwrap();
-        let lab = Self {
-            client: scene.client.clone(),
-            control_plane: &scene.control_plane,
-            api_server: ApiServer::of(&scene.control_plane).unwrap(),
-            kubeconfig,
-            http: reqwest::Client::builder().no_proxy().build().unwrap(),
-            name,
-            runs: AtomicUsize::new(0),
-        };
-        Box::leak(Box::new(lab))
-    }
-
     /// Makes a run on fresh objects and holds it against the oracle.
     pub async fn run(&'static self, case: &Case) -> Record {
         let Case {
@@ -173,35 +113,13 @@ impl Lab {
 
     /// Makes a namespace with its objects, and waits until the operator has done all it has to.
     async fn set(&'static self, scenario: Scenario) -> Run {
-        let number = self.runs.fetch_add(1, Ordering::Relaxed);
-        let name = format!("{}-run-{number}", self.name);
-        let log = self.control_plane.folder().join(format!("{name}.log"));
-
-        let sitecore = Sitecore::start().unwrap();
-        sitecore.set_error_text(SERVER_TEXT);
-        for id in [CLIENT, NEIGHBOUR_CLIENT] {
-            sitecore.add_client(id, SECRET);
-            // The tenant id is meant to be seen, and by default holds the client id.
-            sitecore.configure(id, |client| client.tenant_id = Some("tenant".to_owned()));
-        }
-        let proxy = Proxy::start(&self.api_server, sitecore.url(), SERVER_TEXT).await;
-        let proxy = proxy.unwrap();
-        let namespace = Namespace::create(
-            self.client.clone(),
-            name.clone(),
-            proxy.token_origin().to_owned(),
-            log.clone(),
-        )
-        .await;
-        namespace.create_credentials().await;
+        let stage = self.set_stage(&[CLIENT, NEIGHBOUR_CLIENT]).await;
+        let namespace = &stage.namespace;
         namespace
             .create_secret(
                 NEIGHBOURS_CREDENTIALS,
                 &credentials(NEIGHBOUR_CLIENT, SECRET),
             )
-            .await;
-        namespace
-            .create_secret("unrelated", &[("password", "not to be touched")])
             .await;
         let mut neighbour = namespace.edge_credential(NEIGHBOUR);
         neighbour.spec.credentials_secret_ref.name = NEIGHBOURS_CREDENTIALS.to_owned();
@@ -212,27 +130,7 @@ impl Lab {
                 .await;
         }
 
-        let kubeconfig = self
-            .control_plane
-            .kubeconfig_with_server(&self.kubeconfig, proxy.api_url(), &name)
-            .unwrap();
-        let program = env!("CARGO_BIN_EXE_edge-credential-operator").into();
-        let authority = self.control_plane.folder().join("ca.crt");
-        let http = self.http.clone();
-        let operator = Operator::new(program, kubeconfig, proxy.token_origin(), log.clone(), http)
-            .arg(format!("--namespace={name}"))
-            .env("RUST_LOG", "trace")
-            // One certificate instead of the system's, for which a start would take twice as long.
-            .env("SSL_CERT_FILE", authority.to_string_lossy());
-        let mut run = Run {
-            operator,
-            log,
-            scenario,
-            events: Api::namespaced(self.client.clone(), &name),
-            namespace,
-            proxy,
-            sitecore,
-        };
+        let mut run = Run { stage, scenario };
         run.operator.start().await.unwrap();
         for name in [NEIGHBOUR, NAME] {
             if name == NEIGHBOUR || scenario.begins_ready() {
@@ -250,14 +148,22 @@ impl Lab {
 
 /// A scenario on its way.
 struct Run {
-    // Killed first.
-    operator: Operator,
-    log: PathBuf,
+    stage: Stage,
     scenario: Scenario,
-    namespace: Namespace,
-    events: Api<Event>,
-    proxy: Proxy,
-    sitecore: Sitecore,
+}
+
+impl Deref for Run {
+    type Target = Stage;
+
+    fn deref(&self) -> &Stage {
+        &self.stage
+    }
+}
+
+impl DerefMut for Run {
+    fn deref_mut(&mut self) -> &mut Stage {
+        &mut self.stage
+    }
 }
 
 impl Run {
@@ -321,28 +227,16 @@ impl Run {
             );
             self.poke(NAME).await;
         }
-        if injection.fate.crashes() {
-            self.operator.kill().unwrap();
-        }
         let mut version = version.to_owned();
         if self.scenario == Scenario::Delete {
+            if injection.fate.crashes() {
+                self.operator.kill().unwrap();
+            }
             version = self.version().await;
             self.namespace.delete_object(NAME).await;
         }
-        if injection.fate == Fate::StaleList {
-            self.proxy.serve_stale("edgecredentials", &version);
-        }
-        if injection.fate.crashes() {
-            self.operator.start().await.unwrap();
-        }
-        let over = timeout(LIMIT, injected.over()).await;
-        assert!(over.is_ok(), "{} has no end", injection.call);
-        if injection.fate == Fate::StaleList {
-            self.until("the stale list was asked for", async || {
-                self.proxy.served_stale().then_some(())
-            })
+        self.go_on(injection, injected, ("edgecredentials", &version))
             .await;
-        }
     }
 
     /// Waits until the operator has done its part.
@@ -466,23 +360,6 @@ impl Run {
             marks.extend(token.rsplit('.').next());
         }
         assert_absent(&marks, &outputs);
-    }
-
-    /// Waits until `look` finds something, with no call under way. It looks only where calls have been made, or time has
-    /// passed: so many runs would otherwise keep the API server busy with their looking.
-    async fn until<T>(&self, what: &str, mut look: impl AsyncFnMut() -> Option<T>) -> T {
-        let mut last: Option<(usize, Instant)> = None;
-        self.namespace
-            .until(LIMIT, what, async || {
-                self.proxy.quiet(QUIET).await;
-                let calls = self.proxy.calls().len();
-                if last.is_some_and(|(seen, at)| seen == calls && at.elapsed() < POLL) {
-                    return None;
-                }
-                last = Some((calls, Instant::now()));
-                look().await
-            })
-            .await
     }
 }
 

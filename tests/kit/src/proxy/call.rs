@@ -9,7 +9,8 @@ use axum::http::{Method, Uri};
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Call {
     /// The method and what it's about, without the namespace: `GET secrets/edge`, `PATCH edgecredentials/edge/status`,
-    /// `POST secrets`, `POST /oauth/token`. A list is written `LIST edgecredentials`.
+    /// `POST secrets`. A list is written `LIST edgecredentials`. Of a call of Sitecore's services the method and the path, without
+    /// what differs from run to run: `POST /oauth/token`, `PUT /api/apikey/v1/revokebyhash/{hash}`.
     pub what: String,
     /// From 1.
     pub ordinal: usize,
@@ -21,7 +22,19 @@ impl fmt::Display for Call {
     }
 }
 
-/// The kind of a call; `None` for what is not recorded.
+/// The kind of a call of Sitecore's services.
+pub(super) fn kind_of_service(method: &Method, uri: &Uri) -> String {
+    let path = uri.path();
+    match path.split_once(HASH_FOLLOWS) {
+        Some((base, _)) => format!("{method} {base}{HASH_FOLLOWS}{{hash}}"),
+        None => format!("{method} {path}"),
+    }
+}
+
+/// What the hash of a key comes after in a path.
+const HASH_FOLLOWS: &str = "/revokebyhash/";
+
+/// The kind of a call of the API server; `None` for what is not recorded.
 pub(super) fn kind(method: &Method, uri: &Uri) -> Option<String> {
     let Some(object) = object(uri.path()) else {
         return Some(format!("{method} {}", uri.path()));
@@ -86,11 +99,30 @@ mod tests {
                 "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews",
                 "POST selfsubjectaccessreviews",
             ),
-            ("POST", "/oauth/token", "POST /oauth/token"),
             ("GET", "/version", "GET /version"),
         ] {
             let kind = kind(&method.parse().unwrap(), &uri.parse().unwrap());
             assert_eq!(kind.as_deref(), Some(expected), "{uri}");
+        }
+    }
+
+    #[test]
+    fn a_call_of_a_service_is_known_by_its_path_but_for_the_hash_of_a_key() {
+        for (method, uri, expected) in [
+            ("POST", "/oauth/token", "POST /oauth/token"),
+            (
+                "GET",
+                "/api/apikey/v1?label=edge&pagesize=50",
+                "GET /api/apikey/v1",
+            ),
+            (
+                "PUT",
+                "/api/apikey/v1/revokebyhash/0a1b",
+                "PUT /api/apikey/v1/revokebyhash/{hash}",
+            ),
+        ] {
+            let kind = kind_of_service(&method.parse().unwrap(), &uri.parse().unwrap());
+            assert_eq!(kind, expected);
         }
     }
 

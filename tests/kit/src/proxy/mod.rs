@@ -1,11 +1,12 @@
-//! A proxy before the API server and the token endpoint, which records the operator's calls and makes some of them fail.
+//! A proxy before the API server and Sitecore's services, which records the operator's calls and makes some of them fail.
 //!
 //! It is what fault injection after Sieve (Sun et al., OSDI 2022) needs: record an undisturbed run, then run the same
 //! again for each of its calls, with a [`Fault`] at that call. A [`Proxy`] serves one process that is under test:
 //!
 //! - [`api_url`](Proxy::api_url) stands for the API server, with plain HTTP. Tokens in `Authorization` are passed on, so
 //!   the process keeps its own rights; watches are passed on as they come.
-//! - [`token_url`](Proxy::token_url) stands for the token endpoint.
+//! - [`token_origin`](Proxy::token_origin) stands for the origin of Sitecore's services, [`token_url`](Proxy::token_url) for the
+//!   token endpoint there.
 //!
 //! Both have one record, in the order in which calls arrive. Two kinds are passed on but neither recorded nor made to
 //! fail: watches, which are one call without an end, and Events, which are sent in the background, at a pace of their
@@ -71,8 +72,8 @@ pub struct Proxy {
 }
 
 impl Proxy {
-    /// Starts on two free ports of 127.0.0.1, in the runtime that calls this. `token_origin` is where the token endpoint
-    /// is, with no slash at the end. Its own answers, [`Fault::Answer`], have `error_text` in them, so that a test can
+    /// Starts on two free ports of 127.0.0.1, in the runtime that calls this. `token_origin` is where Sitecore's services
+    /// are, with no slash at the end. Its own answers, [`Fault::Answer`], have `error_text` in them, so that a test can
     /// look for it in the wrong places.
     pub async fn start(
         api_server: &ApiServer,
@@ -95,7 +96,7 @@ impl Proxy {
             io::Result::Ok(format!("http://{address}"))
         };
         let api_url = serve(Side::ApiServer, &api_server.url).await?;
-        let token_url = serve(Side::TokenEndpoint, token_origin).await?;
+        let token_url = serve(Side::Sitecore, token_origin).await?;
         Ok(Self {
             api_url,
             token_url,
@@ -109,7 +110,7 @@ impl Proxy {
         &self.api_url
     }
 
-    /// The token endpoint's origin, for the process under test.
+    /// The origin of Sitecore's services, for the process under test.
     pub fn token_origin(&self) -> &str {
         &self.token_url
     }

@@ -19,7 +19,7 @@ use tokio::{net::TcpListener, task::yield_now};
 
 use super::{
     Fault,
-    call::kind,
+    call::{kind, kind_of_service},
     record::{Record, Strike},
 };
 use crate::connection::{Accept, Connection};
@@ -31,7 +31,7 @@ const MAX_BODY: usize = 4 * 1024 * 1024;
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Side {
     ApiServer,
-    TokenEndpoint,
+    Sitecore,
 }
 
 /// One of the two servers of a proxy.
@@ -59,7 +59,12 @@ async fn handle(
     ConnectInfo(connection): ConnectInfo<Connection>,
     mut request: Request,
 ) -> Response {
-    let answer = match kind(request.method(), request.uri()) {
+    let (method, uri) = (request.method(), request.uri());
+    let kind = match gate.side {
+        Side::ApiServer => kind(method, uri),
+        Side::Sitecore => Some(kind_of_service(method, uri)),
+    };
+    let answer = match kind {
         // A list that is streamed has no version of its own choice: the one that is read in its place has.
         None if streamed_list(request.uri()).is_some_and(|list| gate.record.awaits_stale(list)) => {
             Ok(gate.refusal(422))
@@ -151,7 +156,7 @@ impl Gate {
                 "reason": if status == 409 { "Conflict" } else { "InternalError" },
                 "code": status,
             }),
-            Side::TokenEndpoint => json!({"error": text, "error_description": text}),
+            Side::Sitecore => json!({"error": text, "error_description": text}),
         };
         let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         let headers = [(CONTENT_TYPE, "application/json")];

@@ -1,5 +1,5 @@
 //! What must hold whatever is fed in: of answers of the token endpoint and of Sitecore's APIs, their headers, tokens,
-//! credentials Secrets and EdgeCredentials.
+//! credentials Secrets, records of keys in targets, and EdgeCredentials.
 //!
 //! Each target is a function that takes bytes and panics where something does not hold. Its fuzzer calls it with what
 //! libFuzzer makes up; `tests/fuzz_corpora.rs` calls it with the files of `corpus/` and `regressions/`.
@@ -7,6 +7,7 @@
 pub mod credentials;
 pub mod edge_api;
 pub mod jwt_claims;
+pub mod key_record;
 pub mod limits;
 pub mod reconcile;
 pub mod token_answer;
@@ -18,12 +19,13 @@ mod schema;
 pub type Check = fn(&[u8]);
 
 /// All targets, by the names of their fuzzers and of the folders with their inputs.
-pub const TARGETS: [(&str, Check); 6] = [
+pub const TARGETS: [(&str, Check); 7] = [
     ("token_answer", token_answer::check),
     ("jwt_claims", jwt_claims::check),
     ("limits", limits::check),
     ("edge_api", edge_api::check),
     ("credentials", credentials::check),
+    ("key_record", key_record::check),
     ("reconcile", reconcile::check),
 ];
 

@@ -198,7 +198,7 @@ pub async fn of_objects(scene: &Scene, seed: u64, end: Instant) -> Result<Infall
 }
 
 /// Waits so long, and for ever where that is beyond the end.
-async fn pause(pause: Duration, end: Instant) {
+pub async fn pause(pause: Duration, end: Instant) {
     let until = Instant::now() + pause;
     if until > end {
         return std::future::pending().await;

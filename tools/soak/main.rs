@@ -1,7 +1,8 @@
 //! Runs the operator for a long time while all goes wrong that can: it is killed, its API server is restarted, client
 //! secrets are rotated and target Secrets damaged, at random moments. The token endpoint goes away for minutes, and other
 //! tenants misbehave for half of the time. All the time a reader checks that every target of the others holds a valid token.
-//! At the end every token request for them has to have its cause, and neither memory nor descriptors may have grown.
+//! At the end every token request for them has to have its cause, and neither memory nor descriptors may have grown. Beside them
+//! are EdgeTokens, whose keys workloads use without ever being refused.
 //!
 //! Two operators share the objects: one is killed again and again, the other one never, so that its memory tells of leaks.
 //!
@@ -12,6 +13,7 @@
 mod causes;
 mod disturbances;
 mod history;
+mod keys;
 mod reader;
 mod report;
 mod scene;
@@ -97,13 +99,16 @@ async fn soak(
         result = disturbances::of_objects(scene, settings.seed, end - SETTLE) => match result? {},
         result = disturbances::of_endpoint(scene, settings.seed, end - SETTLE) => match result? {},
         result = disturbances::of_tenants(scene, settings.seed, end - SETTLE) => match result? {},
+        result = keys::disturb(scene, settings.seed, end - SETTLE) => match result? {},
+        result = keys::use_all(scene) => match result? {},
         result = reader::read(scene) => match result? {},
         result = vitals::watch(scene) => match result? {},
         () = progress => false,
         () = sleep_until(end) => false,
         () = stop => true,
     };
-    let report = report::report(scene, settings, start.elapsed());
+    let keys = keys::count(scene).await?;
+    let report = report::report(scene, settings, start.elapsed(), keys);
     println!("{report}");
     if interrupted {
         return Ok(ExitCode::from(INTERRUPTED));

@@ -7,6 +7,7 @@ use kit::sitecore::Sitecore;
 use crate::{
     causes::{Causes, causes},
     history::{History, Moment, ObjectHistory, Span, Vitals, now},
+    keys::{Count, Figures},
     scene::{Object, Scene, ServedBy},
     settings::Settings,
     trend::Slope,
@@ -108,7 +109,7 @@ impl fmt::Display for Report {
 }
 
 /// Sums up what happened.
-pub fn report(scene: &Scene, settings: &Settings, elapsed: Duration) -> Report {
+pub fn report(scene: &Scene, settings: &Settings, elapsed: Duration, count: Count) -> Report {
     let history = scene.history.lock().clone();
     let mut report = Report {
         lines: vec![
@@ -121,6 +122,7 @@ pub fn report(scene: &Scene, settings: &Settings, elapsed: Duration) -> Report {
     endpoint(&mut report, scene, &history);
     validity(&mut report, &history);
     tokens(&mut report, scene, &history);
+    keys(&mut report, scene.keys.figures(), count);
     vitals(&mut report, &history.vitals);
     report
 }
@@ -234,6 +236,25 @@ fn tokens(report: &mut Report, scene: &Scene, history: &History) {
             "rotations or requests of a renewal unanswered",
         );
     }
+}
+
+fn keys(report: &mut Report, figures: Figures, count: Count) {
+    let Figures {
+        uses,
+        refused,
+        rotations,
+        ended,
+        damages,
+        failures,
+    } = figures;
+    report.line(format!(
+        "EdgeTokens: {rotations} rotations asked for, {ended} overlaps ended, {damages} damages, {failures} calls of the Token API \
+         that failed; {uses} uses of their keys, {refused} refused; {} keys made, {} live at the end, {} of them unknown, {} missing",
+        count.made, count.live, count.unknown, count.missing,
+    ));
+    report.zero(refused, "uses of a key refused");
+    report.zero(count.unknown, "live keys that no status knows");
+    report.zero(count.missing, "keys revoked that a status says to work");
 }
 
 /// A needless token, and what happened to its object before it.

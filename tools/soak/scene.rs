@@ -1,4 +1,4 @@
-//! What takes part: a control plane, the stand-in, two operators, and many EdgeCredentials.
+//! What takes part: a control plane, the stand-in, two operators, many EdgeCredentials and some EdgeTokens.
 
 use std::{
     path::{Path, PathBuf},
@@ -24,6 +24,7 @@ use tokio::{sync::Mutex, time::sleep};
 use crate::{
     Result,
     history::{SharedHistory, Span},
+    keys::{Keys, all_have_keys},
     settings::Settings,
 };
 
@@ -92,6 +93,8 @@ pub struct Scene {
     pub objects: Vec<Object>,
     /// Those of the tenants that misbehave. Nobody looks at their targets.
     pub unruly: Vec<Object>,
+    /// The EdgeTokens.
+    pub keys: Keys,
     /// What happened so far.
     pub history: SharedHistory,
     /// A client that may do anything.
@@ -132,7 +135,9 @@ impl Scene {
                 http,
             );
             let namespaces = namespaces.join(",");
-            Ok(operator.arg(format!("--namespace={namespaces},{unruly}")))
+            Ok(operator
+                .arg(format!("--namespace={namespaces},{unruly}"))
+                .arg(format!("--allowed-api-origin={}", sitecore.url())))
         };
         let mut killed = operator("killed", &NAMESPACES[0], UNRULY[0])?;
         let mut steady = operator("steady", &NAMESPACES[1], UNRULY[1])?;
@@ -140,6 +145,7 @@ impl Scene {
         let unruly = unruly(settings);
         create(&objects, &client, &sitecore).await?;
         create(&unruly, &client, &sitecore).await?;
+        let keys = Keys::create(namespaces(), &client, &sitecore).await?;
         killed.start().await?;
         steady.start().await?;
         let scene = Scene {
@@ -149,12 +155,18 @@ impl Scene {
             history: SharedHistory::of(objects.len()),
             objects,
             unruly,
+            keys,
             client,
             control_plane,
         };
-        tokio::time::timeout(READY, scene.all_have_tokens())
+        let ready = async {
+            scene.all_have_tokens().await?;
+            all_have_keys(&scene).await;
+            Ok::<_, Box<dyn std::error::Error + Send + Sync>>(())
+        };
+        tokio::time::timeout(READY, ready)
             .await
-            .map_err(|_| format!("not all EdgeCredentials are ready after {READY:?}"))??;
+            .map_err(|_| format!("not all objects are ready after {READY:?}"))??;
         Ok(scene)
     }
 
@@ -188,7 +200,7 @@ impl Scene {
 }
 
 /// All namespaces whose targets are looked at.
-pub fn namespaces() -> impl Iterator<Item = &'static str> {
+pub fn namespaces() -> impl Iterator<Item = &'static str> + Clone {
     NAMESPACES.into_iter().flatten()
 }
 

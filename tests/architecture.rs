@@ -96,7 +96,9 @@ fn sources() -> Vec<Source> {
         for entry in fs::read_dir(folder).unwrap() {
             let path: PathBuf = entry.unwrap().path();
             if path.is_dir() {
-                folders.push(path);
+                if !path.ends_with("tests") {
+                    folders.push(path);
+                }
             } else if !["tests.rs", "testing.rs"]
                 .iter()
                 .any(|name| path.ends_with(name))

@@ -637,6 +637,4 @@ impl Observed<'_> {
 }
 
 #[cfg(test)]
-mod histories;
-#[cfg(test)]
 mod tests;

@@ -1,4 +1,6 @@
-//! Single decisions.
+//! Single decisions, and [histories] of many.
+
+mod histories;
 
 use super::*;
 use crate::{edge_api::ListedKey, edge_token::rules::mark::prefix};

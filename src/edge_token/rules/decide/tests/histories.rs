@@ -4,11 +4,7 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::{edge_api::ListedKey, edge_token::rules::mark::prefix};
 
-const UID: &str = "0b6a2a4e-30c5-4a6a-9d8c-2f8e6b1c7d10";
-
-const OVERLAP: i64 = 24 * HOUR;
 const MINUTE: i64 = 60;
 const HOUR: i64 = 60 * MINUTE;
 
@@ -16,10 +12,6 @@ const HOUR: i64 = 60 * MINUTE;
 /// Together they are less than [`LISTED_WITHIN`], which is what the rules assume of the service.
 const LATE: i64 = 7 * MINUTE;
 const LAG: i64 = 6 * MINUTE;
-
-fn at(second: i64) -> Timestamp {
-    Timestamp::from_second(second).unwrap()
-}
 
 /// What differs between histories.
 #[derive(Clone, Copy, Debug)]

@@ -13,7 +13,7 @@ use edge_credential_operator::api::{
 };
 use fastrand::Rng;
 use k8s_openapi::api::core::v1::Secret;
-use kit::sitecore::{Api as SitecoreApi, ApiFailure, Sitecore};
+use kit::sitecore::{ApiFailure, Sitecore};
 use kube::{
     Api, Client,
     api::{DeleteParams, Patch, PatchParams, PostParams},
@@ -35,6 +35,20 @@ const TAKEN_ANEW: Duration = Duration::from_secs(200);
 
 /// From one thing that happens to an EdgeToken to the next, in seconds.
 const BETWEEN_CHANGES: std::ops::Range<u64> = 5..25;
+
+/// How calls of the Token API fail. What is asked for a key makes it all the same: one of which nothing is known would put the
+/// next rotation off for a quarter of an hour.
+const FAILURES: [(&str, ApiFailure); 6] = [
+    ("GET /api/apikey/v1", ApiFailure::Status(503)),
+    ("GET /api/apikey/v1", ApiFailure::Hang),
+    ("POST /api/apikey/v1", ApiFailure::ActThenStatus(500)),
+    ("POST /api/apikey/v1", ApiFailure::LoseAnswer),
+    ("PUT /api/apikey/v1/revokebyhash/{hash}", ApiFailure::Reset),
+    (
+        "PUT /api/apikey/v1/revokebyhash/{hash}",
+        ApiFailure::LoseAnswer,
+    ),
+];
 
 /// How long a rotation may take whose overlap is to be ended.
 const ROTATED: Duration = Duration::from_secs(120);
@@ -245,14 +259,9 @@ pub async fn disturb(scene: &Scene, seed: u64, end: Instant) -> Result<Infallibl
             3 | 4 => replace(scene, object, change).await,
             5..8 => damage(scene, object, &mut random).await,
             _ => {
-                let failure = match random.u8(0..4) {
-                    0 => ApiFailure::Status(503),
-                    1 => ApiFailure::Hang,
-                    2 => ApiFailure::ActThenStatus(500),
-                    _ => ApiFailure::LoseAnswer,
-                };
-                let calls = random.u64(1..6);
-                scene.sitecore.fail_api(SitecoreApi::Token, calls, failure);
+                let (route, failure) = FAILURES[random.usize(..FAILURES.len())].clone();
+                let calls = random.u64(1..4);
+                scene.sitecore.fail_route(route, calls, failure);
                 scene.keys.lock().failures += calls;
             }
         }

@@ -12,7 +12,7 @@ use crate::{
     node::{image, needs},
     operator::{Process, addresses},
     scene::{API_PORT, DNS_PORT, HOST, MONITORING, NAMESPACE, ODD_DNS_PORT, Scene, TOKEN_PORT},
-    workload::WORKLOAD,
+    workload::WATCHER,
 };
 
 /// The pod that may read the operator's metrics.
@@ -188,7 +188,7 @@ pub async fn passes(scene: &Scene, operator: Process, attempt: &Attempt) -> Resu
         Caller::Operator => in_network_of(operator, &script).await?,
         Caller::Scraper => in_pod(scene, MONITORING, SCRAPER, &script).await?,
         Caller::Workload => {
-            let pod = format!("deployment/{WORKLOAD}");
+            let pod = format!("deployment/{}", WATCHER.name);
             in_pod(scene, NAMESPACE, &pod, &script).await?
         }
     };

@@ -9,7 +9,7 @@ use std::{
 
 use k8s_openapi::api::core::v1::{Pod, Secret};
 use kit::{
-    sitecore::{Certificate, Sitecore, TlsFront},
+    sitecore::{Api as SitecoreApi, Certificate, Sitecore, TlsFront},
     time_line::{Mark, TimeLine},
 };
 use kube::{Api, Client};
@@ -31,6 +31,9 @@ pub const MONITORING: &str = "monitoring";
 
 /// The EdgeCredential, and the Secret that the operator makes for it.
 pub const NAME: &str = "edge-admin";
+
+/// The EdgeToken, the Secret that the operator makes for it, and its client.
+pub const KEY: &str = "edge-key";
 
 /// The name of the operator's image in the node, without its tag.
 pub const REPOSITORY: &str = "registry.test/edge-credential-operator";
@@ -162,18 +165,49 @@ impl Scene {
         }
     }
 
-    /// Adds a client to the stand-in, its credentials, and an EdgeCredential that uses them.
-    pub async fn create_edge_credential(&self, name: &str) -> Result<()> {
+    /// Adds a client to the stand-in, and its credentials to the cluster.
+    async fn create_credentials(&self, name: &str) -> Result<()> {
         let secret = format!("{name}-secret");
         self.sitecore.add_client(name, &secret);
         self.sitecore.set_lifetime(name, LIFETIME);
-        let manifests = format!(
+        let manifest = format!(
             "apiVersion: v1
 kind: Secret
 metadata: {{name: {name}-client, namespace: {NAMESPACE}}}
 stringData: {{client_id: {name}, client_secret: {secret}}}
----
-apiVersion: edgecredentials.io/v1alpha1
+"
+        );
+        self.node.control_plane.apply(&manifest).await?;
+        Ok(())
+    }
+
+    /// Creates the EdgeToken, with a client of its own.
+    pub async fn create_edge_token(&self) -> Result<()> {
+        self.create_credentials(KEY).await?;
+        let manifest = format!(
+            "apiVersion: edgecredentials.io/v1alpha1
+kind: EdgeToken
+metadata: {{name: {KEY}, namespace: {NAMESPACE}}}
+spec:
+  credentialsSecretRef: {{name: {KEY}-client}}
+  tokenRequest: {{url: {}}}
+  tokenAPI: {{url: \"{apis}{}\"}}
+  deliveryURL: \"{apis}{}\"
+",
+            self.token_endpoint.token_url(),
+            SitecoreApi::Token.path(),
+            SitecoreApi::Delivery.path(),
+            apis = self.apis()
+        );
+        self.node.control_plane.apply(&manifest).await?;
+        Ok(())
+    }
+
+    /// Creates an EdgeCredential, with a client of its own.
+    pub async fn create_edge_credential(&self, name: &str) -> Result<()> {
+        self.create_credentials(name).await?;
+        let manifest = format!(
+            "apiVersion: edgecredentials.io/v1alpha1
 kind: EdgeCredential
 metadata: {{name: {name}, namespace: {NAMESPACE}}}
 spec:
@@ -182,7 +216,7 @@ spec:
 ",
             self.token_endpoint.token_url()
         );
-        self.node.control_plane.apply(&manifests).await?;
+        self.node.control_plane.apply(&manifest).await?;
         Ok(())
     }
 

@@ -23,8 +23,8 @@ use crate::{
     node::network::Network,
     operator::{Memory, Process, addresses, is_ready, restarts, seconds_between},
     policy::{self, Policy},
-    scene::{AUTHORITY, LIFETIME, NAME, NAMESPACE, OPERATOR, REPOSITORY, Scene},
-    workload::{self, Call, WORKLOAD},
+    scene::{AUTHORITY, KEY, LIFETIME, NAME, NAMESPACE, OPERATOR, REPOSITORY, Scene},
+    workload::{self, Call, READER, WATCHER, Workload},
 };
 
 /// An EdgeCredential that is created while the operator doesn't run.
@@ -69,6 +69,7 @@ struct Figures {
     at_the_end: Option<Memory>,
     delays: Vec<f64>,
     calls: usize,
+    queries: usize,
 }
 
 /// The story as it goes.
@@ -76,6 +77,7 @@ pub struct Story<'a> {
     line: &'a TimeLine,
     scene: &'a mut Scene,
     http: reqwest::Client,
+    workloads: Vec<&'static Workload>,
     figures: Figures,
     problems: Vec<String>,
 }
@@ -91,6 +93,7 @@ impl<'a> Story<'a> {
                 .timeout(Duration::from_secs(1))
                 .build()
                 .expect("a client without TLS settings"),
+            workloads: Vec::new(),
             figures: Figures::default(),
             problems: Vec::new(),
         }
@@ -120,6 +123,7 @@ impl<'a> Story<'a> {
         for number in 1..=renewals(self.scene.network) {
             self.renewal(number).await?;
         }
+        self.rotate_key().await?;
         self.narrow_policy().await?;
         self.restart().await?;
         self.try_policy(Policy::Narrow).await?;
@@ -131,6 +135,7 @@ impl<'a> Story<'a> {
 
     async fn install(&mut self) -> Result<()> {
         let origin = format!("allowedTokenOrigins[0]={}", self.scene.token_endpoint.url());
+        let apis = format!("allowedAPIOrigins[0]={}", self.scene.apis());
         let authority = format!("tokenCA.configMap={AUTHORITY}");
         let image = format!("image.repository={REPOSITORY}");
         let args = [
@@ -145,6 +150,8 @@ impl<'a> Story<'a> {
             &image,
             "--set",
             &origin,
+            "--set",
+            &apis,
             "--set",
             &authority,
             "--wait",
@@ -264,15 +271,8 @@ impl<'a> Story<'a> {
             LIFETIME.as_secs()
         );
         self.line.say(Mark::Deed, "EdgeCredential", &text);
-        let condition = [
-            "wait",
-            "--for=condition=Ready",
-            "--timeout=60s",
-            "--namespace",
-            NAMESPACE,
-            &format!("edgecredential/{NAME}"),
-        ];
-        self.scene.node.control_plane.kubectl(&condition).await?;
+        self.wait_until_ready(&format!("edgecredential/{NAME}"))
+            .await?;
         let lookups = self.scene.names.answered();
         let handshakes = self.scene.token_endpoint.handshakes();
         self.check(lookups > 0, "the name server was not asked");
@@ -283,32 +283,94 @@ impl<'a> Story<'a> {
         );
         self.line.say(Mark::Good, "Ready", &text);
 
-        workload::start(self.scene).await?;
-        let mark = self.mark().await?;
-        self.seen(&mark).await?;
+        let mark = self.start_workload(&WATCHER).await?;
         let text = format!(
-            "{WORKLOAD} runs with the Secret mounted, and calls the Admin API with token {mark} (a hash of it)"
+            "{} runs with the Secret mounted, and calls the Admin API with token {mark} (a hash of it)",
+            WATCHER.name
         );
         self.line.say(Mark::Good, "Workload", &text);
         Ok(())
     }
 
-    /// Waits for the next token to be issued, and then to be used in the pod.
-    async fn renewal(&mut self, number: u64) -> Result<()> {
-        let before = self.mark().await?;
+    async fn wait_until_ready(&self, object: &str) -> Result<()> {
+        let condition = [
+            "wait",
+            "--for=condition=Ready",
+            "--timeout=60s",
+            "--namespace",
+            NAMESPACE,
+            object,
+        ];
+        self.scene.node.control_plane.kubectl(&condition).await?;
+        Ok(())
+    }
+
+    /// Starts a workload, and returns the hash of what its first call was made with.
+    async fn start_workload(&mut self, workload: &'static Workload) -> Result<String> {
+        workload::start(self.scene, workload).await?;
+        self.workloads.push(workload);
+        let mark = self.mark(workload).await?;
+        self.seen(&mark, workload).await?;
+        Ok(mark)
+    }
+
+    /// Has a key made, used, rotated, and the former one revoked once the pod uses the present one.
+    async fn rotate_key(&mut self) -> Result<()> {
+        self.scene.create_edge_token().await?;
+        self.line
+            .say(Mark::Deed, "EdgeToken", &format!("{KEY} created"));
+        self.wait_until_ready(&format!("edgetoken/{KEY}")).await?;
+        let former = self.start_workload(&READER).await?;
+        let text = format!(
+            "{} runs with the Secret mounted, and queries the Delivery API with key {former} (a hash of it)",
+            READER.name
+        );
+        self.line.say(Mark::Good, "Workload", &text);
+
+        self.ask("rotate-requested-at").await?;
+        let present = self.next(&READER, &former).await?;
+        self.seen(&present, &READER).await?;
+        self.ask("end-overlap-requested-at").await?;
+        let live = || {
+            let keys = self.scene.sitecore.keys();
+            keys.iter().filter(|key| !key.is_revoked).count()
+        };
         let start = Instant::now();
-        let after = loop {
-            let now = self.mark().await?;
-            if now != before {
-                break now;
-            }
+        while live() != 1 {
             if start.elapsed() > PATIENCE {
-                return Err(too_late("a renewal"));
+                return Err(too_late("the end of the former key"));
             }
             sleep(POLL).await;
-        };
+        }
+        self.check_workload().await?;
+        let text = format!(
+            "key {present} was used in the pod before the former one was revoked; queries so far: {}, refused: {}",
+            self.figures.queries,
+            self.refused()
+        );
+        self.line.say(Mark::Good, "Rotated", &text);
+        let made = self.scene.sitecore.keys().len();
+        self.check(made == 2, format!("{made} keys were made, and not two"));
+        Ok(())
+    }
+
+    /// Asks for something by an annotation of the EdgeToken.
+    async fn ask(&self, annotation: &str) -> Result<()> {
+        let token = format!("edgetoken/{KEY}");
+        let annotation = format!("edgecredentials.io/{annotation}=now");
+        let args = ["annotate", &token, "--namespace", NAMESPACE, &annotation];
+        self.scene.node.control_plane.kubectl(&args).await?;
+        let text = format!("kubectl annotate {token} {annotation}");
+        self.line.say(Mark::Deed, "Asked", &text);
+        Ok(())
+    }
+
+    /// Waits for the next token to be issued, and then to be used in the pod.
+    async fn renewal(&mut self, number: u64) -> Result<()> {
+        let before = self.mark(&WATCHER).await?;
+        let after = self.next(&WATCHER, &before).await?;
         let written = SystemTime::now();
-        let call = self.seen(&after).await?;
+        let call = self.seen(&after, &WATCHER).await?;
         let used = SystemTime::from(call.at);
         let delay = seconds_between(written, used);
         self.figures.delays.push(delay);
@@ -330,30 +392,43 @@ impl<'a> Story<'a> {
         Ok(())
     }
 
-    /// The hash of the token in the Secret.
-    async fn mark(&self) -> Result<String> {
-        let secret = self.scene.secrets().get(NAME).await?;
+    /// The hash of what is in the Secret of a workload.
+    async fn mark(&self, workload: &Workload) -> Result<String> {
+        let secret = self.scene.secrets().get(workload.secret).await?;
         let data = secret.data.unwrap_or_default();
-        let token = data.get("access_token").ok_or("the Secret has no token")?;
-        let hash = digest::digest(&digest::SHA256, &token.0);
+        let value = data.get(workload.key).ok_or("the Secret has no value")?;
+        let hash = digest::digest(&digest::SHA256, &value.0);
         let hex = hash.as_ref().iter().take(4);
         Ok(hex.map(|byte| format!("{byte:02x}")).collect())
     }
 
-    /// Waits for the first call with a token.
-    async fn seen(&self, mark: &str) -> Result<Call> {
+    /// Waits for another value in the Secret of a workload than this one, and returns its hash.
+    async fn next(&self, workload: &Workload, before: &str) -> Result<String> {
         let start = Instant::now();
         while start.elapsed() < PATIENCE {
-            let calls = workload::calls(self.scene).await?;
+            let mark = self.mark(workload).await?;
+            if mark != before {
+                return Ok(mark);
+            }
+            sleep(POLL).await;
+        }
+        Err(too_late(&format!("another value in {}", workload.secret)))
+    }
+
+    /// Waits for the first call with a token or a key.
+    async fn seen(&self, mark: &str, workload: &Workload) -> Result<Call> {
+        let start = Instant::now();
+        while start.elapsed() < PATIENCE {
+            let calls = workload::calls(self.scene, workload).await?;
             if let Some(call) = calls.into_iter().find(|call| call.mark == mark) {
                 return Ok(call);
             }
-            if self.workload_restarts().await? > 0 {
+            if self.restarts_of(workload).await? > 0 {
                 return Err("a call of the workload failed, which ended it".into());
             }
             sleep(Duration::from_millis(500)).await;
         }
-        Err(too_late("a call with the new token"))
+        Err(too_late("a call with what is new in the Secret"))
     }
 
     /// Tries each way that a policy allows or refuses.
@@ -400,7 +475,9 @@ impl<'a> Story<'a> {
 
     /// Ends the operator, lets something become due, and starts it again.
     async fn restart(&mut self) -> Result<()> {
-        // The token was renewed a moment ago, so none is due.
+        // One that is renewed now is not due soon.
+        let token = self.mark(&WATCHER).await?;
+        self.next(&WATCHER, &token).await?;
         let before = self.scene.sitecore.requests(NAME);
         self.scale(0).await?;
         let start = Instant::now();
@@ -493,26 +570,31 @@ impl<'a> Story<'a> {
         Ok(())
     }
 
-    /// The workload must never have been refused, and never started again.
+    /// No workload must ever have been refused, or started again.
     async fn check_workload(&mut self) -> Result<()> {
-        self.figures.calls = workload::calls(self.scene).await?.len();
+        for workload in self.workloads.clone() {
+            let calls = workload::calls(self.scene, workload).await?.len();
+            match workload.api {
+                SitecoreApi::Delivery => self.figures.queries = calls,
+                _ => self.figures.calls = calls,
+            }
+            let again = self.restarts_of(workload).await?;
+            self.check(again == 0, format!("{} was started again", workload.name));
+        }
         let refused = self.refused();
-        self.check(refused == 0, "calls of the workload were refused");
-        let again = self.workload_restarts().await?;
-        self.check(again == 0, "the workload was started again");
+        self.check(refused == 0, "calls of a workload were refused");
         Ok(())
     }
 
-    /// How often the workload was started again. There must be one pod of it all the time, so the count can't be lost.
-    async fn workload_restarts(&self) -> Result<i32> {
-        let pods = self
-            .scene
-            .pods(NAMESPACE)
-            .list(&ListParams::default())
-            .await?;
+    /// How often a workload was started again. There must be one pod of it all the time, so the count can't be lost.
+    async fn restarts_of(&self, workload: &Workload) -> Result<i32> {
+        let name = workload.name;
+        let selector = format!("app.kubernetes.io/name={name}");
+        let pods = self.scene.pods(NAMESPACE);
+        let pods = pods.list(&ListParams::default().labels(&selector)).await?;
         match &pods.items[..] {
             [pod] => Ok(restarts(pod)),
-            pods => Err(format!("there are {} pods of the workload", pods.len()).into()),
+            pods => Err(format!("there are {} pods of {name}", pods.len()).into()),
         }
     }
 
@@ -522,7 +604,8 @@ impl<'a> Story<'a> {
         calls
             .iter()
             .filter(|(route, status, _)| {
-                route.contains(SitecoreApi::Admin.path()) && !(200..300).contains(status)
+                let is_theirs = |workload: &&Workload| route.contains(workload.api.path());
+                self.workloads.iter().any(is_theirs) && !(200..300).contains(status)
             })
             .map(|(_, _, count)| count)
             .sum()
@@ -567,6 +650,7 @@ impl<'a> Story<'a> {
             .iter()
             .map(|delay| format!("{delay:.1} s"))
             .collect();
+        let keys = self.scene.sitecore.keys();
         let size = Path::new(crate::IMAGE)
             .metadata()
             .map_or(0.0, |file| file.len() as f64 / 1e6);
@@ -587,7 +671,9 @@ Summary
   memory, at the end            {}
   renewals seen in the pod      {} of {}
   Secret to use in the pod      {} (the kubelet looks every 5 s; by default every minute)
-  calls of the workload         {}, refused {}
+  calls of the workload         {}
+  queries with the key          {}; keys made {}, revoked {}
+  refused                       {}
   token requests                {} for {NAME}, {} for {LATE}
   result                        {result}
 ",
@@ -601,6 +687,9 @@ Summary
             renewals(self.scene.network),
             delays.join(", "),
             figures.calls,
+            figures.queries,
+            keys.len(),
+            keys.iter().filter(|key| key.is_revoked).count(),
             self.refused(),
             self.scene.sitecore.requests(NAME),
             self.scene.sitecore.requests(LATE),
@@ -611,9 +700,10 @@ Summary
     async fn show_trouble(&self) {
         let control_plane = &self.scene.node.control_plane;
         let deployment = format!("deployment/{OPERATOR}");
-        let workload = format!("deployment/{WORKLOAD}");
+        let [watcher, reader] =
+            [&WATCHER, &READER].map(|workload| format!("deployment/{}", workload.name));
         for args in [
-            &["get", "pods,edgecredentials", "--all-namespaces"][..],
+            &["get", "pods,edgecredentials,edgetokens", "--all-namespaces"][..],
             &[
                 "get",
                 "events",
@@ -621,7 +711,8 @@ Summary
                 "--sort-by=.metadata.creationTimestamp",
             ],
             &["logs", &deployment, "--namespace", OPERATOR, "--tail=30"],
-            &["logs", &workload, "--namespace", NAMESPACE, "--tail=10"],
+            &["logs", &watcher, "--namespace", NAMESPACE, "--tail=10"],
+            &["logs", &reader, "--namespace", NAMESPACE, "--tail=10"],
         ] {
             let text = match control_plane.kubectl(args).await {
                 Ok(text) => text,

@@ -1,5 +1,5 @@
-//! A workload as a team would write it, after the README's example: it reads the token from the mounted file for each
-//! call. It ends at the first call that fails, and then its pod is started again, which is what the story looks for.
+//! Workloads as a team would write them, after the README's example: they read the token or the key from the mounted file for
+//! each call. One ends at the first call that fails, and then its pod is started again, which is what the story looks for.
 
 use k8s_openapi::jiff::Timestamp;
 use kit::sitecore::Api;
@@ -7,33 +7,70 @@ use kit::sitecore::Api;
 use crate::{
     Result,
     node::image,
-    scene::{NAME, NAMESPACE, Scene},
+    scene::{KEY, NAME, NAMESPACE, Scene},
 };
 
-/// The workload's Deployment.
-pub const WORKLOAD: &str = "edge-settings-watcher";
+/// A Deployment that calls an API with what is in a Secret.
+#[derive(Debug)]
+pub struct Workload {
+    /// Its name.
+    pub name: &'static str,
+    /// The Secret that it mounts.
+    pub secret: &'static str,
+    /// The key in the Secret.
+    pub key: &'static str,
+    /// The API.
+    pub api: Api,
+    /// What it gives `wget`, and how it calls the value.
+    call: &'static str,
+}
+
+/// Calls the Admin API with the token.
+pub const WATCHER: Workload = Workload {
+    name: "edge-settings-watcher",
+    secret: NAME,
+    key: "access_token",
+    api: Api::Admin,
+    call: r#"--header "Authorization: Bearer $value" "$api/settings""#,
+};
+
+/// Queries the Delivery API with the key.
+pub const READER: Workload = Workload {
+    name: "edge-content-reader",
+    secret: KEY,
+    key: "SITECORE_API_KEY",
+    api: Api::Delivery,
+    call: r#"--header "sc_apikey: $value" --header "Content-Type: application/json" --post-data '{"query":"{__typename}"}' "$api""#,
+};
 
 /// One call that was answered.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Call {
     /// When the node took down the line that tells of it.
     pub at: Timestamp,
-    /// A short hash of the token that it was made with.
+    /// A short hash of the token or the key that it was made with.
     pub mark: String,
 }
 
-/// Starts it, and waits until it runs.
-pub async fn start(scene: &Scene) -> Result<()> {
-    let url = format!("{}{}/settings", scene.apis(), Api::Admin.path());
+/// Starts one, and waits until it runs.
+pub async fn start(scene: &Scene, workload: &Workload) -> Result<()> {
+    let Workload {
+        name,
+        secret,
+        key,
+        api,
+        call,
+    } = workload;
+    let api = format!("{}{}", scene.apis(), api.path());
     let manifest = format!(
         r#"apiVersion: apps/v1
 kind: Deployment
-metadata: {{name: {WORKLOAD}, namespace: {NAMESPACE}}}
+metadata: {{name: {name}, namespace: {NAMESPACE}}}
 spec:
   replicas: 1
-  selector: {{matchLabels: {{app.kubernetes.io/name: {WORKLOAD}}}}}
+  selector: {{matchLabels: {{app.kubernetes.io/name: {name}}}}}
   template:
-    metadata: {{labels: {{app.kubernetes.io/name: {WORKLOAD}}}}}
+    metadata: {{labels: {{app.kubernetes.io/name: {name}}}}}
     spec:
       automountServiceAccountToken: false
       terminationGracePeriodSeconds: 0
@@ -44,16 +81,17 @@ spec:
         fsGroup: 65532
         seccompProfile: {{type: RuntimeDefault}}
       containers:
-        - name: watcher
+        - name: app
           image: {tools}
           imagePullPolicy: Never
           command: [/bin/sh, -c]
           args:
             - |
+              api={api}
               while true; do
-                token="$(cat /var/run/edge/access_token)"
-                mark="$(printf %s "$token" | sha256sum | cut -c1-8)"
-                wget -q -O /dev/null --header "Authorization: Bearer $token" {url} || exit 1
+                value="$(cat /var/run/edge/{key})"
+                mark="$(printf %s "$value" | sha256sum | cut -c1-8)"
+                wget -q -O /dev/null {call} || exit 1
                 echo "answered $mark"
                 sleep 0.2
               done
@@ -69,15 +107,15 @@ spec:
       volumes:
         - name: edge-token
           secret:
-            secretName: {NAME}
+            secretName: {secret}
             defaultMode: 0440
-            items: [{{key: access_token, path: access_token}}]
+            items: [{{key: {key}, path: {key}}}]
 "#,
         tools = image::TOOLS
     );
     let control_plane = &scene.node.control_plane;
     control_plane.apply(&manifest).await?;
-    let deployment = format!("deployment/{WORKLOAD}");
+    let deployment = format!("deployment/{name}");
     let wait = [
         "rollout",
         "status",
@@ -90,9 +128,9 @@ spec:
     Ok(())
 }
 
-/// The calls that it made and that were answered, as its log has them.
-pub async fn calls(scene: &Scene) -> Result<Vec<Call>> {
-    let deployment = format!("deployment/{WORKLOAD}");
+/// The calls that one made and that were answered, as its log has them.
+pub async fn calls(scene: &Scene, workload: &Workload) -> Result<Vec<Call>> {
+    let deployment = format!("deployment/{}", workload.name);
     let args = [
         "logs",
         &deployment,

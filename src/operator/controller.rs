@@ -322,11 +322,11 @@ async fn reconcile_once<R: Reconciler>(
             if let Some(rest) = rest.filter(|_| object.is_reconciled()) {
                 return Ok(Action::requeue(rest));
             }
+            let Some(DeserializeGuard(read)) = context.reconciler.read(&key).await? else {
+                return Ok(Action::await_change());
+            };
             object.note_reconciled();
-            match context.reconciler.read(&key).await? {
-                Some(DeserializeGuard(read)) => read.map_err(|invalid| invalid.metadata),
-                None => return Ok(Action::await_change()),
-            }
+            read.map_err(|invalid| invalid.metadata)
         }
         Err(_) => Err(object.metadata()),
     };

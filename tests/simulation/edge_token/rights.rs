@@ -11,6 +11,13 @@ fn is_idle(world: &World) -> bool {
     world.keys.take_calls().is_empty() && world.endpoint.total_requests() == 0
 }
 
+/// Gives the right back, and sees that the EdgeToken is ready so many seconds later.
+async fn give_back(world: &World, after: u64) {
+    world.api.allow_all();
+    pass(seconds(after)).await;
+    assert_eq!(condition(world, Ready), ready());
+}
+
 #[tokio::test(start_paused = true)]
 async fn without_the_right_to_create_the_target_nothing_is_called() {
     let mut world = World::new();
@@ -20,9 +27,7 @@ async fn without_the_right_to_create_the_target_nothing_is_called() {
     pass(hours(1)).await;
     assert_eq!(condition(&world, Stalled), missing());
     assert!(is_idle(&world));
-    world.api.allow_all();
-    pass(seconds(20)).await;
-    assert_eq!(condition(&world, Ready), ready());
+    give_back(&world, 20).await;
 }
 
 #[tokio::test(start_paused = true)]
@@ -36,10 +41,8 @@ async fn without_the_right_to_replace_the_target_no_key_is_made_for_another_spec
     pass(hours(1)).await;
     assert_eq!(condition(&world, Stalled), missing());
     assert!(!world.keys.take_calls().contains_key("create"));
-    world.api.allow_all();
-    pass(seconds(20)).await;
+    give_back(&world, 20).await;
     assert_eq!(key(&world), Some("KEY1".into()));
-    assert_eq!(condition(&world, Ready), ready());
 }
 
 #[tokio::test(start_paused = true)]
@@ -57,10 +60,8 @@ async fn without_the_right_to_read_secrets_the_key_stays_ready_and_nothing_is_ca
     assert_eq!(status.token, before.token);
     assert_eq!(status.target, before.target);
     assert_eq!(world.keys.take_calls(), BTreeMap::new());
-    world.api.allow_all();
-    pass(seconds(120)).await;
+    give_back(&world, 120).await;
     assert_eq!(key(&world), Some("KEY1".into()));
-    assert_eq!(condition(&world, Ready), ready());
 }
 
 #[tokio::test(start_paused = true)]
@@ -85,9 +86,7 @@ async fn without_the_right_to_set_the_finalizer_no_key_is_made_that_is_to_be_rev
     pass(hours(1)).await;
     assert_eq!(condition(&world, Stalled), missing());
     assert!(is_idle(&world));
-    world.api.allow_all();
-    pass(seconds(20)).await;
-    assert_eq!(condition(&world, Ready), ready());
+    give_back(&world, 20).await;
     assert_eq!(object(&world).metadata.finalizers.unwrap().len(), 1);
 }
 
@@ -115,9 +114,7 @@ async fn without_the_right_to_write_the_status_no_key_is_made() {
     pass(hours(1)).await;
     assert_eq!(world.keys.take_calls(), BTreeMap::new());
     assert!(world.endpoint.total_requests() <= 1);
-    world.api.allow_all();
-    pass(seconds(40)).await;
-    assert_eq!(condition(&world, Ready), ready());
+    give_back(&world, 40).await;
 }
 
 #[tokio::test(start_paused = true)]
@@ -132,10 +129,8 @@ async fn without_the_right_to_write_the_status_a_rotation_waits_and_few_calls_ar
     let calls = world.keys.take_calls();
     assert_eq!(calls.keys().copied().collect::<Vec<_>>(), ["list"]);
     assert!(calls["list"] <= 125, "{calls:?}");
-    world.api.allow_all();
-    pass(seconds(120)).await;
+    give_back(&world, 120).await;
     assert_eq!(key(&world), Some("KEY1".into()));
-    assert_eq!(condition(&world, Ready), ready());
 }
 
 #[tokio::test(start_paused = true)]

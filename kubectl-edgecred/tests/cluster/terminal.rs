@@ -1,6 +1,10 @@
 //! What is otherwise on a terminal: colours, questions, and a table that is drawn anew.
 
-use std::{io::Read, time::Duration};
+use std::{
+    io::Read,
+    process::Command,
+    time::{Duration, Instant},
+};
 
 use expectrl::{ControlCode, Eof, Expect, Session};
 use kit::{
@@ -13,13 +17,29 @@ use super::stage::Stage;
 /// What begins a colour.
 const ESCAPE: &str = "\u{1b}[";
 
+/// How long a test waits for what a command shows.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Runs a command on a terminal as people have it: one that shows what is typed. The library's does not,
+/// and so could not tell whether a secret is kept from it.
 fn open(stage: &Stage, args: &[&str], env: &[(&str, &str)]) -> expectrl::session::OsSession {
-    let mut command = stage.command(args);
-    command
+    let command = stage.command(args);
+    let mut shell = Command::new("sh");
+    shell
+        .args(["-c", r#"stty echo && exec "$0" "$@""#])
+        .arg(command.get_program())
+        .args(command.get_args())
+        .current_dir(command.get_current_dir().unwrap())
+        .env_clear()
+        .envs(
+            command
+                .get_envs()
+                .filter_map(|(name, value)| Some((name, value?))),
+        )
         .env("TERM", "xterm-256color")
         .envs(env.iter().copied());
-    let mut session = Session::spawn(command).unwrap();
-    session.set_expect_timeout(Some(Duration::from_secs(60)));
+    let mut session = Session::spawn(shell).unwrap();
+    session.set_expect_timeout(Some(PATIENCE));
     session
 }
 
@@ -31,6 +51,18 @@ fn read(mut session: expectrl::session::OsSession) -> String {
     let _ = session.read_to_end(&mut rest);
     text += &String::from_utf8_lossy(&rest);
     text
+}
+
+/// Answers a question for something secret. The terminal drops what was typed before it stopped
+/// showing it (`TCSAFLUSH` in termios(3)), so the answer waits for that.
+fn answer(session: &mut expectrl::session::OsSession, question: &str, answer: &str) {
+    session.expect(question).unwrap();
+    let since = Instant::now();
+    while session.get_process().get_echo().unwrap() {
+        assert!(since.elapsed() < PATIENCE, "{question}: still shown");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    session.send_line(answer).unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -105,10 +137,8 @@ async fn credentials_are_asked_for_and_not_shown() {
         &["init", "edge-new", "--credentials=new-client", &url],
         &[],
     );
-    session.expect("Client id").unwrap();
-    session.send_line(CLIENT).unwrap();
-    session.expect("Client secret").unwrap();
-    session.send_line(SECRET).unwrap();
+    answer(&mut session, "Client id", CLIENT);
+    answer(&mut session, "Client secret", SECRET);
     let shown = read(session);
     assert!(shown.contains("mountPath"), "{shown:?}");
     assert!(

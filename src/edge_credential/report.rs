@@ -70,7 +70,9 @@ pub async fn report(
     if outcome.restored {
         transitions.push(tell_restored(object.target_name()));
     }
-    if is_unwritten || !says_the_same(object.status.as_ref(), &status) {
+    let same = object.status.as_ref();
+    let same = same.filter(|earlier| !is_unwritten && says_the_same(earlier, &status));
+    if same.is_none() {
         let metadata = &object.metadata;
         let written = write(metadata, &status, context).await;
         written.inspect_err(|_| {
@@ -78,7 +80,7 @@ pub async fn report(
             statuses.remember_unwritten(ObjectKey::of(object), metadata, &status);
         })?;
     }
-    let told = versions_of(&status);
+    let told = versions_of(same.unwrap_or(&status));
     let key = ObjectKey::of(object);
     context
         .versions
@@ -179,7 +181,7 @@ fn conditions_of(status: Option<&EdgeCredentialStatus>) -> &[Condition] {
 }
 
 /// Whether two statuses differ in the versions of Secrets at most.
-fn says_the_same(earlier: Option<&EdgeCredentialStatus>, status: &EdgeCredentialStatus) -> bool {
+fn says_the_same(earlier: &EdgeCredentialStatus, status: &EdgeCredentialStatus) -> bool {
     let without_versions = |status: &EdgeCredentialStatus| {
         let mut status = status.clone();
         status.credentials = None;
@@ -189,7 +191,7 @@ fn says_the_same(earlier: Option<&EdgeCredentialStatus>, status: &EdgeCredential
         }
         status
     };
-    earlier.is_some_and(|earlier| without_versions(earlier) == without_versions(status))
+    without_versions(earlier) == without_versions(status)
 }
 
 /// Writes the status, and remembers it until the watch shows it.

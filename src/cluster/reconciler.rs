@@ -61,8 +61,8 @@ pub trait Reconciler: Send + Sync + 'static {
     /// Has an object of another kind reconciled, one of whose Secrets changed.
     fn wake(&self, object: ObjectKey);
 
-    /// Drops everything that is remembered of an object, because it is gone.
-    fn forget(&self, object: &ObjectKey);
+    /// Drops everything that is remembered of an object, because it is gone, and returns what there is to say of that.
+    fn forget(&self, object: &ObjectKey) -> Vec<Transition>;
 
     /// Drops everything that is remembered by versions: the store of the API server was put back to an earlier state.
     fn forget_versions(&self);

@@ -17,6 +17,8 @@ pub struct Transition {
     pub reason: String,
     /// Its message.
     pub message: String,
+    /// Which of several things of the object it is about, as the mark of a key. What happens to different ones is no repeat.
+    pub part: Option<String>,
 }
 
 /// Finds the conditions that are new or have another status or reason than before. A retry that fails as the one before it
@@ -41,6 +43,7 @@ pub fn find_transitions(earlier: &[Condition], current: &[Condition]) -> Vec<Tra
             warning: condition.type_ != ConditionType::Ready.as_str() || condition.status != "True",
             reason: condition.reason.clone(),
             message: condition.message.clone(),
+            part: None,
         })
         .collect();
     // `Ready=False` has the cause as its own reason, unless it says that the token expired.

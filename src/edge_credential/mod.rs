@@ -87,12 +87,13 @@ impl Reconciler for Context {
         self.tokens.wake(object);
     }
 
-    fn forget(&self, object: &ObjectKey) {
+    fn forget(&self, object: &ObjectKey) -> Vec<Transition> {
         self.tokens.forget(object);
         self.statuses.forget(object);
         self.failed_credentials.forget(object);
         self.versions.forget(object);
         self.looked_for.forget(object);
+        Vec::new()
     }
 
     fn forget_versions(&self) {

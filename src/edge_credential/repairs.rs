@@ -79,6 +79,7 @@ pub fn tell_contested(name: &str, target: Option<&Secret>) -> Transition {
             "The Secret \"{name}\" is changed or deleted by {by} again and again: it is set right every {} seconds from now on.",
             GAP.as_secs()
         ),
+        part: None,
     }
 }
 

@@ -117,6 +117,7 @@ fn tell_restored(name: &str) -> Transition {
         message: format!(
             "The Secret \"{name}\" had been deleted, and is there again with the same token. To have another one, set the annotation {RENEW_REQUESTED_AT} to a new value."
         ),
+        part: None,
     }
 }
 

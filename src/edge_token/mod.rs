@@ -26,7 +26,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::{Api, core::DeserializeGuard};
 use tokio::sync::mpsc::UnboundedReceiver;
 
-use self::context::Context;
+use self::{context::Context, memory::Memories};
 use crate::{
     api::EdgeToken,
     cluster::{
@@ -80,18 +80,11 @@ impl Reconciler for Context {
         self.tokens.wake(object);
     }
 
-    fn forget(&self, object: &ObjectKey) {
+    fn forget(&self, object: &ObjectKey) -> Vec<Transition> {
         self.tokens.forget(object);
         self.statuses.forget(object);
         let memories = self.memory.forget(object);
-        for mark in memories.into_iter().flat_map(|memories| memories.recorded) {
-            tracing::info!(
-                namespace = object.namespace,
-                name = object.name,
-                label = %mark,
-                "the EdgeToken is gone, and a key of it may work on"
-            );
-        }
+        memories.map(Memories::into_left).unwrap_or_default()
     }
 
     fn forget_versions(&self) {

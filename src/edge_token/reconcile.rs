@@ -35,22 +35,46 @@ pub async fn reconcile(object: &EdgeToken, context: &Context) -> Result<Report, 
     {
         return Ok(Report::look_again_after(UNSEEN_WAIT));
     }
+    let uid = object.metadata.uid.as_deref();
+    let mut told = context.memory.take_untold(&key, uid);
     if let Some(wait) = rest(object, &key, context) {
-        return Ok(Report::look_again_after(wait));
+        let mut report = Report::look_again_after(wait);
+        report.transitions = told;
+        return Ok(report);
     }
     let mut visit = Visit::begin(object, &key, context);
-    match visit.run().await? {
-        Ended::Released(transitions) => {
-            let mut report = Report::nothing();
-            report.transitions = transitions;
+    let ended = visit.run().await;
+    told.append(&mut visit.take_transitions());
+    let reported = match ended {
+        Ok(ended) => report_end(ended, &visit, &key, context).await,
+        Err(error) => Err(error),
+    };
+    match reported {
+        Ok(mut report) => {
+            report.transitions.splice(0..0, told);
             Ok(report)
         }
+        Err(error) => {
+            context.memory.keep_untold(&key, uid, told);
+            Err(error)
+        }
+    }
+}
+
+async fn report_end(
+    ended: Ended,
+    visit: &Visit<'_>,
+    key: &ObjectKey,
+    context: &Context,
+) -> Result<Report, Error> {
+    match ended {
+        Ended::Released => Ok(Report::nothing()),
         Ended::Unreadable(error) => report_problem(visit.object(), &error, context).await,
-        Ended::With(outcome, transitions) => {
-            let reported = report(visit.object(), &outcome, transitions, context).await;
+        Ended::With(outcome) => {
+            let reported = report(visit.object(), &outcome, context).await;
             if reported.is_err() {
                 // What was listed is in no status.
-                context.memory.forget_survey(&key);
+                context.memory.forget_survey(key);
             }
             reported
         }
@@ -68,6 +92,11 @@ fn rest(object: &EdgeToken, key: &ObjectKey, context: &Context) -> Option<Durati
     let rests = secrets.is_current(&key.namespace, credentials, told.credentials.as_ref())
         && secrets.is_current(&key.namespace, object.target_name(), told.target.as_ref())
         && !context.tokens.is_known(key);
+    if !rests {
+        return None;
+    }
+    // Once it is gone, nobody can tell which keys it had.
+    context.memory.keep_recorded(key, object);
     let left = until.duration_since(now).unsigned_abs();
-    rests.then(|| left.min(context.resync_period))
+    Some(left.min(context.resync_period))
 }

@@ -31,17 +31,16 @@ use crate::{
     },
 };
 
-/// Writes the status if it says anything new. `transitions` are those beside its conditions.
+/// Writes the status if it says anything new.
 pub async fn report(
     object: &EdgeToken,
     outcome: &Outcome,
-    mut transitions: Vec<Transition>,
     context: &Context,
 ) -> Result<Report, Error> {
     let now = context.clock.now();
     let status = describe_status(object, outcome, now);
     let earlier = conditions_of(object.status.as_ref());
-    transitions.extend(find_transitions(earlier, &status.conditions));
+    let transitions = find_transitions(earlier, &status.conditions);
     if object.status.as_ref() != Some(&status) {
         write_status(object, &status, context).await?;
     }

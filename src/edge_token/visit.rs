@@ -19,7 +19,8 @@ use super::{
     memory::Memories,
     rules::{
         decide::{Obstacle, Step, Visit as Findings, decide, find_left, is_overdue},
-        judge::{Judged, judge},
+        events::{key_elsewhere, key_kept, key_not_revoked},
+        judge::{Judged, has_finalizer, judge, revocable},
         ledger::{End as KeyEnd, Ledger},
         mark::Mark,
         outcome::{Outcome, Problem},
@@ -31,11 +32,8 @@ use super::{
 use crate::{
     api::{EdgeToken, edge_token::DeletionPolicy, failures::Failures},
     cluster::{
-        history::read_at,
-        object_key::ObjectKey,
-        retry::Class,
-        secrets::Secrets,
-        transition::{KEY_LEFT, Transition},
+        history::read_at, object_key::ObjectKey, retry::Class, secrets::Secrets,
+        transition::Transition,
     },
     http::limits::Limits,
     oauth::{Token, TokenRequest},
@@ -60,11 +58,11 @@ const REST: SignedDuration = SignedDuration::from_secs(30);
 /// How a visit ended.
 pub enum Ended {
     /// The object is gone, or goes now.
-    Released(Vec<Transition>),
+    Released,
     /// At once: the Secrets may not be read.
     Unreadable(Error),
     /// With what is to be reported.
-    With(Box<Outcome>, Vec<Transition>),
+    With(Box<Outcome>),
 }
 
 /// A visit.
@@ -155,6 +153,11 @@ impl<'a> Visit<'a> {
         }
     }
 
+    /// What happened that is not in a status.
+    pub fn take_transitions(&mut self) -> Vec<Transition> {
+        std::mem::take(&mut self.transitions)
+    }
+
     /// The object as it was read or written last.
     pub fn object(&self) -> &EdgeToken {
         &self.object
@@ -197,7 +200,7 @@ impl<'a> Visit<'a> {
         let (problem, is_in_line) = match problem {
             Next::Released => {
                 context.tokens.forget(&self.key);
-                return Ok(Ended::Released(std::mem::take(&mut self.transitions)));
+                return Ok(Ended::Released);
             }
             Next::Wait(problem) => (problem, true),
             Next::End(problem) => (problem, false),
@@ -218,11 +221,7 @@ impl<'a> Visit<'a> {
             (problem, _) => problem,
         };
         context.memory.keep(&self.key, self.memories.clone());
-        let outcome = self.outcome(problem, is_in_line);
-        Ok(Ended::With(
-            Box::new(outcome),
-            std::mem::take(&mut self.transitions),
-        ))
+        Ok(Ended::With(Box::new(self.outcome(problem, is_in_line))))
     }
 
     async fn go_on(&mut self, may_create: bool) -> Result<Next, Error> {
@@ -279,7 +278,8 @@ impl<'a> Visit<'a> {
         if let Some(key) = proven_key {
             memories.remembered.key = Some(key);
         }
-        memories.recorded = judged.ledger.marks().cloned().collect();
+        memories.recorded = revocable(&self.object, &judged.ledger).cloned().collect();
+        memories.revokes = has_finalizer(&self.object);
         let has_credentials = judged.credentials.is_ok();
         let judged_credentials = judged.credentials.as_ref().ok();
         let revokes = judged.plan.as_ref().is_ok_and(|plan| plan.revokes);
@@ -548,37 +548,31 @@ impl<'a> Visit<'a> {
         }
     }
 
-    /// Tells of keys that may work on though they were to be revoked with the object.
+    /// Tells of keys that work on, or may, once the object is gone.
     fn tell_what_stays(&mut self, facts: &Facts) {
         if self.object.spec.deletion_policy == DeletionPolicy::Revoke {
-            let survey = self.findings.survey_of_deletion().cloned();
-            for mark in find_left(&facts.ledger, survey.as_ref()) {
-                self.tell(KEY_LEFT, true, mark, "may work on: nobody revoked it");
-            }
+            let uid = self.object.metadata.uid.as_deref().unwrap_or_default();
+            let mut left = find_left(&facts.ledger, self.findings.survey_of_deletion(), uid);
+            left.retain(|mark| !self.memories.revoked.contains(mark));
+            self.transitions.extend(left.iter().map(key_not_revoked));
+        } else {
+            let kept = revocable(&self.object, &facts.ledger).map(key_kept);
+            self.transitions.extend(kept);
         }
     }
 
     /// Tells of keys that were in the target, are to be revoked, and are not listed: they are of another environment.
     fn tell_what_is_elsewhere(&mut self, facts: &Facts, marks: &[Mark]) {
-        let Some(survey) = self.findings.survey.clone() else {
+        let Some(survey) = &self.findings.survey else {
             return;
         };
         for retired in &facts.ledger.retired {
             let mark = &retired.mark;
             let was_used = marks.contains(mark) && retired.end != KeyEnd::Discarded;
             if was_used && survey.state(mark) == KeyState::Absent {
-                let what = "may work on: it is not listed, as one of another environment";
-                self.tell(KEY_LEFT, true, mark, what);
+                self.transitions.push(key_elsewhere(mark));
             }
         }
-    }
-
-    fn tell(&mut self, reason: &'static str, warning: bool, mark: &Mark, what: &str) {
-        self.transitions.push(Transition {
-            warning,
-            reason: reason.into(),
-            message: format!("The key with the label {mark} {what}."),
-        });
     }
 }
 

@@ -30,7 +30,10 @@ use futures::{
     future::{BoxFuture, ready},
     stream::{iter, unfold},
 };
-use k8s_openapi::{NamespaceResourceScope, api::core::v1::Secret};
+use k8s_openapi::{
+    NamespaceResourceScope,
+    api::core::v1::{ObjectReference, Secret},
+};
 use kube::{
     Api, Client, Resource, ResourceExt,
     core::{DeserializeGuard, PartialObjectMeta, PartialObjectMetaExt},
@@ -360,8 +363,9 @@ async fn reconcile_once<R: Reconciler>(
         .metrics
         .reconciled(started.elapsed(), problem.map(|reason| reason.as_str()));
     result.map(|report| {
-        publish_report(object, &report, &context);
-        Action::requeue(report.requeue_after)
+        let again = Action::requeue(report.requeue_after);
+        publish_report(object, report, &context);
+        again
     })
 }
 
@@ -376,7 +380,7 @@ async fn reconcile_malformed<R: Reconciler>(
             context.metrics.panicked();
             Err(R::Error::panicked())
         })?;
-        publish_transitions(object, &transitions, &context.events);
+        publish_transitions(&object.object_ref(&()), transitions, context);
         if let Some(again) = again {
             return Ok(Action::requeue(again));
         }
@@ -388,7 +392,7 @@ async fn reconcile_malformed<R: Reconciler>(
 /// Publishes the result of a reconciliation in the log, in Events and in metrics.
 fn publish_report<R: Reconciler>(
     object: &R::Object,
-    report: &Report,
+    report: Report,
     context: &ControllerContext<R>,
 ) {
     if let Some(delay) = report.renewal_delay {
@@ -410,18 +414,18 @@ fn publish_report<R: Reconciler>(
             "token written"
         );
     }
-    let left = report.transitions.iter();
-    let left = left.filter(|told| told.reason == KEY_LEFT).count();
-    context.metrics.keys.left(left as u64);
-    publish_transitions(object, &report.transitions, &context.events);
+    publish_transitions(&object.object_ref(&()), report.transitions, context);
 }
 
-fn publish_transitions(
-    object: &impl Resource<DynamicType = ()>,
-    transitions: &[Transition],
-    events: &Events,
+fn publish_transitions<R>(
+    object: &ObjectReference,
+    transitions: Vec<Transition>,
+    context: &ControllerContext<R>,
 ) {
-    let (namespace, name) = (&object.meta().namespace, &object.meta().name);
+    let is_left = |told: &&Transition| told.warning && told.reason == KEY_LEFT;
+    let left = transitions.iter().filter(is_left).count();
+    context.metrics.keys.left(left as u64);
+    let (namespace, name) = (&object.namespace, &object.name);
     for transition in transitions {
         let (reason, message) = (&transition.reason, &transition.message);
         if transition.warning {
@@ -429,7 +433,7 @@ fn publish_transitions(
         } else {
             tracing::info!(namespace, name, reason, "{message}");
         }
-        events.publish(object.object_ref(&()), transition.clone());
+        context.events.publish(object.clone(), transition);
     }
 }
 
@@ -467,11 +471,12 @@ async fn follow<R: Reconciler>(
                 Ok(_) | Err(controller::Error::ReconcilerFailed(..)) => {}
                 // This is what the controller says last of an object that was deleted.
                 Err(controller::Error::ObjectNotFound(object)) => {
-                    let namespace = object.namespace.unwrap_or_default();
-                    let key = ObjectKey::new::<R::Object>(namespace, object.name);
+                    let namespace = object.namespace.clone().unwrap_or_default();
+                    let key = ObjectKey::new::<R::Object>(namespace, &object.name);
                     context.references.remove(&key);
                     context.malformed.remove(&key);
-                    context.reconciler.forget(&key);
+                    let left = context.reconciler.forget(&key);
+                    publish_transitions(&(*object).into(), left, &context);
                 }
                 Err(_) => tracing::debug!("the queue was stopped"),
             }

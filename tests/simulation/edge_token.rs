@@ -16,7 +16,10 @@ use edge_credential_operator::{
     edge_api::{Call, Cause, Verdict},
     http::Unreachable,
 };
-use k8s_openapi::{api::core::v1::Secret, jiff::SignedDuration};
+use k8s_openapi::{
+    api::{core::v1::Secret, events::v1::Event},
+    jiff::SignedDuration,
+};
 use kit::fake_api::{Fault, Verb};
 use serde_json::{Value, json};
 
@@ -61,6 +64,15 @@ fn condition(world: &World, type_: ConditionType) -> (bool, String) {
 
 fn ready() -> (bool, String) {
     (true, "TokenValid".into())
+}
+
+/// The notes of the Events with this reason, and whether they warn.
+fn told(world: &World, reason: &str) -> Vec<(bool, String)> {
+    let events = world.api.list_as::<Event>().into_iter();
+    let events = events.filter(|event| event.reason.as_deref() == Some(reason));
+    let is_warning = |event: &Event| event.type_.as_deref() == Some("Warning");
+    let told = events.map(|event| (is_warning(&event), event.note.unwrap_or_default()));
+    told.collect()
 }
 
 /// Has a person ask for something.
@@ -314,6 +326,11 @@ async fn a_key_of_the_deploy_api_is_obtained_once_and_again_when_a_person_asks()
     assert_eq!(key(&world), Some("KEY1".into()));
     assert_eq!(world.keys.take_calls(), first);
     assert!(object(&world).status.unwrap().retired.is_empty());
+    let obtained = (false, "The Deploy API gave a key.".to_owned());
+    assert_eq!(told(&world, "KeyCreated"), [obtained.clone(), obtained]);
+    world.api.delete_object::<EdgeToken>(NAMESPACE, NAME);
+    pass(seconds(60)).await;
+    assert_eq!(told(&world, "KeyLeft"), [], "it has no label of ours");
 }
 
 #[tokio::test(start_paused = true)]

@@ -10,7 +10,7 @@ use k8s_openapi::jiff::{SignedDuration, Timestamp};
 
 use super::{
     ledger::{End, Ledger, MAX_RETIRED, Retired},
-    mark::Mark,
+    mark::{Mark, prefix},
     survey::{KeyState, Survey},
 };
 use crate::edge_api::Verdict;
@@ -30,8 +30,9 @@ const LISTED_WITHIN: SignedDuration = SignedDuration::from_mins(15);
 /// and would bring back a key that was revoked meanwhile: what is replaced is known by its version.
 const READ_WITHIN: SignedDuration = SignedDuration::from_secs(10);
 
-/// The least time between two keys. None is ever deleted at Sitecore.
-pub const LEAST_INTERVAL: SignedDuration = SignedDuration::from_secs(60);
+/// How long after a key was asked for no other one is: for the first time, and at most. None is ever deleted at Sitecore.
+const CREATE_INTERVALS: (SignedDuration, SignedDuration) =
+    (SignedDuration::from_secs(60), SignedDuration::from_mins(5));
 
 /// How long a new key is held back that no answer says to work, where the target has none that does.
 const UNPROBED_FOR: SignedDuration = SignedDuration::from_secs(60);
@@ -153,8 +154,8 @@ pub struct Observed<'a> {
     pub is_end_requested: bool,
     /// When the next key may be asked for, after failures.
     pub not_before: Option<Timestamp>,
-    /// When this process asked for a key last.
-    pub last_creation: Option<Timestamp>,
+    /// When this process may ask for another key.
+    pub creates_from: Option<Timestamp>,
     /// When this process listed the keys last.
     pub last_survey: Option<Timestamp>,
     /// Until when no API is called, because what its answers led to could not be written.
@@ -206,18 +207,28 @@ impl Visit {
     }
 }
 
+/// How long after a key was asked for no other one is, where it is not known of so many in a row whether they were made: twice
+/// as long each time.
+pub fn create_interval(unknown: u32) -> SignedDuration {
+    let (first, longest) = CREATE_INTERVALS;
+    let doubled = 2_i32.checked_pow(unknown.saturating_sub(1));
+    let wait = doubled.and_then(|times| first.checked_mul(times));
+    wait.map_or(longest, |wait| wait.min(longest))
+}
+
 /// Whether a deletion has waited for as long as it may.
 pub fn is_overdue(deleted_at: Timestamp, now: Timestamp) -> bool {
     now.duration_since(deleted_at) >= DELETION_LIMIT
 }
 
-/// The recorded attempts whose keys may work on once their object is gone: those that no list shows to be revoked, or not to have
-/// been made.
-pub fn find_left<'a>(
-    ledger: &'a Ledger,
-    survey: Option<&'a Survey>,
-) -> impl Iterator<Item = &'a Mark> {
-    ledger.marks().filter(move |mark| {
+/// The attempts whose keys may work on once the object with this uid is gone: those recorded that no list shows to be revoked, or
+/// not to have been made, and those that no record explains.
+pub fn find_left(ledger: &Ledger, survey: Option<&Survey>, uid: &str) -> Vec<Mark> {
+    let prefix = prefix(uid);
+    let unrecorded = survey.iter();
+    let unrecorded = unrecorded.flat_map(|survey| survey.unrecorded(ledger, &prefix));
+    let unrecorded = unrecorded.filter_map(|key| Mark::find(&key.label, uid));
+    let recorded = ledger.marks().filter(|mark| {
         let Some(survey) = survey else {
             return true;
         };
@@ -229,7 +240,8 @@ pub fn find_left<'a>(
                 .find(|(other, _)| other == mark)
                 .is_none_or(|(_, since)| survey.begun_at.duration_since(since) < LISTED_WITHIN),
         }
-    })
+    });
+    recorded.cloned().chain(unrecorded).collect()
 }
 
 /// What one rule says.
@@ -301,6 +313,10 @@ impl Observed<'_> {
         let Some(survey) = self.visit.survey_of_deletion() else {
             return Step::Survey;
         };
+        // Another cluster has the object too, as a copy of this one has, and uses its keys.
+        if survey.unrecorded(self.ledger, self.prefix).next().is_some() {
+            return Step::Release;
+        }
         let is_live = |mark: &&Mark| survey.state(mark) == KeyState::Live;
         let (revoked, live): (Vec<_>, Vec<_>) = self
             .ledger
@@ -439,21 +455,16 @@ impl Observed<'_> {
         if self.ledger.pending.is_some() || !self.needs_key(now) {
             return Pass;
         }
-        let waits = |since: Timestamp| now.duration_since(since) < LEAST_INTERVAL;
         let discarded = self.ledger.retired.iter();
         let discarded = discarded.filter(|retired| retired.end == End::Discarded);
         let settled_at = discarded
             .clone()
             .map(|retired| retired.since + SETTLED_AFTER)
             .max();
-        let not_before = self.not_before.max(settled_at);
+        let not_before = self.not_before.max(settled_at).max(self.creates_from);
         // What works can wait until it is known for sure what became of the last attempt.
         let can_wait = self.proven.is_some() && settled_at.is_some();
-        if can_wait
-            || self.visit.has_created
-            || not_before.is_some_and(|at| now < at)
-            || self.last_creation.is_some_and(waits)
-        {
+        if can_wait || self.visit.has_created || not_before.is_some_and(|at| now < at) {
             return Pass;
         }
         if self.ledger.retired.len() >= MAX_RETIRED {
@@ -562,7 +573,7 @@ impl Observed<'_> {
             }
         }
         if self.needs_key(now) {
-            times.push(self.last_creation.and_then(|at| later(at, LEAST_INTERVAL)));
+            times.push(self.creates_from);
         }
         let refused = |(_, verdict): &&(Mark, Verdict)| *verdict != Verdict::Accepted;
         if self.visit.verdict.as_ref().filter(refused).is_some() {

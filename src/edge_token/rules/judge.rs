@@ -8,7 +8,7 @@ use k8s_openapi::{
 use super::{
     decide::{Made, Observed, Record, Visit},
     ledger::{End, Ledger},
-    mark::prefix,
+    mark::{Mark, prefix},
     record::{Key, find_key, render},
     spec::{Allowed, Plan, check_spec},
 };
@@ -73,8 +73,10 @@ pub struct Remembered {
     pub key: Option<Key>,
     /// The key that was made last, if it is still of use.
     pub made: Option<Key>,
-    /// When a key was asked for last.
-    pub last_creation: Option<Timestamp>,
+    /// When another key may be asked for.
+    pub creates_from: Option<Timestamp>,
+    /// Of how many that were asked for in a row it is not known whether they were made.
+    pub unknown_creations: u32,
     /// When the keys were listed last.
     pub last_survey: Option<Timestamp>,
     /// The rotation request for which a key was asked for last.
@@ -114,10 +116,7 @@ pub fn judge<'a>(
         }
         Ownership::Adoptable(problem) => Err(problem),
     });
-    let status = object.status.as_ref();
-    let mut ledger = status
-        .map(|status| Ledger::of(status, uid))
-        .unwrap_or_default();
+    let mut ledger = Ledger::of_object(object);
     let proven = target.as_ref().ok().and_then(Option::as_ref);
     let proven = proven.and_then(|target| target.proven.as_ref());
     let was_lost = proven.is_some_and(|(_, record)| ledger.adopt(&record.mark));
@@ -295,7 +294,7 @@ impl Judged<'_> {
             is_rotation_requested: self.rotate_request().is_some(),
             is_end_requested: self.end_request().is_some(),
             not_before: None,
-            last_creation: remembered.last_creation,
+            creates_from: remembered.creates_from,
             last_survey: remembered.last_survey,
             rests_until: remembered.rests_until,
             probes_from: remembered.probes_from,
@@ -331,6 +330,12 @@ pub fn rotate_request_of(object: &EdgeToken) -> Option<&str> {
 /// The value of the annotation that asks to end the overlaps.
 pub fn end_request_of(object: &EdgeToken) -> Option<&str> {
     annotation(object, END_OVERLAP_REQUESTED_AT)
+}
+
+/// The attempts whose keys can be found at Sitecore, and revoked: all but those of the Deploy API.
+pub fn revocable<'a>(object: &EdgeToken, ledger: &'a Ledger) -> impl Iterator<Item = &'a Mark> {
+    let lists = object.spec.deploy_api.is_none();
+    ledger.marks().filter(move |_| lists)
 }
 
 /// Whether the object is not deleted before its keys are revoked.

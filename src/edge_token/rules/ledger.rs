@@ -10,7 +10,7 @@ use k8s_openapi::{
 
 use super::mark::Mark;
 use crate::api::{
-    EdgeTokenStatus,
+    EdgeToken, EdgeTokenStatus,
     edge_token::{PendingKey, RetiredKey, RetirementCause},
 };
 
@@ -55,6 +55,15 @@ pub enum End {
 }
 
 impl Ledger {
+    /// What the status of an object records.
+    pub fn of_object(object: &EdgeToken) -> Self {
+        let uid = object.metadata.uid.as_deref().unwrap_or_default();
+        let status = object.status.as_ref();
+        status
+            .map(|status| Self::of(status, uid))
+            .unwrap_or_default()
+    }
+
     /// What a status records of the object with this uid. Marks of another one mean nothing: the status was restored, or
     /// copied, under this uid.
     pub fn of(status: &EdgeTokenStatus, uid: &str) -> Self {

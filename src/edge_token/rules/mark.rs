@@ -5,6 +5,9 @@ use std::fmt;
 /// What every label of a key begins with that this operator asked for.
 const KIND: &str = "edge-token";
 
+/// How many hexadecimal digits the random number has.
+const DIGITS: usize = 16;
+
 /// How many characters a label has at most. What the Token API allows is not documented.
 const LABEL_MAX_LENGTH: usize = 128;
 
@@ -24,8 +27,14 @@ impl Mark {
     pub fn parse(text: &str, uid: &str) -> Option<Self> {
         let digits = text.strip_prefix(&prefix(uid))?;
         let is_digit = |b: u8| b.is_ascii_digit() || matches!(b, b'a'..=b'f');
-        let is_mark = digits.len() == 16 && digits.bytes().all(is_digit);
+        let is_mark = digits.len() == DIGITS && digits.bytes().all(is_digit);
         is_mark.then(|| Self(text.into()))
+    }
+
+    /// The mark with which a label begins that is of the object with this uid.
+    pub fn find(label: &str, uid: &str) -> Option<Self> {
+        let mark = label.get(..prefix(uid).len() + DIGITS)?;
+        Self::parse(mark, uid)
     }
 
     /// The label to ask for: it tells people whose the key is.
@@ -91,6 +100,8 @@ mod tests {
         assert_eq!(long.chars().count(), LABEL_MAX_LENGTH);
         for label in [&label, &long, &mark.to_string()] {
             assert!(mark.is_of(label));
+            assert_eq!(Mark::find(label, UID).as_ref(), Some(&mark));
+            assert_eq!(Mark::find(label, "another-uid"), None);
             assert!(!Mark::new(UID, 2).is_of(label));
         }
     }

@@ -1,6 +1,7 @@
 //! All that is pure: no file here talks to a cluster or an API, and none asks for the time.
 
 pub mod decide;
+pub mod events;
 pub mod judge;
 pub mod ledger;
 pub mod mark;

@@ -43,17 +43,24 @@ impl Survey {
         self.keys.iter().filter(is_live)
     }
 
-    /// How many live keys of the object no record explains, and second ones of the current attempt. They are a person's to
-    /// revoke: a copy of this cluster, or of its status, may have made them.
-    pub fn count_unknown(&self, ledger: &Ledger, prefix: &str) -> usize {
+    /// The live keys of the object that no record explains: a copy of this cluster may have made them, or the status was lost.
+    pub fn unrecorded<'a>(
+        &'a self,
+        ledger: &'a Ledger,
+        prefix: &'a str,
+    ) -> impl Iterator<Item = &'a ListedKey> {
         let is_recorded = |key: &ListedKey| ledger.marks().any(|mark| mark.is_of(&key.label));
-        let is_unknown = |key: &&ListedKey| {
+        self.keys.iter().filter(move |key| {
             !key.is_revoked && key.label.starts_with(prefix) && !is_recorded(key)
-        };
-        let unknown = self.keys.iter().filter(is_unknown).count();
+        })
+    }
+
+    /// How many live keys of the object are a person's to revoke: those that no record explains, and second ones of the current
+    /// attempt.
+    pub fn count_unknown(&self, ledger: &Ledger, prefix: &str) -> usize {
         let current = ledger.current.as_ref();
         let of_current = current.map_or(0, |mark| self.live_keys(mark).count());
-        unknown + of_current.saturating_sub(1)
+        self.unrecorded(ledger, prefix).count() + of_current.saturating_sub(1)
     }
 
     /// Whether a time has come by both clocks: by ours, and by the server's if it told its time.

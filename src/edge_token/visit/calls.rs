@@ -7,13 +7,14 @@ use super::{Facts, Next, Visit};
 use crate::{
     edge_api::{Access, ApiError, Cause, NewKey, Reply, Verdict},
     edge_token::rules::{
-        decide::{LEAST_INTERVAL, Made, Step},
+        decide::{Made, Step, create_interval},
+        events::{key_created, key_obtained, key_revoked},
         ledger::Ledger,
         mark::{Mark, prefix},
         outcome::Problem,
         record::Key,
         spec::Source,
-        survey::Survey,
+        survey::{KeyState, Survey},
     },
     rules::error::Error,
     traffic::queue::End,
@@ -96,14 +97,20 @@ impl Visit<'_> {
         let server_time = reply.date;
         Ok(match self.note(reply) {
             Ok(listing) => {
-                self.memories.remembered.last_survey = Some(self.now());
-                self.findings.listed_in_deletion =
-                    self.object.metadata.deletion_timestamp.is_some();
-                self.findings.survey = Some(Survey {
+                let survey = Survey {
                     begun_at: listing.begun_at,
                     server_time,
                     keys: listing.keys,
-                });
+                };
+                self.memories.remembered.last_survey = Some(self.now());
+                self.findings.listed_in_deletion =
+                    self.object.metadata.deletion_timestamp.is_some();
+                if self.findings.listed_in_deletion {
+                    let revoked = facts.ledger.marks();
+                    let revoked = revoked.filter(|mark| survey.state(mark) == KeyState::Revoked);
+                    self.memories.revoked = revoked.cloned().collect();
+                }
+                self.findings.survey = Some(survey);
                 Next::Go
             }
             Err(error) => self.refused(error, facts),
@@ -156,7 +163,7 @@ impl Visit<'_> {
         self.findings.has_created = true;
         let now = self.now();
         let remembered = &mut self.memories.remembered;
-        remembered.last_creation = Some(now);
+        remembered.creates_from = now.saturating_add(create_interval(1)).ok();
         remembered.tried_request.clone_from(&facts.rotate_request);
         // Kept before the call: whatever happens, no other key is asked for at once.
         context.memory.keep(&self.key, self.memories.clone());
@@ -181,10 +188,16 @@ impl Visit<'_> {
         };
         match self.note(reply) {
             Ok(value) => {
-                self.tell("KeyCreated", false, &mark, "was made");
+                let told = if plan.source.lists() {
+                    key_created(&mark)
+                } else {
+                    key_obtained(&mark)
+                };
+                self.transitions.push(told);
                 // No list of before has the new key.
                 self.findings.survey = None;
                 self.memories.remembered.last_survey = None;
+                self.memories.remembered.unknown_creations = 0;
                 self.memories.remembered.made = Some(Key {
                     value,
                     made: Made {
@@ -204,8 +217,15 @@ impl Visit<'_> {
                 } else {
                     ledger.discard(self.now());
                 }
+                if !error.is_not_created() {
+                    self.memories.remembered.unknown_creations += 1;
+                }
+                let interval = create_interval(self.memories.remembered.unknown_creations);
+                let again = now.saturating_add(interval).ok();
+                self.memories.remembered.creates_from = again;
+                // Kept before the attempt is recorded as given up: that may fail.
+                context.memory.keep(&self.key, self.memories.clone());
                 self.record(facts, &ledger, None).await?;
-                let again = now.saturating_add(LEAST_INTERVAL).ok();
                 Ok(match self.refused(error, facts) {
                     // No other key is asked for sooner, and until then this failure counts.
                     Next::End(Problem::Failed(error, mut failures)) => {
@@ -242,7 +262,7 @@ impl Visit<'_> {
                     return Ok(self.refused(error, facts));
                 }
             }
-            self.tell("KeyRevoked", false, mark, "was revoked");
+            self.transitions.push(key_revoked(mark));
         }
         Ok(Next::Go)
     }

@@ -307,7 +307,8 @@ fn subject(regarding: &ObjectReference, transition: &Transition) -> Subject {
         &regarding.uid,
     ];
     let object = object.map(|part| part.as_deref().unwrap_or_default());
-    let happened = [kind, &transition.reason];
+    let part = transition.part.as_deref().unwrap_or_default();
+    let happened = [kind, &transition.reason, part];
     hash(&[object.join("\0"), happened.join("\0")].join("\0"))
 }
 

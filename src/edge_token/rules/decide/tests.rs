@@ -110,7 +110,7 @@ impl Case {
             is_rotation_requested: false,
             is_end_requested: false,
             not_before: None,
-            last_creation: None,
+            creates_from: None,
             last_survey: None,
             rests_until: None,
             probes_from: None,
@@ -179,10 +179,17 @@ fn a_rotation_that_is_due_is_preceded_by_a_list_and_has_to_wait_after_a_failure(
     assert_eq!(failed.decide_at(1001), Step::Survey);
     let just_made = Case::but(|observed| {
         observed.is_rotation_requested = true;
-        observed.last_creation = Some(at(941));
+        observed.creates_from = Some(at(1001));
     });
     assert_eq!(just_made.decide(), Step::Hold(None));
     assert_eq!(just_made.decide_at(1001), Step::Survey);
+}
+
+#[test]
+fn the_more_attempts_came_to_an_unknown_end_the_longer_the_next_one_waits() {
+    let intervals =
+        [0, 1, 2, 3, 4, 5, 100, u32::MAX].map(|unknown| create_interval(unknown).as_secs());
+    assert_eq!(intervals, [60, 60, 120, 240, 300, 300, 300, 300]);
 }
 
 #[test]
@@ -351,8 +358,14 @@ fn an_object_that_is_deleted_is_released_once_its_keys_are_revoked() {
     let mut asked = deleted().listing(&[listed(1, false)]);
     asked.visit.revoked.push(mark(1));
     assert_eq!(asked.decide(), held(Obstacle::KeyNotRevoked));
-    let revoked = deleted().listing(&[listed(1, true), listed(7, false)]);
+    let revoked = deleted().listing(&[listed(1, true), listed(7, true)]);
     assert_eq!(revoked.decide(), Step::Release);
+    let copied = deleted().listing(&[listed(1, false), listed(7, false)]);
+    assert_eq!(
+        copied.decide(),
+        Step::Release,
+        "a copy of the cluster has it"
+    );
     let abandoned = Case::but(|observed| {
         observed.has_finalizer = true;
         observed.wants_finalizer = true;
@@ -405,8 +418,7 @@ fn what_may_work_on_is_what_is_not_known_to_be_revoked_or_never_to_have_been_mad
         server_time: None,
         keys: keys.to_vec(),
     };
-    let left =
-        |survey: Option<&Survey>| -> Vec<Mark> { find_left(&ledger, survey).cloned().collect() };
+    let left = |survey: Option<&Survey>| -> Vec<Mark> { find_left(&ledger, survey, UID) };
     assert_eq!(left(None), [mark(1), mark(3), mark(2)]);
     let none_listed = survey(1000, &[]);
     // The first was handed out, so that it must be somewhere; the second may turn up.
@@ -415,4 +427,6 @@ fn what_may_work_on_is_what_is_not_known_to_be_revoked_or_never_to_have_been_mad
     assert_eq!(left(Some(&late)), []);
     let live = survey(1800, &[listed(1, true), listed(2, false), listed(3, true)]);
     assert_eq!(left(Some(&live)), [mark(2)]);
+    let copied = survey(1800, &[listed(1, true), listed(7, false)]);
+    assert_eq!(left(Some(&copied)), [mark(7)]);
 }

@@ -22,6 +22,7 @@ fn transition(reason: &str, message: &str) -> Transition {
         warning: false,
         reason: reason.into(),
         message: message.into(),
+        part: None,
     }
 }
 
@@ -90,6 +91,25 @@ fn namespaces_take_turns_whatever_they_have() {
     let first = ["b-0", "crowd-0", "d-0", "b-1", "crowd-1", "crowd-2"];
     assert_eq!(told[..6], first);
     assert_eq!(told.len(), 12);
+}
+
+#[test]
+fn what_happens_to_different_parts_of_an_object_is_no_repeat() {
+    let mut queue = EventQueue::new(CAPACITY);
+    for part in ["first", "second", "first"] {
+        let revoked = Transition {
+            part: Some(part.into()),
+            ..transition("KeyRevoked", part)
+        };
+        let seen = Timestamp::UNIX_EPOCH;
+        queue.push(object("shop", "edge"), revoked, seen, seconds(0));
+    }
+    for (part, count) in [("first", 2), ("second", 1)] {
+        let due = take(&mut queue, seconds(0));
+        assert_eq!((&*due.transition.message, due.count), (part, count));
+        queue.finish(&due, Outcome::Published, seconds(0));
+    }
+    assert!(matches!(queue.next(seconds(0)), Next::Nothing));
 }
 
 #[test]

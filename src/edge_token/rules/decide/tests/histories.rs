@@ -65,7 +65,7 @@ struct Process {
     /// The current key as it was read or written last.
     value: Option<(Mark, u64, Timestamp)>,
     made: Option<(Made, u64)>,
-    last_creation: Option<Timestamp>,
+    creates_from: Option<Timestamp>,
     last_survey: Option<Timestamp>,
     /// Whether it has read the credentials of an object whose keys are revoked.
     knows_credentials: bool,
@@ -411,7 +411,7 @@ impl World {
                 && self.end_requested.is_some()
                 && self.end_requested != object.end_handled,
             not_before: None,
-            last_creation: process.last_creation,
+            creates_from: process.creates_from,
             last_survey: process.last_survey,
             rests_until: None,
             probes_from: None,
@@ -505,8 +505,7 @@ impl World {
     /// Removes the finalizer, and tells what stays. Returns whether the visit goes on.
     fn release(&mut self, under_way: &mut UnderWay) -> bool {
         let (object, _) = &under_way.object;
-        let left = find_left(&object.ledger, under_way.visit.survey_of_deletion());
-        let left = left.cloned().collect();
+        let left = find_left(&object.ledger, under_way.visit.survey_of_deletion(), UID);
         let deleted_at = object.deleted_at.expect("a deletion");
         let is_overdue = is_overdue(deleted_at, at(self.now));
         let is_removed = self.patch(under_way, |object| object.has_finalizer = false);
@@ -575,7 +574,7 @@ impl World {
         under_way.visit.has_created = true;
         // No list of before has the new key.
         under_way.visit.survey = None;
-        process.last_creation = Some(now);
+        process.creates_from = Some(now + create_interval(1));
         let label = mark.label("shop", "edge");
         match self.random.u32(0..100) {
             0..70 => {

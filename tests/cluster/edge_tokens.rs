@@ -1,8 +1,10 @@
 //! EdgeTokens on a real API server: which keys are made and revoked, with exactly how many calls, and what is told.
 
+mod others;
+
 use edge_credential_operator::api::{
     ConditionType::{Ready, Reconciling, Stalled},
-    Reason,
+    EdgeToken, Reason,
     edge_token::{
         DeletionPolicy, DeployApi, END_OVERLAP_REQUESTED_AT, ROTATE_REQUESTED_AT, TokenApi,
     },

@@ -5,9 +5,7 @@ mod others;
 use edge_credential_operator::api::{
     ConditionType::{Ready, Reconciling, Stalled},
     EdgeToken, Reason,
-    edge_token::{
-        DeletionPolicy, DeployApi, END_OVERLAP_REQUESTED_AT, ROTATE_REQUESTED_AT, TokenApi,
-    },
+    edge_token::{DeletionPolicy, END_OVERLAP_REQUESTED_AT, ROTATE_REQUESTED_AT, TokenApi},
 };
 use k8s_openapi::{ByteString, api::core::v1::Secret};
 use kit::{
@@ -436,15 +434,8 @@ async fn a_key_of_the_deploy_api_is_fetched_once() {
     shop.create_credentials().await;
     let tenant = format!("tenant-{CLIENT}");
     scene.sitecore.add_environment("live", &tenant);
-    let mut object = shop.edge_token("edge");
-    object.spec.token_api = None;
-    object.spec.deploy_api = Some(DeployApi {
-        url: scene.sitecore.url().to_owned(),
-        environment_id: "live".to_owned(),
-    });
-    shop.create_edge_token(&object).await;
-    object.metadata.name = Some("nowhere".to_owned());
-    object.spec.deploy_api.as_mut().unwrap().environment_id = "gone".to_owned();
+    shop.create_edge_token(&shop.deployed_edge_token("edge", "live"))
+        .await;
     shop.edge_token_ready("edge").await;
     assert_eq!(asked(&scene), (2, 1));
     scene.operator.kill();
@@ -453,7 +444,8 @@ async fn a_key_of_the_deploy_api_is_fetched_once() {
     assert_eq!(asked(&scene), (2, 1));
 
     let shop = &scene.namespaces[0];
-    shop.create_edge_token(&object).await;
+    shop.create_edge_token(&shop.deployed_edge_token("nowhere", "gone"))
+        .await;
     shop.edge_token_says("nowhere", Reconciling, Reason::EnvironmentNotFound)
         .await;
     assert!(works(&scene, &key(shop, "edge").await).await);

@@ -94,6 +94,31 @@ impl Fate {
         Self::CutOff,
     ];
 
+    /// What can happen to this call and makes a difference. Where it changes nothing, it is all one whether the server had done it; a
+    /// conflict is the API server's answer to a change; and only Sitecore's services refuse a token, limit the rate, and answer by way
+    /// of networks that cut an answer off.
+    pub fn of(call: &Call) -> Vec<Self> {
+        let is_service = call.is_of_service();
+        let is_change = !call.is_read();
+        let mut fates = vec![
+            Self::CrashBefore,
+            Self::StaleList,
+            Self::ServerError,
+            Self::TimeOut,
+            Self::Reset,
+        ];
+        if is_change {
+            fates.extend([Self::CrashAfter, Self::LostAnswer]);
+        }
+        if is_change && !is_service {
+            fates.push(Self::Conflict);
+        }
+        if is_service {
+            fates.extend([Self::Unauthorized, Self::Limited, Self::CutOff]);
+        }
+        fates
+    }
+
     /// What the proxy does to the call.
     pub fn fault(self) -> Fault {
         match self {

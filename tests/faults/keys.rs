@@ -15,7 +15,7 @@ use kit::proxy::Call;
 use crate::batch::{Batch, TURN, Trial, seed, shuffle, tell, time};
 use crate::injection::{Fate, Injection};
 use crate::stage::Lab;
-use scene::Scene;
+use scene::{SCENES, Scene};
 
 /// For how long runs are begun.
 const SECONDS: u64 = 40;
@@ -25,7 +25,7 @@ static MISSED: AtomicUsize = AtomicUsize::new(0);
 
 /// A run with an EdgeToken, before it is made.
 struct KeyTrial {
-    scene: Scene,
+    scene: &'static Scene,
     injection: Injection,
 }
 
@@ -53,18 +53,18 @@ async fn whichever_call_fails_no_key_in_use_is_revoked_and_none_is_left_that_nob
     let _turn = TURN.lock().await;
     let seed = seed();
     let lab = Lab::new("key-faults").await;
-    let undisturbed = join_all(Scene::ALL.map(|scene| undisturbed(lab, scene))).await;
+    let undisturbed = SCENES.iter().map(|scene| undisturbed(lab, scene));
+    let undisturbed = join_all(undisturbed).await;
 
-    let scenes = Scene::ALL.into_iter().zip(undisturbed);
+    let scenes = SCENES.iter().zip(undisturbed);
     let mut trials: Vec<_> = scenes
         .flat_map(|(scene, calls)| {
-            let all = calls.into_iter().flat_map(move |call| {
-                let fates = Fate::OF_ANY.into_iter();
-                let injection = move |fate| Injection {
+            let all = calls.into_iter().flat_map(|call| {
+                let fates = Fate::of(&call).into_iter();
+                fates.map(move |fate| Injection {
                     call: call.clone(),
                     fate,
-                };
-                fates.map(injection)
+                })
             });
             all.map(move |injection| KeyTrial { scene, injection })
         })
@@ -88,9 +88,9 @@ async fn whichever_call_fails_no_key_in_use_is_revoked_and_none_is_left_that_nob
 
 /// Runs a scene without a fault, and returns its calls. They must have in them what is known to be needed, or nothing would be
 /// injected.
-async fn undisturbed(lab: &'static Lab, scene: Scene) -> Vec<Call> {
+async fn undisturbed(lab: &'static Lab, scene: &Scene) -> Vec<Call> {
     let calls = run::run(lab, scene, None).await.calls;
-    for what in scene.calls() {
+    for what in scene.calls {
         let made = calls.iter().any(|call| call.what == *what);
         assert!(made, "{scene} without {what}: {calls:?}");
     }

@@ -1,58 +1,74 @@
 //! One run of a scene, and the oracle that it's held against:
 //!
-//! - Once there is a key in the Secret, there is always one, and the Delivery API takes it, until the EdgeToken is deleted.
+//! - Once there is a key in the Secret, there is always one, and the Delivery API takes it, until the EdgeToken is deleted. Where
+//!   somebody deletes the Secret, it may be gone from then on, until it is back.
 //! - No live key of the EdgeToken is without its mark in the status, and of those that nobody was given there is one at most.
-//! - It converges: the change was acted on, and Sitecore has exactly the live keys that the status knows, or none where they were to
-//!   be revoked. A rotation may wait, where it is not known whether an attempt made a key: a quarter of an hour, which no run lasts.
+//! - It converges: the change was acted on, the status is about both Secrets as they are and the key in the target, and Sitecore has
+//!   exactly the live keys that the status knows, or none where they were to be revoked. A rotation may wait, where it is not known
+//!   whether an attempt made a key: a quarter of an hour, which no run lasts.
+//! - It makes no more keys than the scene asks for, and one more where it asks for one and the fault may lose that. What is a matter of
+//!   the cluster alone calls none of Sitecore's services.
 //! - Once converged it's at rest: another visit changes and calls nothing.
-//! - Somebody else's key lives on, and nobody uses one that was revoked.
+//! - What is not the EdgeToken's to revoke lives on: somebody else's key, and any of the Deploy API. Nobody uses a key that was revoked.
 //! - Nothing leaks: marked credentials, keys and server texts are in no log, status or Event.
 
 use std::collections::BTreeSet;
 use std::fs;
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use edge_credential_operator::api::credentials::SecretVersion;
 use edge_credential_operator::api::edge_token::RetirementCause;
+use edge_credential_operator::api::target::TargetStatus;
 use edge_credential_operator::api::{ConditionType, EdgeToken};
+use k8s_openapi::api::core::v1::Secret;
 use kit::canary::assert_absent;
-use kit::harness::{CLIENT, SECRET, edge_token_condition, text};
+use kit::harness::{CLIENT, CREDENTIALS, SECRET, edge_token_condition, text};
 use kit::proxy::{Call, Injected};
+use kit::sitecore::EdgeKey;
 use kube::api::ListParams;
 use serde_json::json;
 
-use super::scene::{NAME, Part, Scene};
+use super::scene::{
+    CLIENT_ELSEWHERE, CREATE_KEY, ELSEWHERE, NAME, OBTAIN_ELSEWHERE, OBTAIN_KEY, Part, Scene,
+};
 use crate::injection::Injection;
 use crate::stage::{Lab, QUIET, SERVER_TEXT, Stage, TENANT};
+
+/// What the labels of the keys of EdgeTokens begin with.
+const LABEL: &str = "edge-token/";
 
 /// A scene on its way.
 struct Run {
     stage: Stage,
     /// The keys that were read in the target.
     seen: Mutex<BTreeSet<String>>,
+    /// Whether the target need not be there: it was not written yet, or somebody deleted it and it is not back.
+    may_be_gone: AtomicBool,
     http: reqwest::Client,
 }
 
 /// What a run has shown.
 pub struct Record {
-    /// Its calls, but lists.
+    /// Its calls.
     pub calls: Vec<Call>,
     /// Whether the call came that was to fail. What changes at one time is sometimes seen in one visit, sometimes in two.
     pub is_struck: bool,
 }
 
 /// Makes a run on fresh objects, and holds it against the oracle.
-pub async fn run(lab: &'static Lab, scene: Scene, injection: Option<&Injection>) -> Record {
-    let mut stage = lab.set_stage(&[CLIENT]).await;
-    let foreign = stage.sitecore.make_key(TENANT, "by hand");
+pub async fn run(lab: &'static Lab, scene: &Scene, injection: Option<&Injection>) -> Record {
+    let mut stage = lab.set_stage(&[CLIENT, CLIENT_ELSEWHERE]).await;
+    set_environments(&stage);
     if scene.begins_ready() {
-        let object = scene.object(&stage.namespace);
-        stage.namespace.create_edge_token(&object).await;
+        Part::Create.begin(scene, &stage).await;
     }
     stage.operator.start().await.unwrap();
     let mut run = Run {
         stage,
         seen: Mutex::default(),
+        may_be_gone: AtomicBool::new(true),
         http: reqwest::Client::builder().no_proxy().build().unwrap(),
     };
     if scene.begins_ready() {
@@ -64,14 +80,19 @@ pub async fn run(lab: &'static Lab, scene: Scene, injection: Option<&Injection>)
     run.stage.proxy.quiet(QUIET).await;
 
     let version = run.version().await;
+    let keys = run.stage.sitecore.keys().len();
     run.stage.proxy.record_anew();
     let mut awaited = injection.map(|injection| {
         let fault = injection.fate.fault();
         let injected = run.stage.proxy.inject(injection.call.clone(), fault);
         (injection, injected)
     });
-    for part in scene.parts() {
-        part.begin(scene, &run.stage.namespace).await;
+    for part in scene.parts {
+        let before = run.service_calls();
+        if part.takes_target() {
+            run.may_be_gone.store(true, Ordering::Relaxed);
+        }
+        part.begin(scene, &run.stage).await;
         if let Some((injection, injected)) = &awaited
             && run.is_struck(*part, injected).await
         {
@@ -80,19 +101,42 @@ pub async fn run(lab: &'static Lab, scene: Scene, injection: Option<&Injection>)
             awaited = None;
         }
         run.converge(*part).await;
+        if part.is_internal() {
+            assert_eq!(run.service_calls(), before, "{part:?}");
+        }
     }
-    let calls = run.calls();
-    if scene != Scene::Delete {
+    let calls = run.stage.proxy.calls();
+    let keys = run.stage.sitecore.keys().len() - keys;
+    let is_one_lost = scene.keys() > 0 && injection.is_some_and(loses_key);
+    let most = scene.keys() + usize::from(is_one_lost);
+    assert!(keys <= most, "{keys} keys: {calls:?}");
+    if !scene.ends_deleted() {
         run.rest().await;
     }
-    assert!(run.takes(&foreign).await, "somebody else's key was revoked");
-    let keys = run.stage.sitecore.keys();
-    let uses: u64 = keys.iter().map(|key| key.uses_after_revocation).sum();
-    assert_eq!(uses, 0, "{keys:?}");
+    run.assert_others_live_on();
     run.assert_nothing_leaked().await;
     Record {
         calls,
         is_struck: awaited.is_none(),
+    }
+}
+
+/// Whether a fault may lose a key that was made: by its answer, or, where the operator is killed, from memory.
+fn loses_key(injection: &Injection) -> bool {
+    let what = &*injection.call.what;
+    injection.fate.crashes() || [CREATE_KEY, OBTAIN_KEY, OBTAIN_ELSEWHERE].contains(&what)
+}
+
+/// Two environments with a key that somebody made. Each call of the Deploy API makes another one, which is the worst that it may do.
+fn set_environments(stage: &Stage) {
+    let sitecore = &stage.sitecore;
+    sitecore.configure(CLIENT_ELSEWHERE, |client| {
+        client.tenant_id = Some(ELSEWHERE.to_owned());
+    });
+    for tenant in [TENANT, ELSEWHERE] {
+        sitecore.make_key(tenant, "by hand");
+        sitecore.add_environment(tenant, tenant);
+        sitecore.configure_environment(tenant, |environment| environment.mints_each_time = true);
     }
 }
 
@@ -132,28 +176,34 @@ impl Run {
         let Some(object) = object else {
             return false;
         };
-        self.read().await;
         self.assert_all_is_recorded().await;
-        let waits = part == Part::Rotate || part == Part::EndOverlap;
-        let is_done = part.is_done(&object) && is_at_rest(&object);
+        let Some((target, key)) = self.read().await else {
+            return false;
+        };
+        let credentials = namespace.secret(CREDENTIALS).await;
+        let is_at_rest = is_at_rest(&object, [&credentials, &target], &key);
+        let is_done = is_at_rest && part.is_done(&object, &key);
         let live: Vec<_> = self.live().into_iter().map(|key| key.label).collect();
         let known = marks(&object, |cause| cause != RetirementCause::Discarded);
         let is_known = |label: &String| known.iter().any(|mark| label.starts_with(mark));
         let is_exact = live.len() == known.len() && live.iter().all(is_known);
-        is_exact && (is_done || (waits && is_undecided(&object)))
+        is_exact && (is_done || (part.may_wait() && is_undecided(&object)))
     }
 
-    /// Reads the key as a workload does, and uses it.
-    async fn read(&self) {
+    /// Reads the target as a workload does, and uses the key in it. `None` where it may be gone, and is.
+    async fn read(&self) -> Option<(Secret, EdgeKey)> {
         let target = self.stage.namespace.secrets.get_opt(NAME).await.unwrap();
         let Some(target) = target else {
-            let seen = self.seen.lock().unwrap();
-            assert!(seen.is_empty(), "the target is gone");
-            return;
+            let may_be_gone = self.may_be_gone.load(Ordering::Relaxed);
+            assert!(may_be_gone, "the target is gone");
+            return None;
         };
-        let key = text(&target, "SITECORE_API_KEY");
-        assert!(self.takes(&key).await, "the key in the target is refused");
-        self.seen.lock().unwrap().insert(key);
+        self.may_be_gone.store(false, Ordering::Relaxed);
+        let token = text(&target, "SITECORE_API_KEY");
+        assert!(self.takes(&token).await, "the key in the target is refused");
+        let key = self.stage.sitecore.key(&token);
+        self.seen.lock().unwrap().insert(token);
+        key.map(|key| (target, key))
     }
 
     /// Whether the Delivery API takes a key.
@@ -164,10 +214,10 @@ impl Run {
         query.send().await.unwrap().status().is_success()
     }
 
-    /// The live keys of the EdgeToken.
-    fn live(&self) -> Vec<kit::sitecore::EdgeKey> {
+    /// The live keys of the EdgeToken, as far as they can be told from others.
+    fn live(&self) -> Vec<EdgeKey> {
         let mut keys = self.stage.sitecore.keys();
-        keys.retain(|key| !key.is_revoked && key.label.starts_with("edge-token/"));
+        keys.retain(|key| !key.is_revoked && key.label.starts_with(LABEL));
         keys
     }
 
@@ -212,18 +262,26 @@ impl Run {
         assert_eq!(self.changes(), before, "it's not at rest");
     }
 
-    /// The calls of the record, but lists: they are where a process begins.
-    fn calls(&self) -> Vec<Call> {
+    /// The calls of the record that are made at Sitecore.
+    fn service_calls(&self) -> Vec<Call> {
         let mut calls = self.stage.proxy.calls();
-        calls.retain(|call| !call.what.starts_with("LIST "));
+        calls.retain(Call::is_of_service);
         calls
     }
 
     /// Those that change something, or are made at Sitecore.
     fn changes(&self) -> Vec<Call> {
-        let mut calls = self.calls();
-        calls.retain(|call| !call.what.starts_with("GET ") || call.what.starts_with("GET /"));
+        let mut calls = self.stage.proxy.calls();
+        calls.retain(|call| call.is_of_service() || !call.is_read());
         calls
+    }
+
+    fn assert_others_live_on(&self) {
+        for key in self.stage.sitecore.keys() {
+            let is_revocable = key.label.starts_with(LABEL);
+            assert!(is_revocable || !key.is_revoked, "{key:?}");
+            assert_eq!(key.uses_after_revocation, 0, "{key:?}");
+        }
     }
 
     async fn assert_nothing_leaked(&self) {
@@ -240,15 +298,17 @@ impl Run {
         }
         let seen = self.seen.lock().unwrap();
         assert!(!seen.is_empty(), "a key was read");
-        let mut marks = vec![CLIENT, SECRET, SERVER_TEXT];
+        let mut marks = vec![CLIENT, CLIENT_ELSEWHERE, SECRET, SERVER_TEXT];
         marks.extend(seen.iter().map(String::as_str));
         assert_absent(&marks, &outputs);
     }
 }
 
-/// The mark of the current key, and those of the others whose causes are wanted. A pending one counts as discarded.
+/// The mark of the current key, and those of the others whose causes are wanted. A pending one counts as discarded. No key of the
+/// Deploy API has one at Sitecore.
 fn marks(object: &EdgeToken, wanted: impl Fn(RetirementCause) -> bool) -> Vec<String> {
-    let Some(status) = &object.status else {
+    let is_marked = object.spec.deploy_api.is_none();
+    let Some(status) = object.status.as_ref().filter(|_| is_marked) else {
         return Vec::new();
     };
     let current = status.token.iter().map(|token| token.mark.clone());
@@ -272,20 +332,23 @@ fn is_undecided(object: &EdgeToken) -> bool {
     })
 }
 
-/// Whether an EdgeToken is ready, its key is listed, and nothing is being done about it, for its present generation.
-fn is_at_rest(object: &EdgeToken) -> bool {
+/// Whether an EdgeToken is ready and nothing is being done about it, for its present generation, its two Secrets as they are, and this
+/// key, which was listed where keys are.
+fn is_at_rest(object: &EdgeToken, [credentials, target]: [&Secret; 2], key: &EdgeKey) -> bool {
     let holds = |type_| edge_token_condition(object, type_).status == "True";
     let Some(status) = &object.status else {
         return false;
     };
+    let written = status.target.as_ref().and_then(TargetStatus::version);
+    let hash = status.token.as_ref().map(|token| token.hash.as_deref());
+    let listed = object.spec.deploy_api.is_none().then_some(&*key.hash);
     status.observed_generation == object.metadata.generation
+        && status.credentials == SecretVersion::of(&credentials.metadata)
+        && written == SecretVersion::of(&target.metadata)
         && holds(ConditionType::Ready)
         && !holds(ConditionType::Reconciling)
         && !holds(ConditionType::Stalled)
         && status.failures.is_none()
         && status.pending.is_none()
-        && status
-            .token
-            .as_ref()
-            .is_some_and(|token| token.hash.is_some())
+        && hash == Some(listed)
 }

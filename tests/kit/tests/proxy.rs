@@ -11,7 +11,9 @@ use kit::{
 };
 use kube::{
     Api,
-    api::{DeleteParams, ListParams, ObjectMeta, PostParams, WatchEvent, WatchParams},
+    api::{
+        DeleteParams, ListParams, ObjectMeta, PostParams, VersionMatch, WatchEvent, WatchParams,
+    },
 };
 use serde_json::Value;
 use tokio::time::{sleep, timeout};
@@ -217,4 +219,23 @@ async fn a_stale_list_shows_an_earlier_state_and_a_watch_goes_on_from_there() {
         .delete("proxied", &DeleteParams::default())
         .await
         .unwrap();
+}
+
+#[tokio::test]
+async fn a_history_that_is_refused_is_gone_and_nothing_else_is() {
+    let fixture = Fixture::new().await;
+    let proxied = fixture.config_maps().await;
+    let everything = ListParams::default();
+    let version = proxied.list(&everything).await.unwrap();
+    let version = version.metadata.resource_version.unwrap();
+    let exactly = ListParams {
+        version_match: Some(VersionMatch::Exact),
+        ..ListParams::default().at(&version)
+    };
+    proxied.list(&exactly).await.unwrap();
+    fixture.proxy.refuse_history();
+    let refused = proxied.list(&exactly).await.unwrap_err();
+    assert!(matches!(refused, kube::Error::Api(status) if status.code == 410));
+    proxied.list(&everything).await.unwrap();
+    assert_eq!(fixture.proxy.count("LIST configmaps"), 4);
 }

@@ -1,5 +1,6 @@
 //! The steps of tests about EdgeTokens.
 
+use edge_credential_operator::api::edge_token::DeployApi;
 use edge_credential_operator::api::{ConditionType, EdgeToken, EdgeTokenSpec, Reason};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::api::{DeleteParams, PostParams};
@@ -11,15 +12,30 @@ use super::namespace::{CREDENTIALS, Namespace, edit, find_condition};
 impl Namespace {
     /// An EdgeToken that uses [`CREDENTIALS`] and the stand-in's APIs, for a test to change before it is created.
     pub fn edge_token(&self, name: &str) -> EdgeToken {
-        let origin = &self.origin;
+        self.edge_token_at(name, &self.origin)
+    }
+
+    /// The same with all that it calls at another origin.
+    pub fn edge_token_at(&self, name: &str, origin: &str) -> EdgeToken {
         let spec: EdgeTokenSpec = serde_json::from_value(json!({
             "credentialsSecretRef": {"name": CREDENTIALS},
-            "tokenRequest": {"url": self.token_url()},
+            "tokenRequest": {"url": format!("{origin}/oauth/token")},
             "tokenAPI": {"url": format!("{origin}/api/apikey/v1")},
             "deliveryURL": format!("{origin}/api/graphql/v1"),
         }))
         .unwrap();
         EdgeToken::new(name, spec)
+    }
+
+    /// The same with a key of the Deploy API, for this environment.
+    pub fn deployed_edge_token(&self, name: &str, environment_id: &str) -> EdgeToken {
+        let mut object = self.edge_token(name);
+        object.spec.token_api = None;
+        object.spec.deploy_api = Some(DeployApi {
+            url: self.origin.clone(),
+            environment_id: environment_id.to_owned(),
+        });
+        object
     }
 
     /// Creates an EdgeToken.

@@ -9,8 +9,9 @@ use axum::http::{Method, Uri};
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Call {
     /// The method and what it's about, without the namespace: `GET secrets/edge`, `PATCH edgecredentials/edge/status`,
-    /// `POST secrets`. A list is written `LIST edgecredentials`. Of a call of Sitecore's services the method and the path, without
-    /// what differs from run to run: `POST /oauth/token`, `PUT /api/apikey/v1/revokebyhash/{hash}`.
+    /// `POST secrets`. A list is written `LIST edgecredentials`. Of a call of Sitecore's services the method and the path, which
+    /// begins with a slash as nothing of the API server does, without what differs from run to run: `POST /oauth/token`,
+    /// `PUT /api/apikey/v1/revokebyhash/{hash}`.
     pub what: String,
     /// From 1.
     pub ordinal: usize,
@@ -19,6 +20,21 @@ pub struct Call {
 impl fmt::Display for Call {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} #{}", self.what, self.ordinal)
+    }
+}
+
+impl Call {
+    /// Whether it is a call of Sitecore's services.
+    pub fn is_of_service(&self) -> bool {
+        self.what.contains(" /")
+    }
+
+    /// Whether it changes nothing. To obtain a key from the Deploy API may make one.
+    pub fn is_read(&self) -> bool {
+        let is_get = ["GET ", "LIST "]
+            .iter()
+            .any(|verb| self.what.starts_with(verb));
+        is_get && !self.what.ends_with("/obtain-edge-token")
     }
 }
 
@@ -37,7 +53,7 @@ const HASH_FOLLOWS: &str = "/revokebyhash/";
 /// The kind of a call of the API server; `None` for what is not recorded.
 pub(super) fn kind(method: &Method, uri: &Uri) -> Option<String> {
     let Some(object) = object(uri.path()) else {
-        return Some(format!("{method} {}", uri.path()));
+        return Some(format!("{method} {}", uri.path().trim_start_matches('/')));
     };
     if object.split('/').next() == Some("events") || is_watch(uri) {
         return None;
@@ -99,7 +115,7 @@ mod tests {
                 "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews",
                 "POST selfsubjectaccessreviews",
             ),
-            ("GET", "/version", "GET /version"),
+            ("GET", "/version", "GET version"),
         ] {
             let kind = kind(&method.parse().unwrap(), &uri.parse().unwrap());
             assert_eq!(kind.as_deref(), Some(expected), "{uri}");
@@ -123,6 +139,29 @@ mod tests {
         ] {
             let kind = kind_of_service(&method.parse().unwrap(), &uri.parse().unwrap());
             assert_eq!(kind, expected);
+        }
+    }
+
+    #[test]
+    fn a_call_tells_whom_it_asks_and_whether_it_changes_anything() {
+        for (what, is_of_service, is_read) in [
+            ("GET version", false, true),
+            ("LIST secrets", false, true),
+            ("PUT secrets/edge", false, false),
+            ("GET /api/apikey/v1", true, true),
+            ("POST /oauth/token", true, false),
+            (
+                "GET /api/environments/v1/live/obtain-edge-token",
+                true,
+                false,
+            ),
+        ] {
+            let call = Call {
+                what: what.to_owned(),
+                ordinal: 1,
+            };
+            let told = (call.is_of_service(), call.is_read());
+            assert_eq!(told, (is_of_service, is_read), "{what}");
         }
     }
 

@@ -141,6 +141,12 @@ impl Proxy {
         self.record.served_stale()
     }
 
+    /// Refuses all lists of an earlier resource version from now on, as an API server does that has no history of it any more. What
+    /// [`serve_stale`](Self::serve_stale) asks for is none of them.
+    pub fn refuse_history(&self) {
+        self.record.refuse_history();
+    }
+
     /// The calls so far, in the order in which they arrived.
     pub fn calls(&self) -> Vec<Call> {
         self.record.calls()

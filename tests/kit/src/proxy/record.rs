@@ -75,6 +75,8 @@ struct State {
     awaited: Vec<(Call, Strike)>,
     /// A resource, and the version whose list of it is served once.
     stale: Option<(String, String)>,
+    /// Whether lists of earlier versions are refused.
+    refuses_history: bool,
     in_flight: usize,
     last: Instant,
 }
@@ -86,6 +88,7 @@ impl Default for Record {
                 calls: Vec::new(),
                 awaited: Vec::new(),
                 stale: None,
+                refuses_history: false,
                 in_flight: 0,
                 last: Instant::now(),
             }),
@@ -148,6 +151,14 @@ impl Record {
 
     pub fn served_stale(&self) -> bool {
         self.lock().stale.is_none()
+    }
+
+    pub fn refuse_history(&self) {
+        self.lock().refuses_history = true;
+    }
+
+    pub fn refuses_history(&self) -> bool {
+        self.lock().refuses_history
     }
 
     pub fn calls(&self) -> Vec<Call> {

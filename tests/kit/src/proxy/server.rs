@@ -72,10 +72,12 @@ async fn handle(
         None => gate.forward(request).await,
         Some(what) => {
             let _in_flight = gate.record.in_flight();
+            let is_refused = is_of_the_past(request.uri()) && gate.record.refuses_history();
             if let Some(version) = gate.record.stale(&what) {
                 as_of(request.uri_mut(), &version);
             }
             match gate.record.enter(what) {
+                None if is_refused => Ok(gate.refusal(410)),
                 None => gate.forward(request).await,
                 Some(strike) => gate.strike(&strike, request).await,
             }
@@ -189,10 +191,17 @@ fn streamed_list(uri: &Uri) -> Option<&str> {
     is_streamed.then(|| uri.path().rsplit('/').next())?
 }
 
+/// What a list of one very resource version has in its query.
+const EXACT: &str = "resourceVersionMatch=Exact";
+
+fn is_of_the_past(uri: &Uri) -> bool {
+    uri.query().is_some_and(|query| query.contains(EXACT))
+}
+
 /// Turns a list into one of this very resource version.
 fn as_of(uri: &mut Uri, version: &str) {
     let query = uri.query().unwrap_or_default().trim_start_matches('&');
     let path = uri.path();
-    let stale = format!("{path}?{query}&resourceVersion={version}&resourceVersionMatch=Exact");
+    let stale = format!("{path}?{query}&resourceVersion={version}&{EXACT}");
     *uri = stale.parse().expect("a valid URI with more in its query");
 }

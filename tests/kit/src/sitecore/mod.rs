@@ -363,6 +363,11 @@ impl Sitecore {
         self.shared.lock().keys.all.clone()
     }
 
+    /// The key of the Token API or the Deploy API that this token is, if it is one.
+    pub fn key(&self, token: &str) -> Option<EdgeKey> {
+        self.shared.lock().keys.of_token(token).cloned()
+    }
+
     /// What was deleted through the Admin API, with the tenant it was taken from.
     pub fn deletions(&self) -> Vec<(String, Deleted)> {
         self.shared.lock().admin.deletions.clone()

@@ -5,10 +5,14 @@ use std::time::Duration;
 use edge_credential_operator::{
     api::Reason,
     edge_api::{ApiError, Cause, EdgeApi},
-    http::{Unreachable, limits::Quota},
+    http::{Unreachable, limits::Quota, route::Route},
 };
 use k8s_openapi::jiff::SignedDuration;
-use kit::sitecore::{ApiFailure, RateHeaders};
+use kit::sitecore::{
+    ApiFailure, End, RateHeaders, Wire,
+    hostile::{OK, nowhere},
+};
+use secrecy::ExposeSecret;
 
 use super::{
     CREATE, ENVIRONMENT, LIST, OBTAIN, PATIENT, PREFIX, PROBE, REVOKE, ROUTES, SHORT, World, api,
@@ -167,13 +171,26 @@ async fn a_refusal_by_an_overloaded_server_holds_too() {
 }
 
 #[tokio::test]
-async fn a_server_that_is_down_made_no_key() {
-    let world = World::new().await;
-    world.sitecore.go_down();
-    for route in ROUTES {
-        let error = world.call(route).await.result.unwrap_err();
-        assert_eq!(error.cause, Cause::Unreachable(Unreachable::Refused));
-        assert!(error.is_outage() && error.is_not_created(), "{route}");
+async fn a_server_that_cannot_be_connected_to_is_told_apart_and_made_no_key() {
+    let down = World::new().await;
+    down.sitecore.go_down();
+    let nowhere = World::new()
+        .await
+        .reached(&nowhere(), &Route::default(), PATIENT);
+    let plain = World::new().await;
+    let https = plain.origin.replacen("http:", "https:", 1);
+    let plain = plain.reached(&https, &Route::default(), PATIENT);
+    for (world, cause) in [
+        (down, Unreachable::Refused),
+        (nowhere, Unreachable::NameNotFound),
+        (plain, Unreachable::Connect),
+    ] {
+        for route in ROUTES {
+            let error = world.call(route).await.result.unwrap_err();
+            assert_eq!(error.cause, Cause::Unreachable(cause), "{route}");
+            assert!(error.is_outage() && error.is_not_created(), "{route}");
+            assert_eq!(world.calls(route), 0, "{cause:?}: {route}");
+        }
     }
 }
 
@@ -187,6 +204,20 @@ async fn no_answer_leaves_open_whether_a_key_was_made() {
             assert!(error.is_outage() && !error.is_not_created(), "{route}");
         }
     }
+}
+
+#[tokio::test]
+async fn a_slow_answer_is_taken_within_the_deadline() {
+    let slow = Wire {
+        pieces: [&*format!("{OK}content-length: 4\r\n\r\n"), "a2V", "5"]
+            .map(|piece| piece.as_bytes().to_vec())
+            .into(),
+        pause: Duration::from_millis(100),
+        end: End::Silence,
+    };
+    let world = World::failing(CREATE, ApiFailure::Wire(slow)).await;
+    let key = world.create("label").await.result.unwrap();
+    assert_eq!(key.expose_secret(), "a2V5");
 }
 
 #[tokio::test]

@@ -10,8 +10,13 @@ use edge_credential_operator::{
     edge_api::{Cause, Verdict},
     http::Unreachable,
 };
-use kit::sitecore::{ApiFailure, Wire, gzip};
+use futures::future::join_all;
+use kit::sitecore::{
+    ApiFailure, Wire, gzip,
+    hostile::{CONTROL, HEADERS, LITTLE, bodies, cut_off, flood, heads, no_http, slow, unasked},
+};
 use secrecy::ExposeSecret;
+use serde_json::json;
 use tracing::level_filters::LevelFilter;
 use tracing_subscriber::fmt::MakeWriter;
 
@@ -19,57 +24,135 @@ use super::{
     CANARY, CREATE, LIST, OBTAIN, PREFIX, PROBE, REVOKE, ROUTES, SHORT, World, assert_harmless, raw,
 };
 
-const OK: &str = "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\n";
+/// A success, for who takes it for a key.
+const KEY: &str = "CANARYkey";
 
-/// What a client may take before it gives up, and what the socket buffers of a loopback connection hold beside.
-const LITTLE: u64 = 16 * 1024 * 1024;
-
-/// Has each call answered so, and expects this cause.
-async fn fails(row: &str, wire: Wire, cause: Cause) {
+/// Has each call answered in each of these ways, and expects this cause: at once, at the cost of one call and of little memory.
+async fn fails(rows: Vec<(&str, Wire)>, cause: Cause) {
     let world = World::new().await;
-    for route in ROUTES {
-        let failure = ApiFailure::Wire(wire.clone());
-        world.sitecore.fail_route(route, 1, failure);
-        let error = world.call(route).await.result.expect_err(row);
-        assert_eq!(error.cause, cause, "{row}: {route}");
-        assert_harmless(&format!("{error} {error:?}"));
-        assert!(!error.is_not_created(), "{row}: {route}");
-        assert_eq!(world.calls(route), 1, "{row}: {route}");
+    for (row, wire) in rows {
+        let written = world.sitecore.wire_bytes();
+        for route in ROUTES {
+            let calls = world.calls(route);
+            let failure = ApiFailure::Wire(wire.clone());
+            world.sitecore.fail_route(route, 1, failure);
+            let error = world.call(route).await.result.expect_err(row);
+            assert_eq!(error.cause, cause, "{row}: {route}");
+            assert_harmless(&format!("{error} {error:?}"));
+            assert!(!error.is_not_created(), "{row}: {route}");
+            assert_eq!(world.calls(route), calls + 1, "{row}: {route}");
+        }
+        assert!(world.sitecore.wire_bytes() - written < LITTLE, "{row}");
     }
-    assert!(world.sitecore.wire_bytes() < LITTLE, "{row}");
+}
+
+/// Has each call answered in each of these ways, all at the same time, and expects the deadline to end it.
+async fn time_out(rows: Vec<(&str, Wire)>) {
+    let worlds = rows.into_iter().map(async |(row, wire)| {
+        let world = World::with(SHORT).await;
+        for route in ROUTES {
+            let failure = ApiFailure::Wire(wire.clone());
+            world.sitecore.fail_route(route, 1, failure);
+        }
+        (row, world)
+    });
+    // Made before the first deadline begins: it takes longer than a call.
+    let worlds = join_all(worlds).await;
+    let calls = worlds.iter().flat_map(|(row, world)| {
+        ROUTES.map(move |route| async move {
+            let error = world.call(route).await.result.expect_err(row);
+            let cause = Cause::Unreachable(Unreachable::Timeout);
+            assert_eq!(error.cause, cause, "{row}: {route}");
+            assert!(!error.is_not_created(), "{row}: {route}");
+            assert_eq!(world.calls(route), 1, "{row}: {route}");
+        })
+    });
+    join_all(calls).await;
+}
+
+#[tokio::test]
+async fn slowness_ends_with_the_deadline_wherever_it_is() {
+    time_out(slow(KEY)).await;
+}
+
+#[tokio::test]
+async fn a_flood_of_interim_answers_ends_with_the_deadline() {
+    time_out(vec![("a flood", flood())]).await;
+}
+
+#[tokio::test]
+async fn a_refusal_is_told_at_once_though_its_body_does_not_come() {
+    let refusal = "HTTP/1.1 403 CANARY\r\ncontent-length: 100\r\n\r\n";
+    let refusal = Wire::bytes(refusal).then_silence();
+    for route in [CREATE, LIST, REVOKE, OBTAIN] {
+        let world = World::failing(route, ApiFailure::Wire(refusal.clone())).await;
+        let error = world.call(route).await.result.unwrap_err();
+        assert_eq!(error.cause, Cause::Refused { status: 403 }, "{route}");
+    }
+}
+
+#[tokio::test]
+async fn what_breaks_off_or_is_not_http_or_has_a_head_without_end_leaves_open_what_was_done() {
+    let rows = [heads(), no_http(KEY), cut_off(KEY)].concat();
+    fails(rows, Cause::Unreachable(Unreachable::Broken)).await;
 }
 
 #[tokio::test]
 async fn a_body_without_end_is_read_up_to_64_kib() {
-    let wire = Wire::endless(format!("{OK}\r\n"), CANARY.repeat(1000));
-    fails("until it closes", wire, Cause::TooLarge).await;
-    let chunk = format!("1800\r\n{}\r\n", "x".repeat(0x1800));
-    let wire = Wire::endless(format!("{OK}transfer-encoding: chunked\r\n\r\n"), chunk);
-    fails("chunks", wire, Cause::TooLarge).await;
+    fails(bodies(), Cause::TooLarge).await;
 }
 
 #[tokio::test]
-async fn a_success_that_breaks_off_leaves_open_what_was_done() {
-    let broken = Cause::Unreachable(Unreachable::Broken);
-    let cut = Wire::bytes(format!("{OK}content-length: 100\r\n\r\n\"CANARY"));
-    fails("cut off", cut, broken).await;
-    let garbage = Wire::bytes("CANARY CANARY\r\n\r\n");
-    fails("no HTTP", garbage, broken).await;
+async fn what_follows_an_answer_is_not_taken_for_the_next_one() {
+    let world = World::failing(CREATE, ApiFailure::Wire(unasked(KEY))).await;
+    let refused = world.create(PREFIX).await.result.unwrap_err();
+    assert_eq!(refused.cause, Cause::Refused { status: 503 });
+    let key = world.create(PREFIX).await.result.unwrap();
+    assert_ne!(key.expose_secret(), KEY);
+    assert_eq!(world.probe(&key).await, Ok(Verdict::Accepted));
+    assert_eq!(world.calls(CREATE), 2);
 }
 
 #[tokio::test]
-async fn a_body_that_drips_ends_with_the_deadline() {
-    let world = World::with(SHORT).await;
-    for route in ROUTES {
-        let head = format!("{OK}content-length: 1000\r\n\r\n");
-        let slow = Wire::endless(head, "x").every(std::time::Duration::from_millis(20));
-        world.sitecore.fail_route(route, 1, ApiFailure::Wire(slow));
+async fn a_refusal_with_control_bytes_in_every_string_is_told_by_its_status() {
+    let body = json!({"title": CONTROL, "detail": CONTROL, CONTROL: CONTROL}).to_string();
+    let world = World::new().await;
+    for status in [400, 401, 403, 429, 500, 503] {
+        for route in [CREATE, LIST, REVOKE, OBTAIN] {
+            let failure = ApiFailure::Raw {
+                status,
+                headers: HEADERS
+                    .map(|(name, value)| (name.into(), value.into()))
+                    .into(),
+                body: body.clone().into_bytes(),
+            };
+            world.sitecore.fail_route(route, 1, failure);
+            let reply = world.call(route).await;
+            assert_harmless(&format!("{reply:?}"));
+            assert_eq!((reply.limits.hold, reply.date), (None, None), "{status}");
+            let cause = match status {
+                429 => Cause::RateLimited { quota: None },
+                _ => Cause::Refused { status },
+            };
+            assert_eq!(reply.result.unwrap_err().cause, cause, "{route}");
+        }
     }
-    let calls = ROUTES.map(|route| world.call(route));
-    for reply in futures::future::join_all(calls).await {
-        let error = reply.result.unwrap_err();
-        assert_eq!(error.cause, Cause::Unreachable(Unreachable::Timeout));
-    }
+}
+
+#[tokio::test]
+async fn a_key_that_is_listed_with_control_bytes_in_every_string_shows_none_of_them() {
+    let key = json!({
+        "label": format!("{PREFIX}{CONTROL}"),
+        "hash": "0a1b",
+        "isRevoked": false,
+        "tenantId": CONTROL,
+        CONTROL: CONTROL,
+    });
+    let page = json!({"currentPage": 1, "hasNext": false, "keys": [key]});
+    let world = World::failing(LIST, raw(200, page.to_string())).await;
+    let keys = world.list().await.unwrap();
+    assert_eq!((&*keys[0].hash, &keys[0].tenant_id), ("0a1b", &None));
+    assert_harmless(&format!("{keys:?}"));
 }
 
 #[tokio::test]

@@ -4,9 +4,9 @@ mod answers;
 mod failures;
 mod hostile;
 mod pages;
+mod proxy;
 mod requests;
-
-use std::time::Duration;
+mod tls;
 
 use edge_credential_operator::{
     clock::Clock,
@@ -17,7 +17,10 @@ use edge_credential_operator::{
     },
 };
 use futures::{FutureExt, future::BoxFuture};
-use kit::sitecore::{AUDIENCE, ApiFailure, Sitecore};
+use kit::sitecore::{
+    AUDIENCE, ApiFailure, Sitecore,
+    hostile::{CANARY, PATIENT, SHORT},
+};
 use reqwest::Url;
 use secrecy::SecretString;
 use serde_json::Value;
@@ -28,23 +31,8 @@ const TENANT: &str = "tenant-client-1";
 
 const ENVIRONMENT: &str = "environment-1";
 
-/// In every error text and in every body: it must not come out anywhere.
-const CANARY: &str = "CANARY";
-
 /// What the labels of this object's keys begin with.
 const PREFIX: &str = "edge-token/uid-1/";
-
-/// Longer than a request takes to arrive, and short enough to wait for where no answer comes.
-const SHORT: Deadlines = Deadlines {
-    connect: Duration::from_secs(1),
-    total: Duration::from_secs(1),
-};
-
-/// No test here waits for them: they only must not come first on a busy machine.
-const PATIENT: Deadlines = Deadlines {
-    connect: Duration::from_secs(60),
-    total: Duration::from_secs(60),
-};
 
 /// The routes of the calls, as the stand-in counts them.
 const CREATE: &str = "POST /api/apikey/v1";
@@ -59,6 +47,8 @@ const ROUTES: [&str; 5] = [CREATE, LIST, REVOKE, OBTAIN, PROBE];
 /// A stand-in with one client and one environment, whose answers have the canary in them, and who calls it.
 struct World {
     sitecore: Sitecore,
+    /// Where it is called.
+    origin: String,
     api: HttpEdgeApi,
     jwt: SecretString,
     key: SecretString,
@@ -76,6 +66,7 @@ impl World {
         sitecore.set_error_text(CANARY);
         let jwt = issue_token(&sitecore).await;
         Self {
+            origin: sitecore.url().to_owned(),
             api: api(&[sitecore.url()], deadlines),
             // Looks like a key, and is none.
             key: "CANARYkey".into(),
@@ -91,8 +82,17 @@ impl World {
         world
     }
 
+    /// The same world, called at another origin and by another route.
+    fn reached(self, origin: &str, route: &Route, deadlines: Deadlines) -> Self {
+        Self {
+            origin: origin.to_owned(),
+            api: api_by(route, &[origin], deadlines),
+            ..self
+        }
+    }
+
     fn url(&self, path: &str) -> Url {
-        format!("{}{path}", self.sitecore.url()).parse().unwrap()
+        format!("{}{path}", self.origin).parse().unwrap()
     }
 
     async fn create(&self, label: &str) -> Reply<SecretString> {
@@ -174,11 +174,16 @@ fn forget<T>(reply: Reply<T>) -> Reply<()> {
 
 /// Calls at these origins only.
 fn api(origins: &[&str], deadlines: Deadlines) -> HttpEdgeApi {
+    api_by(&Route::default(), origins, deadlines)
+}
+
+/// Calls at these origins only, by this route.
+fn api_by(route: &Route, origins: &[&str], deadlines: Deadlines) -> HttpEdgeApi {
     let allowed: AllowedOrigins = origins
         .iter()
         .map(|origin| origin.parse::<Origin>().unwrap())
         .collect();
-    let client = HttpClient::new(&Route::default(), deadlines).unwrap();
+    let client = HttpClient::new(route, deadlines).unwrap();
     HttpEdgeApi::new(allowed, client, Clock::system())
 }
 

@@ -7,7 +7,7 @@ use edge_credential_operator::{
     http::{Unreachable, route::Deadlines},
     oauth::{TokenError, TokenSource},
 };
-use kit::sitecore::{RetryAfter, Scenario, Sitecore};
+use kit::sitecore::{RetryAfter, Scenario, Sitecore, hostile::nowhere};
 
 use super::{CANARY, ID, SHORT, ask, raw, request_to, sitecore, sitecore_with, source};
 
@@ -222,8 +222,7 @@ async fn a_refused_connection_is_told_apart() {
 
 #[tokio::test]
 async fn a_host_whose_name_is_not_found_is_told_apart() {
-    // A label of more than 63 characters is no name, so that nobody is asked for it.
-    let unknown = format!("http://{}.example/oauth/token", "x".repeat(64));
+    let unknown = format!("{}/oauth/token", nowhere());
     unreachable(&sitecore(), &unknown, Unreachable::NameNotFound).await;
 }
 

@@ -13,7 +13,6 @@ mod tls;
 use std::{
     collections::BTreeMap,
     sync::atomic::{AtomicUsize, Ordering},
-    time::Duration,
 };
 
 use edge_credential_operator::{
@@ -36,20 +35,15 @@ use edge_credential_operator::{
         requests::{Answer, Failure, Purpose, TokenRequests},
     },
 };
-use kit::sitecore::{AUDIENCE, Scenario, Sitecore};
+use kit::sitecore::{
+    AUDIENCE, Scenario, Sitecore,
+    hostile::{CANARY, SHORT},
+};
 
 const ID: &str = "client-1";
 
-/// In the client secret, in every error text and in every body: it must not come out anywhere.
-const CANARY: &str = "CANARY";
-
+/// With the [canary](CANARY) in it.
 const SECRET: &str = "s3cret-CANARY";
-
-/// Longer than a request takes to arrive, and short enough to wait for where no answer comes.
-const SHORT: Deadlines = Deadlines {
-    connect: Duration::from_secs(1),
-    total: Duration::from_secs(1),
-};
 
 /// Asks for a token as an object with a name and a namespace of its own, and waits for its turn and the answer.
 async fn take(

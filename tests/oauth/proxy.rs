@@ -1,30 +1,15 @@
 //! Proxies that do not connect: told apart from an endpoint that does not answer.
 
 use std::{
-    io::{Read, Write},
     net::{Ipv4Addr, TcpListener},
     process::Command,
-    thread,
 };
 
 use edge_credential_operator::{http::Unreachable, oauth::TokenError};
+use kit::sitecore::hostile::{nowhere, proxy};
 use reqwest::{Client, Proxy};
 
 use super::{CANARY, SHORT, ask, raw, sitecore_with};
-
-/// Where a proxy listens that answers so, once, and then ends the connection.
-pub fn proxy(answer: impl Into<Vec<u8>>) -> String {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
-    let url = format!("http://{}", listener.local_addr().unwrap());
-    let answer = answer.into();
-    thread::spawn(move || {
-        let (mut connection, _) = listener.accept().unwrap();
-        let asked = connection.read(&mut [0; 4096]).unwrap();
-        assert!(asked > 0);
-        connection.write_all(&answer).unwrap();
-    });
-    url
-}
 
 /// What an endpoint behind this proxy fails with.
 async fn fail_behind(proxy: &str) -> Unreachable {
@@ -58,9 +43,7 @@ async fn a_proxy_that_cannot_be_connected_to_is_not_taken_for_the_endpoint() {
     let free = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
     let closed = format!("http://{}", free.local_addr().unwrap());
     drop(free);
-    // A label of more than 63 characters is no name, so that nobody is asked for it.
-    let unknown = format!("http://{}.example:3128", "x".repeat(64));
-    for url in [closed, unknown] {
+    for url in [closed, nowhere()] {
         let cause = fail_behind(&url).await;
         assert_eq!(cause, Unreachable::ProxyUnreachable, "{url}");
     }

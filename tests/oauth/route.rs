@@ -12,9 +12,9 @@ use edge_credential_operator::{
     oauth::{TokenError, TokenSource, client::HttpTokenSource},
     operator::route_files::RouteFiles,
 };
-use kit::sitecore::{Certificate, TlsFront};
+use kit::sitecore::{Certificate, TlsFront, hostile::proxy};
 
-use super::{CANARY, proxy::proxy, request_to, sitecore};
+use super::{CANARY, request_to, sitecore};
 
 /// Longer than a file is not read.
 const WHILE: Duration = Duration::from_secs(31);

@@ -9,7 +9,7 @@ use edge_credential_operator::{
     },
     oauth::{Token, TokenError, TokenSource, client::HttpTokenSource},
 };
-use kit::sitecore::{Certificate, Scenario, Sitecore, TlsFront};
+use kit::sitecore::{Certificate, Scenario, Sitecore, TlsFront, hostile::CERTIFICATES};
 
 use super::{CANARY, ID, request_to, sitecore};
 
@@ -67,17 +67,7 @@ async fn an_authority_of_ones_own_is_trusted_once_it_is_named() {
 
 #[tokio::test]
 async fn no_secret_goes_to_a_server_whose_certificate_is_not_good_and_why_is_told() {
-    for (certificate, cause) in [
-        (
-            // In the certificate it is what the server says, and is not repeated.
-            Certificate::WrongName("CANARY.example"),
-            Unreachable::OtherName,
-        ),
-        (Certificate::Expired, Unreachable::Expired),
-        (Certificate::NotYetValid, Unreachable::NotYetValid),
-        (Certificate::SelfSigned, Unreachable::Untrusted),
-        (Certificate::WrongUsage, Unreachable::Untrusted),
-    ] {
+    for (certificate, cause) in CERTIFICATES {
         let sitecore = sitecore();
         let front = TlsFront::start(&sitecore, certificate).unwrap();
         let row = format!("{certificate:?}");

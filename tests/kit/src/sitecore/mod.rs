@@ -30,6 +30,7 @@ mod admin_api;
 mod clients;
 mod delivery_api;
 mod deploy_api;
+pub mod hostile;
 mod jwt;
 mod record;
 mod scenario;

@@ -245,6 +245,8 @@ impl Visit<'_> {
             return Ok(Next::Go);
         };
         self.findings.revoked.extend_from_slice(marks);
+        // No list of before shows what becomes of them. Where the next one fails, another visit begins with a list.
+        self.memories.remembered.last_survey = None;
         for mark in marks {
             for key in survey.live_keys(mark) {
                 self.context.calls.check_leadership()?;
@@ -257,8 +259,6 @@ impl Visit<'_> {
                 };
                 let reply = self.context.api.revoke_key(access, &key.hash).await;
                 if let Err(error) = self.note(reply) {
-                    // The next attempt begins with a list as well.
-                    self.memories.remembered.last_survey = None;
                     return Ok(self.refused(error, facts));
                 }
             }

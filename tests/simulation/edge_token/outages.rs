@@ -83,6 +83,29 @@ async fn a_revocation_waits_for_a_token_api_that_is_down() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_revocation_that_no_list_could_show_is_looked_for_as_soon_as_one_can_be_had() {
+    let world = begin(json!({"rotation": {"overlap": "5m"}})).await;
+    pass(seconds(60)).await;
+    ask(&world, ROTATE_REQUESTED_AT, "now");
+    pass(seconds(60)).await;
+    // The list before the revocation comes late, and the one after it fails.
+    world.keys.fail(Call::ListKeys, Failure::status(503));
+    pass(seconds(1200)).await;
+    world.keys.recover();
+    while !world.keys.take_calls().contains_key("revoke") {
+        pass(seconds(1) / 20).await;
+    }
+    world.keys.fail(Call::ListKeys, Failure::status(503));
+    pass(seconds(60)).await;
+    assert_eq!(world.keys.live(), ["KEY1"]);
+    assert_eq!(object(&world).status.unwrap().retired.len(), 1);
+    world.keys.recover();
+    pass(seconds(700)).await;
+    assert_eq!(object(&world).status.unwrap().retired, []);
+    assert_eq!(condition(&world, Ready), ready());
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_delivery_api_that_is_down_has_a_new_key_kept_back_and_it_is_the_one_handed_out_later() {
     for (failure, most) in [
         (Failure::status(503), 25),

@@ -484,6 +484,7 @@ impl World {
                 self.revoke(&marks, under_way);
                 under_way.visit.revoked.extend(marks);
                 under_way.visit.survey = None;
+                process.last_survey = None;
             }
             Step::Write => self.write(process, under_way),
         }

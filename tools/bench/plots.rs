@@ -103,6 +103,8 @@ fn picture(plot: &Plot, lines: &[&Line]) -> Result<String> {
         let mut chart = ChartBuilder::on(&area)
             .caption(plot.title, ("sans-serif", 18))
             .margin(12)
+            // The last number of the axis is written around its end.
+            .margin_right(28)
             .x_label_area_size(40)
             .y_label_area_size(60)
             .build_cartesian_2d(0.0..x, 0.0..y)?;

@@ -286,6 +286,14 @@ impl Queue {
         }
     }
 
+    /// Takes an object out of the line of one endpoint. Where it waits for another one, or has its turn there, it goes on to.
+    pub fn leave_endpoint(&mut self, object: &ObjectKey, endpoint: &Endpoint, now: SinceStart) {
+        let entry = self.entries.get(object);
+        if entry.is_some_and(|entry| entry.endpoint == *endpoint) {
+            self.leave(object, now);
+        }
+    }
+
     /// Takes an object out that is gone.
     pub fn forget(&mut self, object: &ObjectKey, now: SinceStart) {
         let endpoint = self.entries.get(object).map(|entry| entry.endpoint.clone());

@@ -396,7 +396,8 @@ impl State {
         if let Some(token) = self.tokens.valid(&inputs, time) {
             if acceptable(token) {
                 let token = token.clone();
-                self.queue.leave(object, now);
+                // A visit to an API needs the token and keeps its turn there.
+                self.queue.leave_endpoint(object, &caller.endpoint, now);
                 return Err(Answer::Known(token));
             }
         } else if let Some(written) = self.tokens.written(&inputs, time)

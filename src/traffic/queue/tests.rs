@@ -99,6 +99,17 @@ fn run(
 }
 
 #[test]
+fn who_leaves_one_endpoint_keeps_its_turn_at_another() {
+    let mut queue = Queue::new(PLACES);
+    let object = key(0, 0);
+    assert!(queue.ask(&caller(&object, Urgency::NoToken), second(0)));
+    queue.leave_endpoint(&object, &endpoint(1), second(0));
+    assert!(queue.has_turn(&object));
+    queue.leave_endpoint(&object, &endpoint(0), second(0));
+    assert!(!queue.contains(&object));
+}
+
+#[test]
 fn namespaces_take_turns_whatever_they_have_waiting() {
     let mut queue = Queue::new(1);
     let first = send(&mut queue, &key(0, 0), second(0)).unwrap();

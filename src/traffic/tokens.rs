@@ -116,14 +116,15 @@ impl Tokens {
             return;
         };
         match (&kept.token, access_token) {
-            (Place::Secret(written), Some(access_token)) => {
+            (Place::Secret(written), Some(access_token)) if written.is(&access_token) => {
                 kept.token = Place::Memory(Box::new(Token {
                     access_token,
                     ..written.token.clone()
                 }));
             }
             (Place::Secret(_), None) => self.forget(inputs),
-            (Place::Memory(_), _) => {}
+            // The one that was read is the one before that.
+            (Place::Secret(_), Some(_)) | (Place::Memory(_), _) => {}
         }
     }
 
@@ -241,6 +242,16 @@ mod tests {
         tokens.leave_in(&INPUTS, &token("one"), key());
         tokens.take_back(&INPUTS, None);
         assert!(tokens.written(&INPUTS, at(0)).is_none() && tokens.kept.is_empty());
+    }
+
+    #[test]
+    fn a_token_that_was_read_before_it_was_renewed_does_not_take_the_place_of_the_new_one() {
+        let mut tokens = kept();
+        tokens.leave_in(&INPUTS, &token("one"), key());
+        tokens.take_back(&INPUTS, Some("another".into()));
+        assert!(tokens.valid(&INPUTS, at(0)).is_none());
+        let written = tokens.written(&INPUTS, at(0)).unwrap();
+        assert!(written.is(&"one".into()));
     }
 
     #[test]

@@ -10,7 +10,7 @@ use std::{collections::BTreeMap, time::Duration};
 use edge_credential_operator::{
     api::{
         ConditionType::{self, Ready, Reconciling, Stalled},
-        EdgeToken, conditions,
+        EdgeToken,
         edge_token::{END_OVERLAP_REQUESTED_AT, ROTATE_REQUESTED_AT},
     },
     edge_api::{Call, Cause, Verdict},
@@ -29,37 +29,20 @@ const NAME: &str = "edge-key";
 
 /// Adds client credentials and an EdgeToken that uses them.
 fn add(world: &World, spec: Value) {
-    world.put_credentials(NAME, "secret");
-    let mut object = json!({
-        "apiVersion": "edgecredentials.io/v1alpha1",
-        "kind": "EdgeToken",
-        "metadata": {"namespace": NAMESPACE, "name": NAME},
-        "spec": {"credentialsSecretRef": {"name": format!("{NAME}-client")}},
-    });
-    for (field, value) in spec.as_object().unwrap() {
-        object["spec"][field] = value.clone();
-    }
-    let object: EdgeToken = serde_json::from_value(object).unwrap();
-    world.api.apply_object(&object);
+    world.add_key(NAMESPACE, NAME, NAME, spec);
 }
 
 fn object(world: &World) -> EdgeToken {
-    world.api.get_as(NAMESPACE, NAME).expect("the EdgeToken")
+    world.edge_token(NAMESPACE, NAME)
 }
 
 /// The key in the target, if it is there.
 fn key(world: &World) -> Option<String> {
-    let secret: Secret = world.api.get_as(NAMESPACE, NAME)?;
-    let value = secret.data?.remove("SITECORE_API_KEY")?;
-    Some(String::from_utf8(value.0).unwrap())
+    world.key(NAMESPACE, NAME)
 }
 
 fn condition(world: &World, type_: ConditionType) -> (bool, String) {
-    let status = object(world).status.unwrap_or_default();
-    let condition = conditions::find(&status.conditions, type_);
-    condition.map_or((false, String::new()), |condition| {
-        (condition.status == "True", condition.reason.clone())
-    })
+    world.key_condition(NAMESPACE, NAME, type_)
 }
 
 fn ready() -> (bool, String) {
@@ -77,9 +60,7 @@ fn told(world: &World, reason: &str) -> Vec<(bool, String)> {
 
 /// Has a person ask for something.
 fn ask(world: &World, annotation: &str, value: &str) {
-    world.api.edit::<EdgeToken>(NAMESPACE, NAME, |object| {
-        object["metadata"]["annotations"][annotation] = json!(value);
-    });
+    world.ask_key(NAMESPACE, NAME, annotation, value);
 }
 
 fn calls<const N: usize>(calls: [(&'static str, usize); N]) -> BTreeMap<&'static str, usize> {

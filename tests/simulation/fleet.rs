@@ -18,7 +18,7 @@ fn name(number: usize) -> String {
 }
 
 /// When the requests of an object are due, from its first one on, until `end`.
-fn due(
+pub fn due(
     object: &EdgeCredential,
     first: Timestamp,
     lifetime: SignedDuration,

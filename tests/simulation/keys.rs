@@ -6,6 +6,7 @@ use std::{
     time::Duration,
 };
 
+use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use edge_credential_operator::{
     clock::Clock,
     edge_api::{
@@ -17,8 +18,18 @@ use futures::{FutureExt, future::BoxFuture};
 use k8s_openapi::jiff::SignedDuration;
 use reqwest::Url;
 use secrecy::{ExposeSecret, SecretString};
+use serde_json::Value;
 
 use crate::world::seconds;
+
+/// How long a call takes, unless a test says otherwise.
+const LATENCY: Duration = Duration::from_millis(100);
+
+/// How the calls of a client fail, if they do.
+type FailureRule = Box<dyn Fn(&str, Call) -> Option<Failure> + Send>;
+
+/// How long the calls of a client take.
+type LatencyRule = Box<dyn Fn(&str) -> Duration + Send>;
 
 /// The APIs.
 #[derive(Clone)]
@@ -30,8 +41,13 @@ pub struct Keys {
 #[derive(Default)]
 struct State {
     keys: Vec<Made>,
-    calls: BTreeMap<&'static str, usize>,
+    /// By client and call.
+    calls: BTreeMap<(String, &'static str), usize>,
     failures: BTreeMap<&'static str, Failure>,
+    failure_rule: Option<FailureRule>,
+    latency_rule: Option<LatencyRule>,
+    /// The client for which the program panics once a call has been acted on, and the call.
+    panics_for: Option<(String, Call)>,
     /// Whether a call that fails acts all the same.
     acts_though_it_fails: bool,
     /// What the Delivery API says of keys that are live, if not that it takes them.
@@ -92,7 +108,16 @@ pub struct Made {
     pub label: String,
     pub value: String,
     pub is_revoked: bool,
+    /// Whose JSON Web Token it was made with.
+    client: String,
     environment: u32,
+}
+
+/// What opens an API.
+#[derive(Clone, Copy)]
+enum Opener<'a> {
+    Jwt(&'a SecretString),
+    Key(&'a SecretString),
 }
 
 impl Keys {
@@ -114,7 +139,7 @@ impl Keys {
 
     /// Has somebody else make a key.
     pub fn add(&self, label: &str) {
-        self.state.lock().unwrap().make(label);
+        self.state.lock().unwrap().make(label, "somebody else");
     }
 
     /// Has somebody else revoke a key.
@@ -126,7 +151,22 @@ impl Keys {
 
     /// How often each call was made since this was asked last.
     pub fn take_calls(&self) -> BTreeMap<&'static str, usize> {
-        std::mem::take(&mut self.state.lock().unwrap().calls)
+        self.take_calls_of(|_| true)
+    }
+
+    /// As [`take_calls`](Self::take_calls), of some clients alone.
+    pub fn take_calls_of(&self, is_meant: impl Fn(&str) -> bool) -> BTreeMap<&'static str, usize> {
+        let mut state = self.state.lock().unwrap();
+        let all = std::mem::take(&mut state.calls);
+        let mut taken = BTreeMap::new();
+        for ((client, call), count) in all {
+            if is_meant(&client) {
+                *taken.entry(call).or_default() += count;
+            } else {
+                state.calls.insert((client, call), count);
+            }
+        }
+        taken
     }
 
     /// Has a call fail.
@@ -135,9 +175,28 @@ impl Keys {
         state.failures.insert(call.as_str(), failure.into());
     }
 
-    /// Has no call fail any longer.
+    /// Has the calls of some clients fail. Later rules replace earlier ones.
+    pub fn fail_by(&self, rule: impl Fn(&str, Call) -> Option<Failure> + Send + 'static) {
+        self.state.lock().unwrap().failure_rule = Some(Box::new(rule));
+    }
+
+    /// Has the calls of each client take so long.
+    pub fn delay_by(&self, rule: impl Fn(&str) -> Duration + Send + 'static) {
+        self.state.lock().unwrap().latency_rule = Some(Box::new(rule));
+    }
+
+    /// Has the program panic on every such call of a client, after that was acted on; or on none.
+    pub fn panic_for(&self, call: Option<(&str, Call)>) {
+        let call = call.map(|(client, call)| (client.to_owned(), call));
+        self.state.lock().unwrap().panics_for = call;
+    }
+
+    /// Has no call fail or take longer any more.
     pub fn recover(&self) {
-        self.state.lock().unwrap().failures.clear();
+        let mut state = self.state.lock().unwrap();
+        state.failures.clear();
+        state.failure_rule = None;
+        state.latency_rule = None;
     }
 
     /// Has the credentials open another environment from now on. The keys of the former one work on there.
@@ -165,33 +224,42 @@ impl Keys {
     fn answer<'a, T: Send + 'a>(
         &'a self,
         call: Call,
-        jwt: Option<&'a SecretString>,
+        opener: Opener<'a>,
         act: impl FnOnce(&mut State) -> Result<T, Cause> + Send + 'a,
     ) -> BoxFuture<'a, Reply<T>> {
         async move {
-            tokio::time::sleep(seconds(1) / 10).await;
-            let (result, failure) = {
+            let (client, latency) = {
+                let state = self.state.lock().unwrap();
+                let client = state.client(opener);
+                let latency = state.latency_rule.as_ref().map(|rule| rule(&client));
+                (client, latency.unwrap_or(LATENCY))
+            };
+            tokio::time::sleep(latency).await;
+            let (result, failure, panics) = {
                 let mut state = self.state.lock().unwrap();
-                *state.calls.entry(call.as_str()).or_default() += 1;
-                if let Some(jwt) = jwt {
-                    state.newest = jwt.expose_secret().into();
-                }
-                let is_refused = jwt.is_some_and(|jwt| {
-                    let mut refused = state.refused.iter();
-                    refused.any(|text| text == jwt.expose_secret())
-                });
-                let failure = state.failures.get(call.as_str()).copied();
+                let calls = state.calls.entry((client.clone(), call.as_str()));
+                *calls.or_default() += 1;
+                let is_refused = match opener {
+                    Opener::Jwt(jwt) => {
+                        state.newest = jwt.expose_secret().into();
+                        state.refused.contains(&state.newest)
+                    }
+                    Opener::Key(_) => false,
+                };
+                let failure = state.failure(&client, call);
+                let panics = state.panics_for.as_ref() == Some(&(client, call));
                 match failure {
-                    _ if is_refused => (Err(Cause::Refused { status: 401 }), None),
-                    None => (act(&mut state), None),
+                    _ if is_refused => (Err(Cause::Refused { status: 401 }), None, panics),
+                    None => (act(&mut state), None, panics),
                     Some(failure) => {
                         if state.acts_though_it_fails {
                             let _ = act(&mut state);
                         }
-                        (Err(failure.cause), Some(failure))
+                        (Err(failure.cause), Some(failure), panics)
                     }
                 }
             };
+            assert!(!panics, "on purpose");
             tokio::time::sleep(failure.map_or(Duration::ZERO, |failure| failure.after)).await;
             let limits = Limits {
                 hold: failure.and_then(|failure| failure.hold),
@@ -208,16 +276,43 @@ impl Keys {
 }
 
 impl State {
-    fn make(&mut self, label: &str) -> String {
+    fn make(&mut self, label: &str, client: &str) -> String {
         let value = format!("KEY{}", self.keys.len());
         self.keys.push(Made {
             label: label.into(),
             value: value.clone(),
             is_revoked: false,
+            client: client.into(),
             environment: self.environment,
         });
         value
     }
+
+    /// Who calls: whom the JSON Web Token was issued to, or whose key it is.
+    fn client(&self, opener: Opener<'_>) -> String {
+        match opener {
+            Opener::Jwt(jwt) => subject(jwt),
+            Opener::Key(value) => {
+                let mut keys = self.keys.iter();
+                let key = keys.find(|key| key.value == value.expose_secret());
+                key.map(|key| key.client.clone()).unwrap_or_default()
+            }
+        }
+    }
+
+    fn failure(&self, client: &str, call: Call) -> Option<Failure> {
+        let by_rule = self.failure_rule.as_ref();
+        let by_rule = by_rule.and_then(|rule| rule(client, call));
+        by_rule.or_else(|| self.failures.get(call.as_str()).copied())
+    }
+}
+
+/// Whom a JSON Web Token was issued to.
+fn subject(jwt: &SecretString) -> String {
+    let claims = jwt.expose_secret().split('.').nth(1).expect("claims");
+    let claims = URL_SAFE_NO_PAD.decode(claims).expect("base64");
+    let claims: Value = serde_json::from_slice(&claims).expect("JSON");
+    claims["sub"].as_str().expect("a subject").to_owned()
 }
 
 fn hash(value: &str) -> String {
@@ -230,8 +325,8 @@ impl EdgeApi for Keys {
         access: Access<'a>,
         key: &'a NewKey,
     ) -> BoxFuture<'a, Reply<SecretString>> {
-        self.answer(Call::CreateKey, Some(access.jwt), |state| {
-            Ok(state.make(&key.label).into())
+        self.answer(Call::CreateKey, Opener::Jwt(access.jwt), |state| {
+            Ok(state.make(&key.label, &subject(access.jwt)).into())
         })
     }
 
@@ -241,7 +336,7 @@ impl EdgeApi for Keys {
         prefix: &'a str,
     ) -> BoxFuture<'a, Reply<Listing>> {
         let begun_at = self.clock.now();
-        self.answer(Call::ListKeys, Some(access.jwt), move |state| {
+        self.answer(Call::ListKeys, Opener::Jwt(access.jwt), move |state| {
             let here = state.environment;
             let keys = state.keys.iter();
             let keys = keys.filter(|key| key.environment == here && key.label.starts_with(prefix));
@@ -257,7 +352,7 @@ impl EdgeApi for Keys {
     }
 
     fn revoke_key<'a>(&'a self, access: Access<'a>, wanted: &'a str) -> BoxFuture<'a, Reply<()>> {
-        self.answer(Call::RevokeKey, Some(access.jwt), move |state| {
+        self.answer(Call::RevokeKey, Opener::Jwt(access.jwt), move |state| {
             let here = state.environment;
             let mut keys = state.keys.iter_mut();
             let key = keys.find(|key| key.environment == here && hash(&key.value) == wanted);
@@ -271,8 +366,8 @@ impl EdgeApi for Keys {
         access: Access<'a>,
         environment_id: &'a str,
     ) -> BoxFuture<'a, Reply<SecretString>> {
-        self.answer(Call::ObtainKey, Some(access.jwt), |state| {
-            Ok(state.make(environment_id).into())
+        self.answer(Call::ObtainKey, Opener::Jwt(access.jwt), |state| {
+            Ok(state.make(environment_id, &subject(access.jwt)).into())
         })
     }
 
@@ -281,7 +376,7 @@ impl EdgeApi for Keys {
         _: &'a Url,
         value: &'a SecretString,
     ) -> BoxFuture<'a, Reply<Verdict>> {
-        self.answer(Call::ProbeKey, None, |state| {
+        self.answer(Call::ProbeKey, Opener::Key(value), |state| {
             let mut keys = state.keys.iter();
             let is_live = keys.any(|key| key.value == value.expose_secret() && !key.is_revoked);
             Ok(match state.verdict {

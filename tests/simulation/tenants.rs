@@ -17,7 +17,7 @@ use serde_json::json;
 
 use crate::world::{Behaviour, NAMESPACE, World, days, hours, pass, seconds};
 
-const BROKEN: TokenError = TokenError::Refused {
+pub const BROKEN: TokenError = TokenError::Refused {
     status: 500,
     error: None,
 };
@@ -25,7 +25,7 @@ const BROKEN: TokenError = TokenError::Refused {
 /// Tokens of an hour.
 const SHORT: SignedDuration = SignedDuration::from_hours(1);
 
-fn client(request: &TokenRequest) -> &str {
+pub fn client(request: &TokenRequest) -> &str {
     request.credentials.client_id.expose_secret()
 }
 
@@ -41,28 +41,41 @@ fn later(world: &World, by: u64) -> Timestamp {
     world.clock.now() + seconds(by)
 }
 
+/// Waits until this holds of all objects, one after the other, and returns how long that took.
+pub async fn until_all(
+    objects: &[(String, String)],
+    most: Duration,
+    holds: impl Fn(&str, &str) -> bool,
+) -> Duration {
+    let step = Duration::from_millis(250);
+    let mut waited = Duration::ZERO;
+    for (namespace, name) in objects {
+        while !holds(namespace, name) {
+            assert!(
+                waited < most,
+                "{namespace}/{name} still waits {waited:?} later"
+            );
+            pass(step).await;
+            waited += step;
+        }
+    }
+    waited
+}
+
 /// Waits until all objects have a token, and returns how long that took.
 async fn until_all_have_tokens(
     world: &World,
     objects: &[(String, String)],
     most: Duration,
 ) -> Duration {
-    let step = Duration::from_millis(250);
-    let mut waited = Duration::ZERO;
-    let is_missing = |(namespace, name): &&(String, String)| !world.has_token(namespace, name);
-    while let Some((namespace, name)) = objects.iter().find(is_missing) {
-        assert!(
-            waited < most,
-            "{namespace}/{name} has no token {waited:?} later"
-        );
-        pass(step).await;
-        waited += step;
-    }
-    waited
+    until_all(objects, most, |namespace, name| {
+        world.has_token(namespace, name)
+    })
+    .await
 }
 
 /// Watches the tokens of some objects for a time, and returns how many seconds one of them was expired or missing.
-async fn seconds_without_a_token(
+pub async fn seconds_without_a_token(
     world: &World,
     objects: &[(String, String)],
     time: Duration,
@@ -77,7 +90,7 @@ async fn seconds_without_a_token(
     expired
 }
 
-fn objects(namespace: &str, prefix: &str, number: usize) -> Vec<(String, String)> {
+pub fn objects(namespace: &str, prefix: &str, number: usize) -> Vec<(String, String)> {
     let name = |number| (namespace.to_owned(), format!("{prefix}-{number}"));
     (0..number).map(name).collect()
 }

@@ -3,7 +3,7 @@
 use std::{fmt::Write, fs, time::Duration};
 
 use edge_credential_operator::{
-    api::{EdgeCredential, EdgeToken},
+    api::EdgeCredential,
     http::limits::{Limits, Quota},
 };
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
@@ -120,18 +120,8 @@ async fn add_sites(world: &World) {
 /// Adds the EdgeTokens, each with a client of its own.
 fn add_keys(world: &World) {
     for (namespace, name, every) in KEYS {
-        world.put_credentials_of(namespace, name, &client(namespace, name), "secret");
-        let object = json!({
-            "apiVersion": "edgecredentials.io/v1alpha1",
-            "kind": "EdgeToken",
-            "metadata": {"namespace": namespace, "name": name},
-            "spec": {
-                "credentialsSecretRef": {"name": format!("{name}-client")},
-                "rotation": {"every": every, "overlap": "12h"},
-            },
-        });
-        let object: EdgeToken = serde_json::from_value(object).unwrap();
-        world.api.apply_object(&object);
+        let rotation = json!({"rotation": {"every": every, "overlap": "12h"}});
+        world.add_key(namespace, name, &client(namespace, name), rotation);
     }
 }
 

@@ -12,7 +12,7 @@ use std::{
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use clap::Parser;
 use edge_credential_operator::{
-    api::{ConditionType, EdgeCredential, conditions},
+    api::{ConditionType, EdgeCredential, EdgeToken, conditions},
     clock::Clock,
     cluster::leadership::Leadership,
     config::{Cli, Command, Settings},
@@ -35,11 +35,14 @@ use futures::{
 };
 use k8s_openapi::{
     api::core::v1::Secret,
+    apimachinery::pkg::apis::meta::v1::Condition,
     jiff::{SignedDuration, Timestamp},
 };
-use kit::fake_api::FakeApi;
+use kit::fake_api::{FakeApi, Fault, Verb};
+use kube::Resource;
 use prometheus_client::registry::Registry;
 use secrecy::ExposeSecret;
+use serde::{Serialize, de::DeserializeOwned};
 use serde_json::json;
 use tokio::{
     sync::oneshot,
@@ -209,21 +212,52 @@ impl World {
         name: &str,
         spec: serde_json::Value,
     ) -> EdgeCredential {
+        let usual = json!({
+            "credentialsSecretRef": {"name": credentials(name)},
+            "target": {"name": target(name)},
+        });
+        self.apply(namespace, name, usual, &spec)
+    }
+
+    /// Adds client credentials and an EdgeToken that uses them. Its target has its name.
+    pub fn add_key(&self, namespace: &str, name: &str, client: &str, spec: serde_json::Value) {
+        self.put_credentials_of(namespace, name, client, "secret");
+        self.add_key_object(namespace, name, spec);
+    }
+
+    /// Adds an EdgeToken whose credentials are there or will be: those of an EdgeCredential of its name.
+    pub fn add_key_object(
+        &self,
+        namespace: &str,
+        name: &str,
+        spec: serde_json::Value,
+    ) -> EdgeToken {
+        let usual = json!({"credentialsSecretRef": {"name": credentials(name)}});
+        self.apply(namespace, name, usual, &spec)
+    }
+
+    /// Adds an object with the usual spec, but for the fields that are in `spec`.
+    fn apply<K>(
+        &self,
+        namespace: &str,
+        name: &str,
+        usual: serde_json::Value,
+        spec: &serde_json::Value,
+    ) -> K
+    where
+        K: Resource<DynamicType = ()> + Serialize + DeserializeOwned,
+    {
         let mut object = json!({
-            "apiVersion": "edgecredentials.io/v1alpha1",
-            "kind": "EdgeCredential",
+            "apiVersion": K::api_version(&()),
+            "kind": K::kind(&()),
             "metadata": {"namespace": namespace, "name": name},
-            "spec": {
-                "credentialsSecretRef": {"name": credentials(name)},
-                "target": {"name": target(name)},
-            },
+            "spec": usual,
         });
         for (field, value) in spec.as_object().expect("a spec is an object") {
             object["spec"][field] = value.clone();
         }
-        self.api.apply_object::<EdgeCredential>(
-            &serde_json::from_value(object).expect("a valid EdgeCredential"),
-        )
+        self.api
+            .apply_object::<K>(&serde_json::from_value(object).expect("a valid object"))
     }
 
     /// Deletes an EdgeCredential and what belongs to it, as the garbage collector would.
@@ -283,6 +317,32 @@ impl World {
         self.api.get_as(NAMESPACE, &target(name))
     }
 
+    pub fn edge_token(&self, namespace: &str, name: &str) -> EdgeToken {
+        self.api.get_as(namespace, name).expect("the EdgeToken")
+    }
+
+    /// The key in the target of an EdgeToken, if it is there.
+    pub fn key(&self, namespace: &str, name: &str) -> Option<String> {
+        let secret: Secret = self.api.get_as(namespace, name)?;
+        let value = secret.data?.remove("SITECORE_API_KEY")?;
+        Some(String::from_utf8(value.0).expect("a key is text"))
+    }
+
+    /// Has a person ask something of an EdgeToken.
+    pub fn ask_key(&self, namespace: &str, name: &str, annotation: &str, value: &str) {
+        self.api.edit::<EdgeToken>(namespace, name, |object| {
+            object["metadata"]["annotations"][annotation] = json!(value);
+        });
+    }
+
+    /// Has every call of the Kubernetes API but lists and watches take this long.
+    pub fn delay_calls(&self, by: Duration) {
+        self.api.on_request(move |request| match request.verb {
+            Verb::List | Verb::Watch => Fault::None,
+            _ => Fault::Delay(by),
+        });
+    }
+
     /// All metrics.
     pub fn metrics(&self) -> String {
         prometheus_text(&self.registry).expect("metrics")
@@ -301,11 +361,26 @@ impl World {
     /// Whether a condition is true, and its reason.
     pub fn condition(&self, name: &str, type_: ConditionType) -> (bool, String) {
         let status = self.object(name).status.unwrap_or_default();
-        let condition = conditions::find(&status.conditions, type_);
-        condition.map_or((false, String::new()), |condition| {
-            (condition.status == "True", condition.reason.clone())
-        })
+        state_of(&status.conditions, type_)
     }
+
+    /// As [`condition`](Self::condition), of an EdgeToken.
+    pub fn key_condition(
+        &self,
+        namespace: &str,
+        name: &str,
+        type_: ConditionType,
+    ) -> (bool, String) {
+        let status = self.edge_token(namespace, name).status.unwrap_or_default();
+        state_of(&status.conditions, type_)
+    }
+}
+
+fn state_of(conditions: &[Condition], type_: ConditionType) -> (bool, String) {
+    let condition = conditions::find(conditions, type_);
+    condition.map_or((false, String::new()), |condition| {
+        (condition.status == "True", condition.reason.clone())
+    })
 }
 
 pub fn target(name: &str) -> String {

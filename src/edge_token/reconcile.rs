@@ -7,7 +7,8 @@ use super::{
     report::{report, report_problem},
     rules::{
         judge::has_finalizer,
-        settled::{settled_until, versions_of},
+        revisit::UNWOKEN,
+        settled::{settled_until, versions_of, waiting_until},
     },
     visit::{Ended, Visit},
 };
@@ -37,7 +38,8 @@ pub async fn reconcile(object: &EdgeToken, context: &Context) -> Result<Report, 
     }
     let uid = object.metadata.uid.as_deref();
     let mut told = context.memory.take_untold(&key, uid);
-    if let Some(wait) = rest(object, &key, context) {
+    let rest = rest(object, &key, context).or_else(|| rest_in_line(object, &key, context));
+    if let Some(wait) = rest {
         let mut report = Report::look_again_after(wait);
         report.transitions = told;
         return Ok(report);
@@ -86,17 +88,34 @@ async fn report_end(
 fn rest(object: &EdgeToken, key: &ObjectKey, context: &Context) -> Option<Duration> {
     let now = context.clock.now();
     let until = settled_until(object, &context.allowed, now)?;
-    let told = versions_of(object.status.as_ref()?);
-    let secrets = &context.secrets;
-    let credentials = &object.spec.credentials_secret_ref.name;
-    let rests = secrets.is_current(&key.namespace, credentials, told.credentials.as_ref())
-        && secrets.is_current(&key.namespace, object.target_name(), told.target.as_ref())
-        && !context.tokens.is_known(key);
-    if !rests {
+    if context.tokens.is_known(key) || !are_secrets_told(object, key, context) {
         return None;
     }
     // Once it is gone, nobody can tell which keys it had.
     context.memory.keep_recorded(key, object);
     let left = until.duration_since(now).unsigned_abs();
     Some(left.min(context.resync_period))
+}
+
+/// How long an object is left alone that waits for its turn at an endpoint, and says so. It is woken.
+fn rest_in_line(object: &EdgeToken, key: &ObjectKey, context: &Context) -> Option<Duration> {
+    let tokens = &context.tokens;
+    if !tokens.is_known(key) || tokens.may_ask(key) {
+        return None;
+    }
+    let now = context.clock.now();
+    let until = waiting_until(object, tokens.waits_for_recovery(key), now)?;
+    let left = until.duration_since(now).min(UNWOKEN);
+    are_secrets_told(object, key, context).then(|| left.unsigned_abs())
+}
+
+/// Whether both Secrets are in the versions that the status names.
+fn are_secrets_told(object: &EdgeToken, key: &ObjectKey, context: &Context) -> bool {
+    object.status.as_ref().is_some_and(|status| {
+        let told = versions_of(status);
+        let secrets = &context.secrets;
+        let credentials = &object.spec.credentials_secret_ref.name;
+        secrets.is_current(&key.namespace, credentials, told.credentials.as_ref())
+            && secrets.is_current(&key.namespace, object.target_name(), told.target.as_ref())
+    })
 }

@@ -171,7 +171,7 @@ impl<'a> Visit<'a> {
         let lock = context.target_locks.try_lock(target);
         let deleted_at = self.object.metadata.deletion_timestamp.as_ref();
         let is_overdue = deleted_at.is_some_and(|at| is_overdue(at.0, self.now()));
-        let problem = match self.read_secrets().await {
+        let problem = match self.read_secrets(true).await {
             Err(error) if !is_overdue && error.class().is_stalled(0) => {
                 return Ok(Ended::Unreadable(error));
             }
@@ -334,7 +334,7 @@ impl<'a> Visit<'a> {
         let mut ledger = facts.ledger.clone();
         match &facts.step {
             Step::Hold(obstacle) => return Ok(self.hold(*obstacle, now)),
-            Step::Read => self.refresh().await?,
+            Step::Read => self.read_anew().await?,
             Step::Secure => return self.set_finalizer(&facts).await,
             Step::Release => {
                 if self.remove_finalizer().await? {
@@ -450,7 +450,9 @@ impl<'a> Visit<'a> {
         }
     }
 
-    async fn read_secrets(&mut self) -> Result<(), Error> {
+    /// Reads the two Secrets. A target that the object never had is not read where the Secrets `are_known` and it is not there:
+    /// its creation shows whether that is so.
+    async fn read_secrets(&mut self, are_known: bool) -> Result<(), Error> {
         let object = &self.object;
         let names = &object.spec.credentials_secret_ref;
         check_names(names, object.target_name()).map_err(Error::Spec)?;
@@ -461,9 +463,17 @@ impl<'a> Visit<'a> {
             source,
         };
         let target = object.target_name();
+        let status = object.status.as_ref();
+        let had_target = status.is_some_and(|status| status.target.is_some());
+        let is_absent = are_known && !had_target && secrets.is_absent(target);
+        let read_target = async {
+            if is_absent {
+                return Ok(None);
+            }
+            secrets.read(target).await
+        };
         let (credentials, found) =
-            futures::future::join(secrets.read_with_others(&names.name), secrets.read(target))
-                .await;
+            futures::future::join(secrets.read_with_others(&names.name), read_target).await;
         let credentials = credentials.map_err(|source| unreadable(&names.name, source))?;
         let found = found.map_err(|source| unreadable(target, source))?;
         self.credentials = credentials;
@@ -501,15 +511,29 @@ impl<'a> Visit<'a> {
         Ok(())
     }
 
-    /// Reads the object and its Secrets anew: what a watch has shown may be old.
+    /// Reads the object anew: what a watch has shown may be old. If it is, its Secrets are read anew as well.
+    async fn read_anew(&mut self) -> Result<(), Error> {
+        let known = self.object.metadata.resource_version.clone();
+        self.read_object().await?;
+        if self.object.metadata.resource_version != known {
+            self.read_secrets(false).await?;
+        }
+        Ok(())
+    }
+
+    /// Reads the object and its Secrets anew, after one of them turned out to have changed.
     async fn refresh(&mut self) -> Result<(), Error> {
+        self.read_object().await?;
+        self.read_secrets(false).await
+    }
+
+    async fn read_object(&mut self) -> Result<(), Error> {
         let namespace = &self.key.namespace;
         let objects: Api<EdgeToken> = Api::namespaced(self.context.calls.client(), namespace);
         let read = self.context.calls.read(objects.get_opt(&self.key.name));
         let read = read.await.map_err(|source| Error::ReadObject { source })?;
         let latest = read.filter(|latest| latest.metadata.uid == self.object.metadata.uid);
         self.object = latest.ok_or(Error::Outdated)?;
-        self.read_secrets().await?;
         self.read_at = Some(self.moment());
         Ok(())
     }

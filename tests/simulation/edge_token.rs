@@ -1,5 +1,6 @@
 //! EdgeTokens: keys that are made, handed out, rotated and revoked.
 
+mod calls;
 mod changes;
 mod deletion;
 mod outages;

@@ -8,7 +8,7 @@ use super::outcome::{Outcome, Problem};
 use crate::{cluster::retry::Class, rules::error::Error};
 
 /// How long an object that waits to be woken is left alone. A wake-up may be lost by a fault.
-const UNWOKEN: SignedDuration = SignedDuration::from_mins(5);
+pub const UNWOKEN: SignedDuration = SignedDuration::from_mins(5);
 
 /// How long to wait where something is due already.
 const AT_ONCE: SignedDuration = SignedDuration::from_millis(100);

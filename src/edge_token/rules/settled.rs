@@ -8,27 +8,15 @@ use super::{
 };
 use crate::{
     api::{ConditionType, EdgeToken, EdgeTokenStatus, Reason, conditions, target::TargetStatus},
-    rules::versions::Versions,
+    rules::{failures::is_possible, versions::Versions},
 };
 
 /// Until when nothing is to be done or to be said about an object, as long as its two Secrets are in the versions that its
 /// status names. `None` where more has to be known. A status that was forged harms the object that it is in alone.
 pub fn settled_until(object: &EdgeToken, allowed: &Allowed, now: Timestamp) -> Option<Timestamp> {
     let status = object.status.as_ref()?;
-    let is_handled = |request: Option<&str>, handled: &Option<String>| {
-        request.is_none_or(|request| Some(request) == handled.as_deref())
-    };
-    let is_news = status.observed_generation != object.metadata.generation
-        || object.metadata.deletion_timestamp.is_some()
-        || !is_handled(
-            rotate_request_of(object),
-            &status.last_handled_rotate_request,
-        )
-        || !is_handled(
-            end_request_of(object),
-            &status.last_handled_end_overlap_request,
-        );
-    if is_news {
+    let asked = rotate_request_of(object);
+    if is_news(object, status) || !is_handled(asked, &status.last_handled_rotate_request) {
         return None;
     }
     let ready = conditions::find(&status.conditions, ConditionType::Ready)?;
@@ -36,22 +24,68 @@ pub fn settled_until(object: &EdgeToken, allowed: &Allowed, now: Timestamp) -> O
         return (ready.reason == Reason::Suspended.as_str()).then_some(Timestamp::MAX);
     }
     let plan = check_spec(object, allowed).ok()?;
-    let token = status.token.as_ref()?;
-    let is_good = ready.status == "True"
-        && ready.reason == Reason::TokenValid.as_str()
-        && status.conditions.len() == 1
-        && status.pending.is_none()
-        && status.failures.is_none()
-        && (token.hash.is_some() || !plan.source.lists())
-        && has_finalizer(object) == plan.revokes;
-    if !is_good {
+    if status.pending.is_some() || has_finalizer(object) != plan.revokes {
         return None;
     }
-    let rotate_at = rotate_at(object, &plan, token.created_at.0);
+    let next = match &status.failures {
+        // Whatever is to be done, nothing is tried before.
+        Some(failures) if is_possible(failures, now) && says(status, failures.reason) => {
+            failures.next_attempt_at.0
+        }
+        Some(_) => return None,
+        None => {
+            let token = status.token.as_ref()?;
+            let is_good = ready.status == "True"
+                && ready.reason == Reason::TokenValid.as_str()
+                && status.conditions.len() == 1
+                && (token.hash.is_some() || !plan.source.lists());
+            let rotate_at = rotate_at(object, &plan, token.created_at.0);
+            is_good.then(|| rotate_at.unwrap_or(Timestamp::MAX))?
+        }
+    };
     let revoke_at = status.retired.iter().map(|retired| retired.revoke_at.0);
-    let next = rotate_at.into_iter().chain(revoke_at).min();
-    let next = next.unwrap_or(Timestamp::MAX);
+    let next = revoke_at.fold(next, Timestamp::min);
     (now < next).then_some(next)
+}
+
+/// As [`settled_until`], of an object that waits for its turn at an endpoint and is woken when that comes. `fails` where it waits
+/// because calls fail.
+pub fn waiting_until(object: &EdgeToken, fails: bool, now: Timestamp) -> Option<Timestamp> {
+    let status = object.status.as_ref()?;
+    if is_news(object, status) || status.pending.is_some() {
+        return None;
+    }
+    let is_told = match &status.failures {
+        Some(failures) => says(status, failures.reason),
+        None if fails => {
+            says(status, Reason::TokenEndpointUnavailable)
+                || says(status, Reason::EdgeAPIUnavailable)
+        }
+        None => says(status, Reason::WaitingForTurn),
+    };
+    let revoke_at = status.retired.iter().map(|retired| retired.revoke_at.0);
+    let next = revoke_at.filter(|at| now < *at).min();
+    is_told.then(|| next.unwrap_or(Timestamp::MAX))
+}
+
+/// Whether the object is not the one that its status describes, but for a rotation that was asked for.
+fn is_news(object: &EdgeToken, status: &EdgeTokenStatus) -> bool {
+    status.observed_generation != object.metadata.generation
+        || object.metadata.deletion_timestamp.is_some()
+        || !is_handled(
+            end_request_of(object),
+            &status.last_handled_end_overlap_request,
+        )
+}
+
+/// Whether the status gives this reason for what is in the way.
+fn says(status: &EdgeTokenStatus, reason: Reason) -> bool {
+    let mut conditions = status.conditions.iter();
+    conditions.any(|condition| condition.reason == reason.as_str())
+}
+
+fn is_handled(request: Option<&str>, handled: &Option<String>) -> bool {
+    request.is_none_or(|request| Some(request) == handled.as_deref())
 }
 
 /// The versions that the status names, if it rests on both Secrets.
@@ -59,5 +93,124 @@ pub fn versions_of(status: &EdgeTokenStatus) -> Versions {
     Versions {
         credentials: status.credentials.clone(),
         target: status.target.as_ref().and_then(TargetStatus::version),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::{
+        api::edge_token::END_OVERLAP_REQUESTED_AT,
+        edge_token::testing::{allowed, at, object},
+    };
+
+    fn time(second: i64) -> String {
+        at(second).to_string()
+    }
+
+    fn condition(type_: &str, status: &str, reason: &str) -> Value {
+        json!({
+            "type": type_, "status": status, "reason": reason, "message": "", "lastTransitionTime": time(0),
+        })
+    }
+
+    /// An object whose status has these fields beside those of one that is ready.
+    fn with_status(fields: Value) -> EdgeToken {
+        let mut status = json!({
+            "observedGeneration": 1,
+            "conditions": [condition("Ready", "True", "TokenValid")],
+            "token": {"mark": "a-mark", "hash": "a-hash", "createdAt": time(0)},
+        });
+        for (field, value) in fields.as_object().unwrap() {
+            status[field] = value.clone();
+        }
+        EdgeToken {
+            status: Some(serde_json::from_value(status).unwrap()),
+            ..object()
+        }
+    }
+
+    fn settled(fields: Value, now: i64) -> Option<Timestamp> {
+        settled_until(&with_status(fields), &allowed(), at(now))
+    }
+
+    /// A former key whose overlap ends then.
+    fn retired(second: i64) -> Value {
+        json!([{
+            "mark": "another", "since": time(0), "cause": "Replaced", "revokeAt": time(second),
+        }])
+    }
+
+    /// An attempt that was refused at 10, and is made again at 40.
+    fn failing(reason: &str) -> Value {
+        json!({
+            "conditions": [
+                condition("Ready", "True", "RenewalFailing"),
+                condition("Reconciling", "True", reason),
+            ],
+            "failures": {
+                "count": 2, "reason": "EdgeAPIForbidden",
+                "lastAttemptAt": time(10), "nextAttemptAt": time(40),
+            },
+        })
+    }
+
+    #[test]
+    fn a_key_that_works_is_left_alone_until_a_former_one_is_to_be_revoked() {
+        assert_eq!(settled(json!({}), 20), Some(Timestamp::MAX));
+        assert_eq!(settled(json!({"retired": retired(60)}), 20), Some(at(60)));
+        assert_eq!(settled(json!({"retired": retired(60)}), 60), None);
+        let pending = json!({"mark": "another", "since": time(0)});
+        assert_eq!(settled(json!({"pending": pending}), 20), None);
+    }
+
+    #[test]
+    fn what_failed_is_left_alone_until_its_next_attempt_where_that_is_what_the_status_says() {
+        assert_eq!(settled(failing("EdgeAPIForbidden"), 20), Some(at(40)));
+        assert_eq!(settled(failing("EdgeAPIForbidden"), 40), None);
+        assert_eq!(settled(failing("RBACMissing"), 20), None);
+        let mut with_former = failing("EdgeAPIForbidden");
+        with_former["retired"] = retired(30);
+        assert_eq!(settled(with_former, 20), Some(at(30)));
+        // A time that the rules cannot have set.
+        assert_eq!(settled(failing("EdgeAPIForbidden"), -100), None);
+    }
+
+    #[test]
+    fn who_waits_for_a_turn_is_left_alone_once_its_status_says_so() {
+        let waiting = |reason: &str, fails| {
+            let conditions = [condition("Ready", "False", reason)];
+            let object = with_status(json!({"conditions": conditions, "retired": retired(60)}));
+            waiting_until(&object, fails, at(20))
+        };
+        assert_eq!(waiting("WaitingForTurn", false), Some(at(60)));
+        assert_eq!(waiting("EdgeAPIUnavailable", true), Some(at(60)));
+        assert_eq!(waiting("TokenEndpointUnavailable", true), Some(at(60)));
+        // That calls have begun to fail is to be told, and that they no longer do.
+        assert_eq!(waiting("WaitingForTurn", true), None);
+        assert_eq!(waiting("EdgeAPIUnavailable", false), None);
+        let failing = with_status(failing("EdgeAPIForbidden"));
+        assert_eq!(waiting_until(&failing, true, at(50)), Some(Timestamp::MAX));
+    }
+
+    #[test]
+    fn what_a_person_changes_or_asks_for_is_looked_at() {
+        let waiting = json!({"conditions": [condition("Ready", "False", "WaitingForTurn")]});
+        let change = |fields: Value| {
+            let mut changed = with_status(fields.clone());
+            changed.metadata.generation = Some(2);
+            let mut asked = with_status(fields);
+            let request = [(END_OVERLAP_REQUESTED_AT.to_owned(), "now".to_owned())];
+            asked.metadata.annotations = Some(request.into());
+            [changed, asked]
+        };
+        for object in change(json!({})) {
+            assert_eq!(settled_until(&object, &allowed(), at(20)), None);
+        }
+        for object in change(waiting) {
+            assert_eq!(waiting_until(&object, false, at(20)), None);
+        }
     }
 }

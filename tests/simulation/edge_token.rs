@@ -5,6 +5,7 @@ mod changes;
 mod deletion;
 mod outages;
 mod rights;
+mod tenants;
 
 use std::{collections::BTreeMap, time::Duration};
 

@@ -124,6 +124,12 @@ impl Found<'_> {
         self.figure("peak", memory.peak, "MiB");
     }
 
+    /// Adds how much anonymous memory each of so many objects takes, beyond what there was without them.
+    pub fn memory_for_each(&mut self, memory: Memory, without: Memory, objects: usize) {
+        let each = (memory.anonymous - without.anonymous) * 1024.0 / objects as f64;
+        self.figure("anonymous, for each object", each, "KiB");
+    }
+
     /// Adds how many calls there were, all and by kind.
     pub fn calls(&mut self, calls: &Calls) {
         let work = calls.work() as f64;

@@ -57,10 +57,15 @@ pub struct Scene {
 impl Scene {
     /// Sets everything up.
     pub async fn set_up(bench: &Bench) -> Result<Scene> {
+        Scene::set_up_for(bench.subject.clone(), &[]).await
+    }
+
+    /// The same for another subject, which may ask at these origins too.
+    pub async fn set_up_for(subject: Subject, origins: &[&str]) -> Result<Scene> {
         let control_plane = ControlPlane::start().await?;
         let (endpoint, elsewhere) = (Endpoint::start()?, Endpoint::start()?);
-        let subject = bench.subject.clone();
-        let origins = [endpoint.origin(), elsewhere.origin()].join(",");
+        let own = [endpoint.origin(), elsewhere.origin()];
+        let origins = [&own[..], origins].concat().join(",");
         let operator = subject.install(&control_plane, &origins).await?;
         for number in 0..NAMESPACES {
             let create = ["create", "namespace", &namespace(number)];

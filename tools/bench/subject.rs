@@ -60,9 +60,8 @@ struct Description {
     /// The ServiceAccount it runs as, `NAMESPACE/NAME`, if those bring one.
     #[serde(default)]
     account: Option<String>,
-    /// The program and its arguments. `{origins}` are those of token endpoints with commas in between, `{port}` is a free
-    /// port, `{program}` the release build of
-    /// this project's operator.
+    /// The program and its arguments. `{origins}` are those of token endpoints, and of Sitecore's APIs where a case has them, with
+    /// commas in between, `{port}` is a free port, `{program}` the release build of this project's operator.
     command: Vec<String>,
     /// What is in its environment beside `KUBECONFIG` and `PATH`.
     #[serde(default)]

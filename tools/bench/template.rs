@@ -18,6 +18,9 @@ pub struct Order {
     pub token_url: String,
 }
 
+/// The client secret of all credentials.
+pub const CLIENT_SECRET: &str = "a-client-secret-of-64-bytes-as-they-are-long-in-practice-0123456";
+
 /// Documents in YAML with variables in them: `{namespace}`, `{name}`, `{client}`, `{secret}`, `{token_url}`.
 #[derive(Clone, Debug)]
 pub struct Template {
@@ -76,10 +79,7 @@ fn document(text: &str, order: &Order) -> Result<Value> {
         ("namespace", &*order.namespace),
         ("name", &order.name),
         ("client", &order.client),
-        (
-            "secret",
-            "a-client-secret-of-64-bytes-as-they-are-long-in-practice-0123456",
-        ),
+        ("secret", CLIENT_SECRET),
         ("token_url", &order.token_url),
     ];
     Ok(serde_saphyr::from_str(&fill(text, &variables))?)

@@ -2,12 +2,15 @@
 
 use std::time::Duration;
 
+use serde_json::Value;
+
 use crate::{
     Bench, Result,
     endpoint::Behaviour,
-    report::Measured,
+    report::{Found, Measured},
     scene::{PATIENCE, SILENCE, Scene},
     statistics::{sorted, thin},
+    template::Order,
 };
 
 /// What the objects have, and how fast the endpoint is.
@@ -64,24 +67,8 @@ async fn sync(bench: &Bench, measured: &mut Measured, variant: Variant) -> Resul
     scene.operator.start().await?;
     scene.calls.until_quiet(SILENCE, PATIENCE).await?;
 
-    let cpu = scene.cpu()?;
-    let start = scene.create(&orders).await?;
-    let created = start.elapsed();
-    let ready = scene.all_ready(&orders).await?;
-    let after = ready
-        .iter()
-        .map(|at| at.duration_since(start).as_secs_f64());
-    let after = sorted(after);
-    let calls = scene.calls.until_quiet(SILENCE, PATIENCE).await?;
-
     let mut found = measured.of(&name);
-    found.figure("all created", created.as_secs_f64(), "s");
-    let last = after.last().copied().unwrap_or_default();
-    found.figure("first created to last Secret", last, "s");
-    found.figure("CPU", scene.cpu()? - cpu, "s");
-    let per_object = calls.work() as f64 / count as f64;
-    found.figure("calls for each object", per_object, "");
-    found.calls(&calls);
+    let after = create_all(&mut scene, &orders, |_| (), &mut found).await?;
     let requests = scene.endpoint.requests() as f64;
     found.figure("token requests", requests, "");
     found.memory(scene.memory().await?);
@@ -96,4 +83,31 @@ async fn sync(bench: &Bench, measured: &mut Measured, variant: Variant) -> Resul
     let line = format!("{count} objects, {inputs} inputs");
     measured.line("first-sync", line, thin(&points.collect::<Vec<_>>(), 100));
     Ok(())
+}
+
+/// Creates objects whose credentials are there, each changed before, and adds how long it took until all had their Secret, and what
+/// was called until all was quiet. Returns after how many seconds each had it, in order.
+pub async fn create_all(
+    scene: &mut Scene,
+    orders: &[Order],
+    edit: impl Fn(&mut Value),
+    found: &mut Found<'_>,
+) -> Result<Vec<f64>> {
+    let cpu = scene.cpu()?;
+    let start = scene.create_edited(orders, edit).await?;
+    let created = start.elapsed();
+    let ready = scene.all_ready(orders).await?;
+    let after = ready
+        .iter()
+        .map(|at| at.duration_since(start).as_secs_f64());
+    let after = sorted(after);
+    let calls = scene.calls.until_quiet(SILENCE, PATIENCE).await?;
+    found.figure("all created", created.as_secs_f64(), "s");
+    let last = after.last().copied().unwrap_or_default();
+    found.figure("first created to last Secret", last, "s");
+    found.figure("CPU", scene.cpu()? - cpu, "s");
+    let per_object = calls.work() as f64 / orders.len() as f64;
+    found.figure("calls for each object", per_object, "");
+    found.calls(&calls);
+    Ok(after)
 }

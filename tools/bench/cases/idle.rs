@@ -11,26 +11,17 @@ use tokio::time::sleep;
 
 use crate::{
     Bench, Result,
-    report::Measured,
+    report::{Found, Measured},
     scene::{PATIENCE, SILENCE, Scene},
 };
 
 pub async fn measure(bench: &Bench, measured: &mut Measured) -> Result<()> {
     let count = bench.settings.objects;
     let (mut scene, orders) = Scene::with_ready(bench, count).await?;
-    let time = bench
-        .settings
-        .pick(Duration::from_mins(15), Duration::from_mins(1));
     // Whatever follows the first sync is not counted.
     sleep(SILENCE * 2).await;
-    scene.calls.take()?;
-    let (cpu, requests) = (scene.cpu()?, scene.endpoint.requests());
-    bench.say(format!("idle for {} s", time.as_secs()));
-    sleep(time).await;
-    let name = format!("{} s idle with {count} objects", time.as_secs());
-    let mut found = measured.of(&name);
-    found.calls(&scene.calls.take()?);
-    found.figure("CPU", scene.cpu()? - cpu, "s");
+    let requests = scene.endpoint.requests();
+    let mut found = idle(bench, &mut scene, measured, &format!("{count} objects")).await?;
     let requests = scene.endpoint.requests() - requests;
     found.figure("token requests", requests as f64, "");
 
@@ -64,4 +55,24 @@ pub async fn measure(bench: &Bench, measured: &mut Measured) -> Result<()> {
         .of(format!("a relist with {count} objects"))
         .calls(&calls);
     Ok(())
+}
+
+/// Lets a while pass, and adds what the operator did in it.
+pub async fn idle<'a>(
+    bench: &Bench,
+    scene: &mut Scene,
+    measured: &'a mut Measured,
+    objects: &str,
+) -> Result<Found<'a>> {
+    let time = bench
+        .settings
+        .pick(Duration::from_mins(15), Duration::from_mins(1));
+    bench.say(format!("idle for {} s", time.as_secs()));
+    scene.calls.take()?;
+    let cpu = scene.cpu()?;
+    sleep(time).await;
+    let mut found = measured.of(format!("{} s idle with {objects}", time.as_secs()));
+    found.calls(&scene.calls.take()?);
+    found.figure("CPU", scene.cpu()? - cpu, "s");
+    Ok(found)
 }

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::{Bench, Result, report::Measured, scene::Scene, vitals};
+use crate::{Bench, Result, cases::memory::add_memory, report::Measured, scene::Scene};
 
 pub async fn measure(bench: &Bench, measured: &mut Measured) -> Result<()> {
     let count = bench.settings.objects;
@@ -11,12 +11,7 @@ pub async fn measure(bench: &Bench, measured: &mut Measured) -> Result<()> {
     scene.operator.start().await?;
     scene.fill(bench, &orders, enlarge).await?;
     let name = format!("{count} objects of 60 KB");
-    measured.of(&name).memory(scene.memory().await?);
-    vitals::forget_peak(scene.operator.pid()?)?;
-    let calls = scene.relist().await?;
-    let name = format!("{name}, after a relist");
-    measured.of(&name).memory(scene.memory().await?);
-    measured.of(&name).figure("lists", calls.lists() as f64, "");
+    add_memory(&mut scene, measured, &name, count, None).await?;
     Ok(())
 }
 

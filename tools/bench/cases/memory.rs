@@ -1,6 +1,11 @@
 //! Memory by the number of objects.
 
-use crate::{Bench, Result, report::Measured, scene::Scene, vitals};
+use crate::{
+    Bench, Result,
+    report::Measured,
+    scene::Scene,
+    vitals::{self, Memory},
+};
 
 pub async fn measure(bench: &Bench, measured: &mut Measured) -> Result<()> {
     let mut scene = Scene::set_up(bench).await?;
@@ -12,30 +17,19 @@ pub async fn measure(bench: &Bench, measured: &mut Measured) -> Result<()> {
     scene.operator.start().await?;
     let mut there = 0;
     let mut lines = [Vec::new(), Vec::new(), Vec::new()];
-    let mut empty = None;
+    let mut without = None;
     for size in sizes {
         scene
             .fill(bench, orders.get(there..size).unwrap_or_default(), |_| ())
             .await?;
         there = size;
         let name = format!("{size} objects");
-        let mut found = measured.of(&name);
-        found.memory(scene.memory().await?);
-        vitals::forget_peak(scene.operator.pid()?)?;
-        let calls = scene.relist().await?;
-        let memory = scene.memory().await?;
-        let name = format!("{name}, after a relist");
-        let mut found = measured.of(&name);
-        found.memory(memory);
-        found.figure("lists", calls.lists() as f64, "");
+        let both = add_memory(&mut scene, measured, &name, size, without).await?;
+        without = without.or(Some(both));
+        let [_, memory] = both;
         let values = [memory.anonymous, memory.resident, memory.peak];
         for (line, value) in lines.iter_mut().zip(values) {
             line.push((size as f64, value));
-        }
-        let empty = *empty.get_or_insert(memory.anonymous);
-        if size > 0 {
-            let each = (memory.anonymous - empty) * 1024.0 / size as f64;
-            found.figure("anonymous, for each object", each, "KiB");
         }
     }
     let names = [
@@ -47,4 +41,31 @@ pub async fn measure(bench: &Bench, measured: &mut Measured) -> Result<()> {
         measured.line("memory", name, line);
     }
     Ok(())
+}
+
+/// Adds the operator's memory with so many objects, as it is and after a relist, and what of it each takes where it was measured
+/// without any. Returns both.
+pub async fn add_memory(
+    scene: &mut Scene,
+    measured: &mut Measured,
+    name: &str,
+    objects: usize,
+    without: Option<[Memory; 2]>,
+) -> Result<[Memory; 2]> {
+    let before = scene.memory().await?;
+    let mut found = measured.of(name);
+    found.memory(before);
+    if let Some([without, _]) = without {
+        found.memory_for_each(before, without, objects);
+    }
+    vitals::forget_peak(scene.operator.pid()?)?;
+    let calls = scene.relist().await?;
+    let after = scene.memory().await?;
+    let mut found = measured.of(format!("{name}, after a relist"));
+    found.memory(after);
+    found.figure("lists", calls.lists() as f64, "");
+    if let Some([_, without]) = without {
+        found.memory_for_each(after, without, objects);
+    }
+    Ok([before, after])
 }

@@ -1,6 +1,7 @@
 //! What is measured.
 
 mod deleted_target;
+mod edge_tokens;
 mod events;
 mod first_sync;
 mod hanging_tenant;
@@ -35,7 +36,7 @@ pub struct Case {
 
 /// All cases, in the order in which they are run: first those whose figures are times, for which a machine has to do nothing
 /// else, and then those of memory and calls.
-pub const CASES: [Case; 16] = [
+pub const CASES: [Case; 17] = [
     Case {
         name: "machine",
         about: "What the machine allows: a bare client, 16 writers, no operator",
@@ -125,6 +126,12 @@ pub const CASES: [Case; 16] = [
         about: "The operator's memory with objects of 60 KB each",
         own_only: true,
         run: |bench, measured| Box::pin(large_objects::measure(bench, measured)),
+    },
+    Case {
+        name: "edge-tokens",
+        about: "EdgeTokens with a client each: new, at rest, and at a restart; the token endpoint takes 5 ms, the APIs no time",
+        own_only: true,
+        run: |bench, measured| Box::pin(edge_tokens::measure(bench, measured)),
     },
     Case {
         name: "idle",

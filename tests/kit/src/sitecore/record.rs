@@ -112,6 +112,17 @@ impl CallCounts {
             .unwrap_or_default()
     }
 
+    /// The calls that an earlier count does not have.
+    pub fn since(&self, earlier: &Self) -> Self {
+        let new = self.counts.iter().filter_map(|(of, count)| {
+            let before = earlier.counts.get(of).copied().unwrap_or_default();
+            (*count > before).then(|| (of.clone(), count - before))
+        });
+        Self {
+            counts: new.collect(),
+        }
+    }
+
     /// Calls of an API that succeeded.
     pub fn ok(&self, api: Api) -> u64 {
         self.sum(api, |status| (200..300).contains(&status))
@@ -137,5 +148,27 @@ impl CallCounts {
             })
             .map(|(_, _, count)| count)
             .sum()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_counted_before_is_not_among_the_calls_since_then() {
+        let mut calls = CallCounts::default();
+        calls.add("GET /api/apikey/v1", 200);
+        calls.add("POST /api/apikey/v1", 201);
+        let earlier = calls.clone();
+        assert_eq!(calls.since(&earlier).iter().count(), 0);
+        calls.add("GET /api/apikey/v1", 200);
+        calls.add("GET /api/apikey/v1", 401);
+        let new = calls.since(&earlier);
+        let expected = [
+            ("GET /api/apikey/v1", 200, 1),
+            ("GET /api/apikey/v1", 401, 1),
+        ];
+        assert!(new.iter().eq(expected));
     }
 }

@@ -261,7 +261,7 @@ fn the_figures_of_the_promises_are_those_that_were_measured() {
         "11 outages",
         "432 of 432",
         "0 expired seconds",
-        "1.03",
+        "1.11",
     ] {
         both(figure);
     }

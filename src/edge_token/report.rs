@@ -72,9 +72,22 @@ pub async fn write_status(
     Ok(written)
 }
 
-/// Writes to an object's status that the program panicked when it reconciled the object.
+/// Writes to an object's status that the program panicked when it reconciled the object. Before it did, it may have written to it.
 pub async fn report_panic(object: &EdgeToken, context: &Context) -> Result<Report, Error> {
-    report_problem(object, &Error::Panicked, context).await
+    let latest = read_latest(object, context).await?;
+    report_problem(&latest, &Error::Panicked, context).await
+}
+
+/// Reads an object anew. One of the same name that was created since is another one.
+pub async fn read_latest(object: &EdgeToken, context: &Context) -> Result<EdgeToken, Error> {
+    let ObjectKey {
+        namespace, name, ..
+    } = ObjectKey::of(object);
+    let objects: Api<EdgeToken> = Api::namespaced(context.calls.client(), &namespace);
+    let read = context.calls.read(objects.get_opt(&name)).await;
+    let read = read.map_err(|source| Error::ReadObject { source })?;
+    let latest = read.filter(|latest| latest.metadata.uid == object.metadata.uid);
+    latest.ok_or(Error::Outdated)
 }
 
 /// Writes to an object's status what keeps it from being looked at.

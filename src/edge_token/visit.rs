@@ -11,12 +11,12 @@ use k8s_openapi::{
     apimachinery::pkg::apis::meta::v1::Time,
     jiff::{SignedDuration, Timestamp},
 };
-use kube::Api;
 use tokio::time::Instant;
 
 use super::{
     context::Context,
     memory::Memories,
+    report::read_latest,
     rules::{
         decide::{Obstacle, Step, Visit as Findings, decide, find_left, is_overdue},
         events::{key_elsewhere, key_kept, key_not_revoked},
@@ -528,12 +528,7 @@ impl<'a> Visit<'a> {
     }
 
     async fn read_object(&mut self) -> Result<(), Error> {
-        let namespace = &self.key.namespace;
-        let objects: Api<EdgeToken> = Api::namespaced(self.context.calls.client(), namespace);
-        let read = self.context.calls.read(objects.get_opt(&self.key.name));
-        let read = read.await.map_err(|source| Error::ReadObject { source })?;
-        let latest = read.filter(|latest| latest.metadata.uid == self.object.metadata.uid);
-        self.object = latest.ok_or(Error::Outdated)?;
+        self.object = read_latest(&self.object, self.context).await?;
         self.read_at = Some(self.moment());
         Ok(())
     }

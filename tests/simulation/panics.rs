@@ -9,6 +9,7 @@ use edge_credential_operator::{
     },
     edge_api::Call,
 };
+use k8s_openapi::api::events::v1::Event;
 use kit::fake_api::Fault;
 use serde_json::{Value, json};
 
@@ -182,6 +183,12 @@ async fn a_panic_in_a_call_of_an_api_gives_the_place_back_and_leaves_no_key_behi
             assert!(EDGE_TOKEN.is_ready(&world, name), "{call:?}: {name}");
         }
         assert!(world.metric(PANICS) > 1, "{call:?}");
+        let events = world.api.list_as::<Event>();
+        let is_told = |event: &Event| event.reason.as_deref() == Some("InternalError");
+        assert!(events.iter().any(is_told), "{call:?}");
+        // After 0, 1, 3, 7 and 12 minutes, and so on.
+        let made = world.keys.all().len() - others.len();
+        assert!(made <= 14, "{call:?}: {made}");
 
         world.keys.panic_for(None);
         pass(hours(1)).await;

@@ -1,6 +1,6 @@
 //! The calls of Sitecore's APIs, and what follows from their answers.
 
-use k8s_openapi::jiff::SignedDuration;
+use k8s_openapi::jiff::{SignedDuration, Timestamp};
 use secrecy::SecretString;
 
 use super::{Facts, Next, Visit};
@@ -163,7 +163,10 @@ impl Visit<'_> {
         self.findings.has_created = true;
         let now = self.now();
         let remembered = &mut self.memories.remembered;
-        remembered.creates_from = now.saturating_add(create_interval(1)).ok();
+        let unknown = remembered.unknown_creations;
+        // Until it is known what became of it.
+        remembered.unknown_creations = unknown.saturating_add(1);
+        remembered.creates_from = later(now, remembered.unknown_creations);
         remembered.tried_request.clone_from(&facts.rotate_request);
         // Kept before the call: whatever happens, no other key is asked for at once.
         context.memory.keep(&self.key, self.memories.clone());
@@ -198,6 +201,7 @@ impl Visit<'_> {
                 self.findings.survey = None;
                 self.memories.remembered.last_survey = None;
                 self.memories.remembered.unknown_creations = 0;
+                self.memories.remembered.creates_from = later(now, 0);
                 self.memories.remembered.made = Some(Key {
                     value,
                     made: Made {
@@ -217,14 +221,12 @@ impl Visit<'_> {
                 } else {
                     ledger.discard(self.now());
                 }
-                if !error.is_not_created() {
-                    self.memories.remembered.unknown_creations += 1;
+                let remembered = &mut self.memories.remembered;
+                if error.is_not_created() {
+                    remembered.unknown_creations = unknown;
+                    remembered.creates_from = later(now, unknown);
                 }
-                let interval = create_interval(self.memories.remembered.unknown_creations);
-                let again = now.saturating_add(interval).ok();
-                self.memories.remembered.creates_from = again;
-                // Kept before the attempt is recorded as given up: that may fail.
-                context.memory.keep(&self.key, self.memories.clone());
+                let again = remembered.creates_from;
                 self.record(facts, &ledger, None).await?;
                 Ok(match self.refused(error, facts) {
                     // No other key is asked for sooner, and until then this failure counts.
@@ -271,6 +273,11 @@ impl Visit<'_> {
         let remote = self.remote.as_ref()?;
         Some(remote.jwt.access_token.clone())
     }
+}
+
+/// When another key may be asked for, after so many in a row of which it is not known whether they were made.
+fn later(now: Timestamp, unknown: u32) -> Option<Timestamp> {
+    now.saturating_add(create_interval(unknown)).ok()
 }
 
 /// A random number, so that no attempt has the mark of another.

@@ -70,9 +70,7 @@ pub async fn report(
     if outcome.restored {
         transitions.push(tell_restored(object.target_name()));
     }
-    let same = object.status.as_ref();
-    let same = same.filter(|earlier| !is_unwritten && says_the_same(earlier, &status));
-    if same.is_none() {
+    if is_unwritten || !says_the_same(object.status.as_ref(), &status) {
         let metadata = &object.metadata;
         let written = write(metadata, &status, context).await;
         written.inspect_err(|_| {
@@ -80,7 +78,7 @@ pub async fn report(
             statuses.remember_unwritten(ObjectKey::of(object), metadata, &status);
         })?;
     }
-    let told = versions_of(same.unwrap_or(&status));
+    let told = versions_of(&status);
     let key = ObjectKey::of(object);
     context
         .versions
@@ -182,7 +180,7 @@ fn conditions_of(status: Option<&EdgeCredentialStatus>) -> &[Condition] {
 }
 
 /// Whether two statuses differ in the versions of Secrets at most.
-fn says_the_same(earlier: &EdgeCredentialStatus, status: &EdgeCredentialStatus) -> bool {
+fn says_the_same(earlier: Option<&EdgeCredentialStatus>, status: &EdgeCredentialStatus) -> bool {
     let without_versions = |status: &EdgeCredentialStatus| {
         let mut status = status.clone();
         status.credentials = None;
@@ -192,7 +190,7 @@ fn says_the_same(earlier: &EdgeCredentialStatus, status: &EdgeCredentialStatus) 
         }
         status
     };
-    without_versions(earlier) == without_versions(status)
+    earlier.is_some_and(|earlier| without_versions(earlier) == without_versions(status))
 }
 
 /// Writes the status, and remembers it until the watch shows it.

@@ -117,9 +117,6 @@ async fn a_label_on_a_secret_costs_one_look_at_the_object_that_names_it() {
     assert_eq!(world.api.count(Verb::Get, "secrets"), before + 2);
     world.api.cut_watches();
     pass(hours(1)).await;
-    world.api.expire_history();
-    world.api.cut_watches();
-    pass(hours(1)).await;
     assert_eq!(world.api.count(Verb::Get, "secrets"), before + 2);
 }
 

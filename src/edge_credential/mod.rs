@@ -36,6 +36,7 @@ use crate::{
         object_key::ObjectKey, reconciler::Reconciler, report::Report, transition::Transition,
     },
     rules::error::Error,
+    traffic::waiting::rest_in_line,
 };
 
 impl Reconciler for Context {
@@ -61,7 +62,7 @@ impl Reconciler for Context {
     }
 
     fn rests(&self, object: &ObjectKey) -> Option<Duration> {
-        reconcile::rest_in_line(object, self)
+        rest_in_line(object, &self.tokens, &self.calls)
     }
 
     async fn reconcile(&self, object: &EdgeCredential) -> Result<Report, Error> {

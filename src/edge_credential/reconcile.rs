@@ -20,7 +20,6 @@ use super::{
         failures::{count_failure, counted_failures},
         judge::{Observed, Remembered, judge},
         outcome::{Outcome, Problem},
-        revisit::wait_unwoken,
         settled::{settled_until, versions_of},
         spec::Plan,
         target::{ProvenToken, render},
@@ -43,8 +42,9 @@ use crate::{
     oauth::{Token, TokenError, TokenRequest},
     rules::{error::Error, target::TargetProblem, times::fraction, versions::Versions},
     traffic::{
-        Caller, Endpoint, Urgency,
+        Caller, Endpoint,
         requests::{Answer, Failure, Purpose},
+        waiting::{Waiter, Waiting, wait_unwoken},
     },
 };
 
@@ -53,12 +53,6 @@ const CONFLICT_ATTEMPTS: usize = 3;
 
 /// How long what was read is kept for a place, and then for the answer to a request, however large it is.
 const SHORT_WAIT: Duration = Duration::from_secs(1);
-
-/// How long a new object waits for its turn before its status says so.
-const UNTOLD_WAIT: Duration = Duration::from_secs(1);
-
-/// How long it waits to say so while those who have a turn need the calls.
-const UNTOLD_WAIT_BUSY: Duration = Duration::from_secs(5);
 
 /// How large a target may be, as JSON in bytes, to be kept until the answer comes. A larger one is read again: many may wait.
 const SMALL: usize = 64 * 1024;
@@ -135,62 +129,21 @@ fn rest(
     rests.then(|| left.min(context.resync_period))
 }
 
-/// How long a new object waits in the line of its endpoint that says so later, since others need the calls. It's woken when it's
-/// its turn.
-pub fn rest_in_line(key: &ObjectKey, context: &Context) -> Option<Duration> {
-    let waits = context.calls.is_busy() && context.tokens.waits_for_first_token(key);
-    waits.then_some(UNTOLD_WAIT_BUSY)
-}
-
-/// What is to be done about an object that waits in the line of its endpoint.
-enum Waiting {
-    /// Nothing for so long: it is woken.
-    Leave(Duration),
-    /// It has no token and has waited for a while, and its status does not say so yet.
-    Tell,
-}
-
-/// Where a request is certain to be due, asks for a turn before anything is read. `None` where there is a turn, or where more
-/// has to be known. However many are due at once, only those read that may send.
+/// Where a request is certain to be due, asks for a turn before anything is read.
 fn ask_first(object: &EdgeCredential, key: &ObjectKey, context: &Context) -> Option<Waiting> {
-    let tokens = &context.tokens;
     let now = context.clock.now();
-    let urgency = urgency_by_status(object, now)?;
-    let is_new = urgency == Urgency::NoToken;
-    if tokens.is_known(key) {
-        let waits = is_new && !tokens.may_ask(key) && !tokens.waits_for_recovery(key);
-        return waits.then(|| {
-            if waits_for_turn(object) {
-                Waiting::Leave(wait_unwoken(None, now))
-            } else if context.calls.is_busy() {
-                Waiting::Leave(spread(UNTOLD_WAIT_BUSY, object))
-            } else {
-                Waiting::Tell
-            }
-        });
-    }
-    let url = Url::parse(&object.spec.token_request.url).ok()?;
-    let url = Some(url).filter(|url| context.allowed_origins.contain(url))?;
-    let caller = Caller {
-        object: key.clone(),
-        endpoint: Endpoint::of(&url)?,
-        urgency,
+    let waiter = Waiter {
+        object: key,
+        urgency: urgency_by_status(object, now)?,
+        is_told: waits_for_turn(object),
+        fraction: fraction(&[object.metadata.uid.as_deref().unwrap_or_default()]),
     };
-    // Where requests fail, that is to be told, and a token may be at hand.
-    let waits = !tokens.ask(&caller) && !tokens.waits_for_recovery(key);
-    waits.then(|| {
-        Waiting::Leave(if is_new && !waits_for_turn(object) {
-            spread(UNTOLD_WAIT, object)
-        } else {
-            wait_unwoken(urgency.expires_at(), now)
-        })
-    })
-}
-
-/// A wait, and up to as long again by the object's uid, so that not all of those who came together write together.
-fn spread(wait: Duration, object: &EdgeCredential) -> Duration {
-    let uid = object.metadata.uid.as_deref().unwrap_or_default();
-    wait.mul_f64(1.0 + fraction(&[uid]))
+    let endpoint = || {
+        let url = Url::parse(&object.spec.token_request.url).ok()?;
+        let url = Some(url).filter(|url| context.allowed_origins.contain(url))?;
+        Endpoint::of(&url)
+    };
+    waiter.ask(endpoint, &context.tokens, &context.calls, now)
 }
 
 /// How far one pass came.

@@ -11,7 +11,8 @@
 //!
 //! [`requests`] puts it together, under one lock. The rest is pure: [`queue`] with a [`line`] for each endpoint, a
 //! [`tenant`] for each of its namespaces and a [`pace`] after an outage, [`holds`] of credentials, [`floor`] for each object, the [`tokens`] that are
-//! there. A [`flight`] is a visit to an API, which takes a place in the same lines. Around the source that sends the requests, [`leaders`] refuses those of a process that does not lead, and
+//! there. A [`flight`] is a visit to an API, which takes a place in the same lines. [`waiting`] has for how long an object is left alone that
+//! waits, and when its status says so. Around the source that sends the requests, [`leaders`] refuses those of a process that does not lead, and
 //! [`measured`] counts and times them.
 
 pub mod caller;
@@ -29,6 +30,7 @@ pub mod queue;
 pub mod requests;
 pub mod tenant;
 pub mod tokens;
+pub mod waiting;
 
 pub use caller::{Caller, Urgency};
 pub use endpoint::Endpoint;

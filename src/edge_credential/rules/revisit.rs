@@ -5,7 +5,7 @@ use std::time::Duration;
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 
 use super::outcome::{Outcome, Problem};
-use crate::cluster::retry::Class;
+use crate::{cluster::retry::Class, traffic::waiting::wait_unwoken};
 
 /// How long to wait before a repair is written again, where something else already keeps the object from being all
 /// right, and before a target is looked at again that another object was about to make.
@@ -13,18 +13,6 @@ const LOOK_WAIT: SignedDuration = SignedDuration::from_secs(10);
 
 /// How long to wait where something is due already.
 const AT_ONCE: SignedDuration = SignedDuration::from_millis(100);
-
-/// How long an object that waits to be woken is left alone, at most and at least. A wake-up may be lost by a fault.
-const LONGEST_UNWOKEN: SignedDuration = SignedDuration::from_mins(5);
-const SHORTEST_UNWOKEN: SignedDuration = SignedDuration::from_secs(10);
-
-/// How long to leave an object alone that waits to be woken: no longer than half of what its token has left.
-pub fn wait_unwoken(expires_at: Option<Timestamp>, now: Timestamp) -> Duration {
-    let left = expires_at.map(|expires_at| expires_at.duration_since(now));
-    let left = left.filter(SignedDuration::is_positive);
-    let wait = left.map_or(LONGEST_UNWOKEN, |left| (left / 2).min(LONGEST_UNWOKEN));
-    wait.max(SHORTEST_UNWOKEN).unsigned_abs()
-}
 
 /// How long to wait before the next reconciliation, after one that came to `outcome`.
 pub fn revisit(outcome: &Outcome, now: Timestamp) -> Duration {

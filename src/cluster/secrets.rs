@@ -113,6 +113,11 @@ impl<'a> Secrets<'a> {
         self.index.is_current(self.namespace, name, None)
     }
 
+    /// Whether a Secret is in this version, as far as a watch shows.
+    pub fn is_current(&self, name: &str, version: &SecretVersion) -> bool {
+        self.index.is_current(self.namespace, name, Some(version))
+    }
+
     /// Creates a Secret, or replaces the very version that was read, and returns it as it was written. A Secret that was
     /// changed, or deleted and created anew, in between is not overwritten, since uid and resourceVersion are part of the
     /// call. An apply would create a deleted Secret anew (seen on a real API server, even with a resourceVersion).

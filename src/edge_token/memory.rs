@@ -31,6 +31,9 @@ pub struct Memories {
     /// The credentials as they were read last, of an object whose keys are revoked when it is deleted: its namespace may take the
     /// Secret away first (external-secrets/external-secrets#6773).
     pub credentials: Option<Credentials>,
+    /// The credentials of a new object that waits for its turn, and the generation for which they were read. Its turn at the API comes
+    /// after the one at the token endpoint, and they are not read again for that.
+    pub read: Option<(Option<i64>, Credentials)>,
     /// When the JSON Web Token was issued that an API refused last.
     pub refused_at: Option<Timestamp>,
     /// The marks that the status records.
@@ -44,6 +47,12 @@ pub struct Memories {
 }
 
 impl Memories {
+    /// The credentials that were read for this generation of an object that waits.
+    pub fn take_read(&mut self, generation: Option<i64>) -> Option<Credentials> {
+        let (read_for, credentials) = self.read.take()?;
+        (read_for == generation).then_some(credentials)
+    }
+
     /// What there is to say of an object that is gone: what is still to be told, and which of its keys may work on.
     pub fn into_left(self) -> Vec<Transition> {
         let is_left = |mark: &&Mark| !self.revoked.contains(mark);

@@ -33,6 +33,7 @@ use crate::{
         object_key::ObjectKey, reconciler::Reconciler, report::Report, transition::Transition,
     },
     rules::error::Error,
+    traffic::waiting::rest_in_line,
 };
 
 impl Reconciler for Context {
@@ -53,8 +54,8 @@ impl Reconciler for Context {
         read.map_err(|source| Error::ReadObject { source })
     }
 
-    fn rests(&self, _: &ObjectKey) -> Option<Duration> {
-        None
+    fn rests(&self, object: &ObjectKey) -> Option<Duration> {
+        rest_in_line(object, &self.tokens, &self.calls)
     }
 
     async fn reconcile(&self, object: &EdgeToken) -> Result<Report, Error> {

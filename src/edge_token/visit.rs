@@ -25,6 +25,7 @@ use super::{
         mark::Mark,
         outcome::{Outcome, Problem},
         record::Key,
+        settled::is_new,
         spec::Plan,
         survey::KeyState,
     },
@@ -38,7 +39,7 @@ use crate::{
     http::limits::Limits,
     oauth::{Token, TokenRequest},
     rules::{
-        credentials::{Credentials, CredentialsProblem},
+        credentials::{Credentials, CredentialsProblem, FoundCredentials},
         error::Error,
         failures::{Failed, count},
         spec::check_names,
@@ -70,7 +71,7 @@ pub struct Visit<'a> {
     context: &'a Context,
     key: ObjectKey,
     object: EdgeToken,
-    credentials: Option<Secret>,
+    credentials: FoundCredentials,
     target: Option<Secret>,
     memories: Memories,
     findings: Findings,
@@ -142,7 +143,7 @@ impl<'a> Visit<'a> {
             key: key.clone(),
             memories: context.memory.of(key, object.metadata.uid.as_deref()),
             object: object.clone(),
-            credentials: None,
+            credentials: FoundCredentials::of(None, &object.spec.credentials_secret_ref),
             target: None,
             findings: Findings::default(),
             read_at: None,
@@ -220,6 +221,11 @@ impl<'a> Visit<'a> {
             }
             (problem, _) => problem,
         };
+        let credentials = self.credentials.credentials.as_ref().ok();
+        if let Some(credentials) = credentials.filter(|_| is_in_line && is_new(&self.object)) {
+            let generation = self.object.metadata.generation;
+            self.memories.read = Some((generation, credentials.clone()));
+        }
         context.memory.keep(&self.key, self.memories.clone());
         Ok(Ended::With(Box::new(self.outcome(problem, is_in_line))))
     }
@@ -262,7 +268,7 @@ impl<'a> Visit<'a> {
         judge(
             &self.object,
             &self.context.allowed,
-            self.credentials.as_ref(),
+            &self.credentials,
             self.target.clone(),
         )
     }
@@ -280,14 +286,13 @@ impl<'a> Visit<'a> {
         }
         memories.recorded = revocable(&self.object, &judged.ledger).cloned().collect();
         memories.revokes = has_finalizer(&self.object);
-        let has_credentials = judged.credentials.is_ok();
-        let judged_credentials = judged.credentials.as_ref().ok();
+        let found = judged.credentials.credentials.as_ref();
         let revokes = judged.plan.as_ref().is_ok_and(|plan| plan.revokes);
-        if let Some(credentials) = judged_credentials.filter(|_| revokes) {
+        if let Some(credentials) = found.ok().filter(|_| revokes) {
             memories.credentials = Some(credentials.clone());
         }
         let is_abandoned = self.object.metadata.deletion_timestamp.is_some()
-            && !has_credentials
+            && found.is_err()
             && memories.credentials.is_none();
         let remembered = &memories.remembered;
         let rendered = judged.rendered(remembered, now);
@@ -303,7 +308,7 @@ impl<'a> Visit<'a> {
         let failures = judged.failures(remembered, now).cloned();
         observed.not_before = failures.as_ref().map(|failures| failures.next_attempt_at.0);
         let step = decide(&observed, now);
-        let credentials = match &judged.credentials {
+        let credentials = match found {
             Ok(credentials) => Ok(credentials.clone()),
             Err(problem) => memories
                 .credentials
@@ -472,8 +477,19 @@ impl<'a> Visit<'a> {
             }
             secrets.read(target).await
         };
-        let (credentials, found) =
-            futures::future::join(secrets.read_with_others(&names.name), read_target).await;
+        let known = self.memories.take_read(object.metadata.generation);
+        let known = known.filter(|known| {
+            let version = known.version.as_ref();
+            are_known && version.is_some_and(|version| secrets.is_current(&names.name, version))
+        });
+        let read_credentials = async {
+            if let Some(known) = known {
+                return Ok(known.into());
+            }
+            let read = secrets.read_with_others(&names.name).await?;
+            Ok(FoundCredentials::of(read.as_ref(), names))
+        };
+        let (credentials, found) = futures::future::join(read_credentials, read_target).await;
         let credentials = credentials.map_err(|source| unreadable(&names.name, source))?;
         let found = found.map_err(|source| unreadable(target, source))?;
         self.credentials = credentials;
@@ -501,8 +517,12 @@ impl<'a> Visit<'a> {
             let Some(found) = read_at(&secrets, name, version).await else {
                 break;
             };
-            let credentials = self.credentials.as_ref();
-            let judged = judge(&self.object, &self.context.allowed, credentials, found);
+            let judged = judge(
+                &self.object,
+                &self.context.allowed,
+                &self.credentials,
+                found,
+            );
             if let Some((key, _)) = judged.proven().filter(|_| !judged.was_lost) {
                 self.memories.remembered.key = Some(key.clone());
                 break;

@@ -21,6 +21,34 @@ pub struct Credentials {
     pub version: Option<SecretVersion>,
 }
 
+/// What was found in a credentials Secret.
+#[derive(Clone, Debug)]
+pub struct FoundCredentials {
+    /// Who asks, or what is wrong with the Secret.
+    pub credentials: Result<Credentials, CredentialsProblem>,
+    /// The version of the Secret, sound or not.
+    pub version: Option<SecretVersion>,
+}
+
+impl FoundCredentials {
+    /// What a Secret has, or that it is not there.
+    pub fn of(secret: Option<&Secret>, names: &CredentialsSecretRef) -> Self {
+        Self {
+            credentials: extract_credentials(secret, names),
+            version: secret.and_then(|secret| SecretVersion::of(&secret.metadata)),
+        }
+    }
+}
+
+impl From<Credentials> for FoundCredentials {
+    fn from(credentials: Credentials) -> Self {
+        Self {
+            version: credentials.version.clone(),
+            credentials: Ok(credentials),
+        }
+    }
+}
+
 /// The longest client id or client secret, in bytes. A long header is refused by servers in ways that look like an outage.
 pub const MAX_LENGTH: usize = 1024;
 

@@ -18,6 +18,8 @@ pub struct Caller {
 pub enum Urgency {
     /// The token expires then, and less than a third of the time between its renewal and its expiry is left.
     Endangered(Timestamp),
+    /// There is nothing yet, and one of the requests that it takes is made: those who come to it one by one are done one by one.
+    Begun,
     /// There is no valid token.
     NoToken,
     /// The token expires then.
@@ -46,7 +48,7 @@ impl Urgency {
     pub fn expires_at(self) -> Option<Timestamp> {
         match self {
             Self::Endangered(expires_at) | Self::Renewal(expires_at) => Some(expires_at),
-            Self::NoToken | Self::Forced => None,
+            Self::Begun | Self::NoToken | Self::Forced => None,
         }
     }
 }
@@ -74,6 +76,7 @@ mod tests {
         let order = [
             Urgency::Endangered(at(5)),
             Urgency::Endangered(at(6)),
+            Urgency::Begun,
             Urgency::NoToken,
             Urgency::Renewal(at(1)),
             Urgency::Renewal(at(2)),

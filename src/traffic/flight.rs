@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
+use tokio::sync::oneshot;
 
 use super::{
     caller::Caller,
@@ -21,6 +22,9 @@ use crate::{
 pub enum Entry {
     /// It may call.
     Go(Box<Flight>),
+    /// It is the caller's turn, and there is no place yet. When there is, the caller asks again; one that stops waiting for this
+    /// is woken.
+    Soon(oneshot::Receiver<()>),
     /// It is woken. Whether it waits because calls fail.
     Wait { fails: bool },
     /// The API asked not to be called again with these credentials before this time.
@@ -50,19 +54,22 @@ impl TokenRequests {
                 return Entry::Held(add(time, wait));
             }
             let object = &caller.object;
-            // One that was called ahead of its place is woken when it has that.
-            let has_place = state.queue.ask(caller, now) && state.queue.be_ready(object);
-            let place = has_place.then(|| state.queue.send(object, now)).flatten();
-            match place {
+            state.ready.remove(object);
+            if !state.queue.ask(caller, now) {
+                let fails = state.queue.waits_for_recovery(object);
+                return Entry::Wait { fails };
+            }
+            if !state.queue.be_ready(object) {
+                return Entry::Soon(state.wait_for_place(object));
+            }
+            match state.queue.send(object, now) {
                 Some(place) => Entry::Go(Box::new(Flight {
                     requests: self.clone(),
                     caller: caller.clone(),
                     client,
                     place: Some(place),
                 })),
-                None => Entry::Wait {
-                    fails: state.queue.waits_for_recovery(&caller.object),
-                },
+                None => Entry::Wait { fails: false },
             }
         })
     }

@@ -187,6 +187,11 @@ impl Queue {
         entry.is_some_and(|entry| matches!(entry.state, State::Called { .. }))
     }
 
+    /// Where an object waits, or has its turn.
+    pub fn endpoint_of(&self, object: &ObjectKey) -> Option<&Endpoint> {
+        self.entries.get(object).map(|entry| &entry.endpoint)
+    }
+
     /// Whether an object is here at all.
     pub fn contains(&self, object: &ObjectKey) -> bool {
         self.entries.contains_key(object)
@@ -207,7 +212,7 @@ impl Queue {
         let waits = entry.is_some_and(|entry| {
             matches!(
                 (&entry.state, entry.rank),
-                (State::Waiting, (Urgency::NoToken, _))
+                (State::Waiting, (Urgency::Begun | Urgency::NoToken, _))
             )
         });
         waits && !self.waits_for_recovery(object)

@@ -26,6 +26,7 @@ use tokio::{
 
 use super::{
     caller::Caller,
+    endpoint::Endpoint,
     floor::Floors,
     holds::{Attempt, Holds},
     keys::{ClientHash, Inputs, RenewHash, SinceStart},
@@ -69,7 +70,7 @@ pub(super) struct State {
     /// What became of the request of an object, until that comes for it.
     results: HashMap<ObjectKey, (Inputs, Result<Token, Failure>)>,
     /// Who waits for a place with what it has read.
-    ready: HashMap<ObjectKey, oneshot::Sender<()>>,
+    pub(super) ready: HashMap<ObjectKey, oneshot::Sender<()>>,
     /// Whether a task gives turns as time goes by.
     is_ticking: bool,
 }
@@ -188,6 +189,11 @@ impl TokenRequests {
     /// Whether an object waits because requests to its endpoint fail.
     pub fn waits_for_recovery(&self, object: &ObjectKey) -> bool {
         self.0.state.lock().queue.waits_for_recovery(object)
+    }
+
+    /// Whether an object waits at this endpoint, or has its turn there.
+    pub fn waits_at(&self, object: &ObjectKey, endpoint: &Endpoint) -> bool {
+        self.0.state.lock().queue.endpoint_of(object) == Some(endpoint)
     }
 
     /// Whether an object that has no token waits for nothing but its turn.
@@ -370,6 +376,13 @@ struct Sent {
 }
 
 impl State {
+    /// Has an object told that has its turn as soon as there is a place for it.
+    pub(super) fn wait_for_place(&mut self, object: &ObjectKey) -> oneshot::Receiver<()> {
+        let (given, wait) = oneshot::channel();
+        self.ready.insert(object.clone(), given);
+        wait
+    }
+
     /// Finds a place to send a request from, or else what there is in place of that.
     fn find(
         &mut self,
@@ -426,9 +439,7 @@ impl State {
             return Err(Answer::Wait { fails });
         }
         if !self.queue.be_ready(object) {
-            let (given, wait) = oneshot::channel();
-            self.ready.insert(object.clone(), given);
-            return Err(Answer::Soon(wait));
+            return Err(Answer::Soon(self.wait_for_place(object)));
         }
         if !is_checked {
             return Err(Answer::Turn);

@@ -20,7 +20,7 @@ use crate::{
         failures::Failures,
     },
     rules::{
-        credentials::{Credentials, CredentialsProblem, extract_credentials},
+        credentials::FoundCredentials,
         failures::is_possible,
         spec::SpecProblem,
         target::{Ownership, TargetProblem, check_ownership},
@@ -45,9 +45,7 @@ pub struct Judged<'a> {
     /// What is to be done by the spec, or what is wrong with it.
     pub plan: Result<Plan, SpecProblem>,
     /// Who asks, or what is wrong with the credentials Secret.
-    pub credentials: Result<Credentials, CredentialsProblem>,
-    /// The version of the credentials Secret, sound or not.
-    pub credentials_version: Option<SecretVersion>,
+    pub credentials: &'a FoundCredentials,
     /// The target Secret if it is there, or why it must not be written.
     pub target: Result<Option<ObservedTarget>, TargetProblem>,
     /// The attempts there are. Where the status was lost, the one that the target proves is the current one.
@@ -96,17 +94,16 @@ impl std::fmt::Debug for ObservedTarget {
     }
 }
 
-/// Judges an object and the two Secrets that it names, as they were read. A Secret that lost its owner is not ours: the uid of
+/// Judges an object and the two Secrets that it names, as they were found. A Secret that lost its owner is not ours: the uid of
 /// the object is in the proof, so that no copy of it can revoke what the original uses.
 pub fn judge<'a>(
     object: &'a EdgeToken,
     allowed: &Allowed,
-    credentials_secret: Option<&Secret>,
+    credentials: &'a FoundCredentials,
     target_secret: Option<Secret>,
 ) -> Judged<'a> {
     let uid = object.metadata.uid.as_deref().unwrap_or_default();
     let plan = check_spec(object, allowed);
-    let names = &object.spec.credentials_secret_ref;
     let fingerprint = plan.as_ref().map(|plan| plan.source.fingerprint());
     let target = target_secret.map_or(Ok(None), |secret| match check_ownership(&secret, object)? {
         Ownership::Ours => {
@@ -123,9 +120,7 @@ pub fn judge<'a>(
     Judged {
         object,
         plan,
-        credentials: extract_credentials(credentials_secret, names),
-        credentials_version: credentials_secret
-            .and_then(|secret| SecretVersion::of(&secret.metadata)),
+        credentials,
         target,
         ledger,
         was_lost,
@@ -235,7 +230,7 @@ impl Judged<'_> {
         let status = self.object.status.as_ref()?;
         let failures = status.failures.as_ref()?;
         let same_spec = status.observed_generation == self.object.metadata.generation;
-        let same_credentials = status.credentials == self.credentials_version;
+        let same_credentials = status.credentials == self.credentials.version;
         let counts = same_spec && same_credentials && is_possible(failures, now);
         let request = self.rotate_request();
         let is_asked_anew = request.is_some() && request != remembered.tried_request.as_deref();
@@ -246,7 +241,7 @@ impl Judged<'_> {
     pub fn versions(&self) -> Versions {
         let target = self.existing();
         Versions {
-            credentials: self.credentials_version.clone(),
+            credentials: self.credentials.version.clone(),
             target: target.and_then(|secret| SecretVersion::of(&secret.metadata)),
         }
     }

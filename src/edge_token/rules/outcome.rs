@@ -35,6 +35,32 @@ pub struct Outcome {
     pub versions: Option<Versions>,
 }
 
+impl Outcome {
+    /// That of an object that has no key and waits for its turn.
+    pub fn in_line(ledger: Ledger, error: Error) -> Self {
+        Self {
+            ledger,
+            usable: None,
+            rotate_at: None,
+            survey: None,
+            verified_at: None,
+            problem: Problem::Found(error),
+            next: None,
+            is_in_line: true,
+            versions: None,
+        }
+    }
+
+    /// Whether there is nothing to say but that the object waits for its turn.
+    pub fn is_wait(&self) -> bool {
+        let waits = matches!(
+            &self.problem,
+            Problem::Found(Error::InLine { fails: false } | Error::InApiLine { fails: false })
+        );
+        waits && self.is_in_line && self.usable.is_none()
+    }
+}
+
 /// What keeps an EdgeToken from being all right.
 #[derive(Debug)]
 pub enum Problem {

@@ -5,10 +5,7 @@ use std::time::Duration;
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 
 use super::outcome::{Outcome, Problem};
-use crate::{cluster::retry::Class, rules::error::Error};
-
-/// How long an object that waits to be woken is left alone. A wake-up may be lost by a fault.
-pub const UNWOKEN: SignedDuration = SignedDuration::from_mins(5);
+use crate::{cluster::retry::Class, rules::error::Error, traffic::waiting::LONGEST_UNWOKEN};
 
 /// How long to wait where something is due already.
 const AT_ONCE: SignedDuration = SignedDuration::from_millis(100);
@@ -35,7 +32,7 @@ pub fn revisit(outcome: &Outcome, now: Timestamp) -> Duration {
         attempt.map(|at| at.duration_since(now)),
         outcome.next.map(|at| at.duration_since(now)),
         class,
-        outcome.is_in_line.then_some(UNWOKEN),
+        outcome.is_in_line.then_some(LONGEST_UNWOKEN),
         matches!(outcome.problem, Problem::Suspended).then(|| Class::Blocked.wait(0, 0.0)),
     ]
     .into_iter()

@@ -61,11 +61,32 @@ pub fn waiting_until(object: &EdgeToken, fails: bool, now: Timestamp) -> Option<
             says(status, Reason::TokenEndpointUnavailable)
                 || says(status, Reason::EdgeAPIUnavailable)
         }
-        None => says(status, Reason::WaitingForTurn),
+        None => waits_for_turn(object),
     };
     let revoke_at = status.retired.iter().map(|retired| retired.revoke_at.0);
     let next = revoke_at.filter(|at| now < *at).min();
     is_told.then(|| next.unwrap_or(Timestamp::MAX))
+}
+
+/// Whether an object waits for its first key alone: it has none, no attempt was recorded, and its status tells of nothing else.
+pub fn is_new(object: &EdgeToken) -> bool {
+    let EdgeToken { metadata, spec, .. } = object;
+    if spec.suspend || metadata.deletion_timestamp.is_some() {
+        return false;
+    }
+    object.status.as_ref().is_none_or(|status| {
+        let has_key = status.token.is_some() || status.target.is_some();
+        let has_tried =
+            status.pending.is_some() || !status.retired.is_empty() || status.failures.is_some();
+        let waits = status.observed_generation == metadata.generation && waits_for_turn(object);
+        !has_key && !has_tried && (status.conditions.is_empty() || waits)
+    })
+}
+
+/// Whether the status says that the object waits for its turn.
+pub fn waits_for_turn(object: &EdgeToken) -> bool {
+    let mut status = object.status.iter();
+    status.any(|status| says(status, Reason::WaitingForTurn))
 }
 
 /// Whether the object is not the one that its status describes, but for a rotation that was asked for.
@@ -98,6 +119,7 @@ pub fn versions_of(status: &EdgeTokenStatus) -> Versions {
 
 #[cfg(test)]
 mod tests {
+    use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
     use serde_json::{Value, json};
 
     use super::*;
@@ -193,6 +215,49 @@ mod tests {
         assert_eq!(waiting("EdgeAPIUnavailable", false), None);
         let failing = with_status(failing("EdgeAPIForbidden"));
         assert_eq!(waiting_until(&failing, true, at(50)), Some(Timestamp::MAX));
+    }
+
+    #[test]
+    fn an_object_is_new_until_its_status_tells_of_more_than_a_wait() {
+        let new_with = |mut status: Value| {
+            status["observedGeneration"] = json!(1);
+            EdgeToken {
+                status: Some(serde_json::from_value(status).unwrap()),
+                ..object()
+            }
+        };
+        let new = |status| is_new(&new_with(status));
+        let waiting = json!([condition("Ready", "False", "WaitingForTurn")]);
+        assert!(is_new(&object()));
+        assert!(new(json!({})));
+        assert!(new(json!({"conditions": waiting})));
+        let missing = [condition("Ready", "False", "CredentialsNotFound")];
+        assert!(!new(json!({"conditions": missing})));
+        let target = json!({"name": "target"});
+        let token = json!({"mark": "a-mark", "createdAt": time(0)});
+        let pending = json!({"mark": "another", "since": time(0)});
+        for (field, value) in [
+            ("target", target),
+            ("token", token),
+            ("pending", pending),
+            ("retired", retired(60)),
+            ("failures", failing("EdgeAPIForbidden")["failures"].clone()),
+        ] {
+            assert!(
+                !new(json!({"conditions": waiting, field: value})),
+                "{field}"
+            );
+        }
+        let change = |change: fn(&mut EdgeToken)| {
+            let mut changed = new_with(json!({"conditions": waiting}));
+            change(&mut changed);
+            is_new(&changed)
+        };
+        assert!(!change(|object| object.spec.suspend = true));
+        assert!(!change(|object| object.metadata.generation = Some(2)));
+        assert!(!change(|object| {
+            object.metadata.deletion_timestamp = Some(Time(at(0)));
+        }));
     }
 
     #[test]

@@ -26,7 +26,7 @@ use crate::{
 /// How long a JSON Web Token has to be valid for a visit to begin with it.
 const LEAST_VALIDITY: SignedDuration = SignedDuration::from_secs(60);
 
-/// How long a place at the token endpoint is waited for that is about to be free.
+/// How long a place is waited for that is about to be free.
 const SOON: Duration = Duration::from_secs(1);
 
 impl Visit<'_> {
@@ -80,35 +80,45 @@ impl Visit<'_> {
             Ok(jwt) => jwt,
             Err(next) => return Ok(Some(next)),
         };
-        let Some(caller) = self.caller(Endpoint::of(plan.source.url()), facts) else {
+        let endpoint = Endpoint::of(plan.source.url());
+        let Some(caller) = self.caller(endpoint, Urgency::Begun, facts) else {
             return Ok(Some(Next::End(Problem::None)));
         };
-        match context.tokens.enter(&caller, request) {
-            Entry::Go(flight) => {
-                self.remote = Some(Remote {
-                    jwt,
-                    flight,
-                    limits: Limits::default(),
-                    end: End::Succeeded,
-                });
-                Ok(None)
-            }
-            Entry::Wait { fails } => Ok(Some(waits(facts, Error::InApiLine { fails }))),
-            Entry::Held(until) => {
-                let next = self.failed_until(Error::ApiHeldBack, facts, until);
-                Ok(Some(next))
-            }
+        loop {
+            return Ok(match context.tokens.enter(&caller, request) {
+                Entry::Go(flight) => {
+                    self.remote = Some(Remote {
+                        jwt,
+                        flight,
+                        limits: Limits::default(),
+                        end: End::Succeeded,
+                    });
+                    None
+                }
+                Entry::Soon(given) => match timeout(SOON, given).await {
+                    Ok(Ok(())) => continue,
+                    _ => Some(waits(facts, Error::InApiLine { fails: false })),
+                },
+                Entry::Wait { fails } => Some(waits(facts, Error::InApiLine { fails })),
+                Entry::Held(until) => Some(self.failed_until(Error::ApiHeldBack, facts, until)),
+            });
         }
     }
 
-    fn caller(&self, endpoint: Option<Endpoint>, facts: &Facts) -> Option<Caller> {
+    /// The caller at an endpoint. `urgency` is that of an object without a key.
+    fn caller(
+        &self,
+        endpoint: Option<Endpoint>,
+        urgency: Urgency,
+        facts: &Facts,
+    ) -> Option<Caller> {
         Some(Caller {
             object: self.key.clone(),
             endpoint: endpoint?,
             urgency: if facts.is_proven {
                 Urgency::Forced
             } else {
-                Urgency::NoToken
+                urgency
             },
         })
     }
@@ -121,7 +131,8 @@ impl Visit<'_> {
         facts: &Facts,
     ) -> Result<Result<Token, Next>, Error> {
         let context = self.context;
-        let Some(caller) = self.caller(Endpoint::of(&plan.parameters.token_url), facts) else {
+        let endpoint = Endpoint::of(&plan.parameters.token_url);
+        let Some(caller) = self.caller(endpoint, Urgency::NoToken, facts) else {
             return Ok(Err(Next::End(Problem::None)));
         };
         let refused_at = self.memories.refused_at;

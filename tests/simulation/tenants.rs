@@ -74,7 +74,8 @@ async fn until_all_have_tokens(
     .await
 }
 
-/// Watches the tokens of some objects for a time, and returns how many seconds one of them was expired or missing.
+/// Watches the tokens of some objects for a time, and returns how many seconds one of them was expired or missing. One that
+/// expires before the next look counts too: who slept until then would have another one by then.
 pub async fn seconds_without_a_token(
     world: &World,
     objects: &[(String, String)],
@@ -84,7 +85,9 @@ pub async fn seconds_without_a_token(
     let mut expired = 0;
     for _ in 0..time.as_secs() / STEP {
         pass(seconds(STEP)).await;
-        let is_missing = |(namespace, name): &&(String, String)| !world.has_token(namespace, name);
+        let is_missing = |(namespace, name): &&(String, String)| {
+            !world.has_token_for(namespace, name, seconds(STEP))
+        };
         expired += STEP * u64::from(objects.iter().any(|object| is_missing(&object)));
     }
     expired

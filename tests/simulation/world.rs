@@ -270,10 +270,15 @@ impl World {
 
     /// Whether the target of a tenant's object holds a token that is valid.
     pub fn has_token(&self, namespace: &str, name: &str) -> bool {
+        self.has_token_for(namespace, name, Duration::ZERO)
+    }
+
+    /// Whether the target of a tenant's object holds a token that is valid for longer than this.
+    pub fn has_token_for(&self, namespace: &str, name: &str, time: Duration) -> bool {
         let object: Option<EdgeCredential> = self.api.get_as(namespace, name);
         let status = object.and_then(|object| object.status);
         let token = status.and_then(|status| status.token);
-        token.is_some_and(|token| self.clock.now() < token.expires_at.0)
+        token.is_some_and(|token| self.clock.now() + time < token.expires_at.0)
             && self
                 .api
                 .get_as::<Secret>(namespace, &target(name))

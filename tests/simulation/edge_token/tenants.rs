@@ -1,7 +1,11 @@
 //! Many EdgeTokens of one tenant that are refused, fail, hang, are slow or rotate at once: nobody sleeps, and no other tenant
 //! starves, neither for a key nor for a token.
 
-use edge_credential_operator::{api::EdgeCredential, oauth::TokenRequest};
+use edge_credential_operator::{
+    api::EdgeCredential,
+    http::limits::Limits,
+    oauth::{TokenError, TokenRequest},
+};
 use k8s_openapi::jiff::Timestamp;
 
 use super::*;
@@ -211,6 +215,34 @@ async fn a_tenant_with_one_pair_of_wrong_credentials_asks_once_for_all() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_tenant_with_one_client_whom_the_token_endpoint_asks_to_wait_asks_once_for_all() {
+    let mut world = with_crowd(&[], |_| json!({}));
+    let limits = Limits {
+        hold: Some(SignedDuration::from_mins(10)),
+        ..Limits::default()
+    };
+    world.endpoint.behave(answer_crowd(Behaviour {
+        after: Some(seconds(9)),
+        limits,
+        ..Behaviour::fail(TokenError::RateLimited { quota: None })
+    }));
+    world.start_operator();
+    // One after the other, and half of them with another request: none just shares the answer to another one's.
+    let crowd = objects("crowd", "edge", 10);
+    for (number, (namespace, name)) in crowd.iter().enumerate() {
+        let scope = ["first", "second"][number % 2];
+        let spec = json!({"tokenRequest": {"scopes": [scope]}});
+        world.add_key(namespace, name, "crowd", spec);
+        pass(seconds(150)).await;
+    }
+    // At once, and each ten minutes.
+    assert_eq!(world.endpoint.requests("crowd").len(), 3);
+    world.endpoint.behave(|_, _| None);
+    until_all_have_keys(&world, &crowd, seconds(700)).await;
+    assert_eq!(world.endpoint.requests("crowd").len(), 3 + 2);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_tenant_for_whom_the_token_endpoint_is_broken_delays_nobody() {
     for behaviour in [Behaviour::fail(BROKEN), Behaviour::hang()] {
         let crowd = crowd();
@@ -360,6 +392,33 @@ async fn fifty_tenants_for_whom_the_token_api_is_broken_delay_nobody() {
         // somebody else succeeds.
         let calls = calls_of_crowd(&world);
         assert!(calls <= 2410 + 2 * crowd.len(), "{failure:?}: {calls}");
+    }
+}
+
+/// The crowd has a client for each namespace: as long as only one client fails, all of its objects are tried.
+#[tokio::test(start_paused = true)]
+async fn twenty_tenants_whose_calls_fail_slowly_share_one_place_while_another_one_waits() {
+    for status in [403, 503] {
+        let crowd: Vec<_> = (0..20)
+            .flat_map(|number| objects(&format!("crowd-{number}"), "edge", 8))
+            .collect();
+        let mut world = with_crowd(&crowd, |_| json!({}));
+        for (namespace, name) in &crowd {
+            world.put_credentials_of(namespace, name, namespace, "secret");
+        }
+        fail_crowd(&world, is_of_token_api, Failure::status(status));
+        world.keys.delay_by(|client| {
+            let is_slow = is_of_crowd(client);
+            if is_slow { seconds(2) } else { seconds(1) / 10 }
+        });
+        world.start_operator();
+        // Each has failed by then.
+        pass(seconds(20)).await;
+        let newcomer = objects("shop", "edge", 1);
+        add_both(&world, &newcomer);
+        until_all_have_keys(&world, &newcomer, SOON).await;
+        let calls = calls_of_crowd(&world);
+        assert!(calls < crowd.len(), "{status}: others wait for their first");
     }
 }
 

@@ -466,7 +466,7 @@ impl Queue {
                 let Some(candidate) = tenant.candidate(now, may_probe) else {
                     continue;
                 };
-                let goes_last = demoted && (tenant.is_demoted || candidate.is_probe);
+                let goes_last = demoted && tenant.is_demoted;
                 let served = usage.map_or(0, |usage| usage.served);
                 let key = (goes_last, served, candidate.rank);
                 if best.as_ref().is_none_or(|(best, ..)| key < *best) {

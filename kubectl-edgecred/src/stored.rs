@@ -11,6 +11,7 @@ use edge_credential_operator::{
         spec::Allowed,
     },
     http::origin::{AllowedOrigins, Origin},
+    rules::credentials::FoundCredentials,
 };
 use k8s_openapi::{api::core::v1::Secret, jiff::Timestamp};
 use reqwest::Url;
@@ -74,6 +75,7 @@ pub fn judge_key<'a>(
         token_endpoints: origins(&[&spec.token_request.url]),
         apis: origins(&[&api, &spec.delivery_url]),
     };
+    let credentials = FoundCredentials::of(credentials, &spec.credentials_secret_ref);
     judge(object, &allowed, credentials, target)
 }
 

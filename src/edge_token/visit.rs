@@ -268,7 +268,7 @@ impl<'a> Visit<'a> {
         judge(
             &self.object,
             &self.context.allowed,
-            &self.credentials,
+            self.credentials.clone(),
             self.target.clone(),
         )
     }
@@ -520,7 +520,7 @@ impl<'a> Visit<'a> {
             let judged = judge(
                 &self.object,
                 &self.context.allowed,
-                &self.credentials,
+                self.credentials.clone(),
                 found,
             );
             if let Some((key, _)) = judged.proven().filter(|_| !judged.was_lost) {

@@ -45,7 +45,7 @@ pub struct Judged<'a> {
     /// What is to be done by the spec, or what is wrong with it.
     pub plan: Result<Plan, SpecProblem>,
     /// Who asks, or what is wrong with the credentials Secret.
-    pub credentials: &'a FoundCredentials,
+    pub credentials: FoundCredentials,
     /// The target Secret if it is there, or why it must not be written.
     pub target: Result<Option<ObservedTarget>, TargetProblem>,
     /// The attempts there are. Where the status was lost, the one that the target proves is the current one.
@@ -99,7 +99,7 @@ impl std::fmt::Debug for ObservedTarget {
 pub fn judge<'a>(
     object: &'a EdgeToken,
     allowed: &Allowed,
-    credentials: &'a FoundCredentials,
+    credentials: FoundCredentials,
     target_secret: Option<Secret>,
 ) -> Judged<'a> {
     let uid = object.metadata.uid.as_deref().unwrap_or_default();

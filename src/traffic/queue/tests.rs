@@ -151,6 +151,7 @@ fn in_a_namespace_the_most_urgent_comes_first() {
         Urgency::Renewal(at(2)),
         Urgency::Renewal(at(1)),
         Urgency::NoToken,
+        Urgency::Begun,
         Urgency::Endangered(at(9)),
     ];
     for (number, urgency) in urgencies.into_iter().enumerate() {
@@ -164,7 +165,8 @@ fn in_a_namespace_the_most_urgent_comes_first() {
         .iter()
         .map(|(_, object)| object.name.as_str())
         .collect();
-    assert_eq!(names, ["edge-5", "edge-4", "edge-3", "edge-2", "edge-1"]);
+    let order = ["edge-6", "edge-5", "edge-4", "edge-3", "edge-2", "edge-1"];
+    assert_eq!(names, order);
 }
 
 #[test]

@@ -195,6 +195,39 @@ async fn who_waits_for_long_says_so_once_and_reads_once() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn the_status_says_in_which_line_a_new_object_waits() {
+    let lines = [
+        (
+            seconds(8),
+            Duration::ZERO,
+            "others wait for the token endpoint too",
+        ),
+        (Duration::ZERO, seconds(8), "others wait for the API too"),
+    ];
+    for (of_endpoint, of_api, said) in lines {
+        let world = crowded(OBJECTS);
+        world.endpoint.set_latency(of_endpoint);
+        world.keys.delay_by(move |_| of_api);
+        pass(seconds(6)).await;
+        let objects = (0..OBJECTS).map(|number| world.edge_token(NAMESPACE, &name(number)));
+        let conditions = objects.flat_map(|object| object.status.unwrap_or_default().conditions);
+        let waiting: Vec<_> = conditions
+            .filter(|condition| condition.reason == "WaitingForTurn")
+            .collect();
+        assert!(!waiting.is_empty());
+        for condition in waiting {
+            assert!(
+                condition
+                    .message
+                    .to_lowercase()
+                    .contains(&said.to_lowercase()),
+                "{condition:?}"
+            );
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn what_was_read_before_a_wait_is_read_again_where_it_has_changed() {
     let world = crowded(OBJECTS);
     world.keys.delay_by(|_| seconds(8));

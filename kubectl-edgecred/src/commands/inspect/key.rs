@@ -188,7 +188,7 @@ fn check(judged: &Judged<'_>, unread: Option<CallError>, now: Timestamp) -> Vec<
         (true, true) => Check::good("the Token API lists it"),
         (true, false) => Check::unseen("whether the Token API lists it"),
     });
-    checks.push(match (&judged.credentials, unread) {
+    checks.push(match (&judged.credentials.credentials, unread) {
         (_, Some(error)) => Check::unseen(format!("the credentials: cannot {}", error.action)),
         (Ok(_), None) => Check::good("the credentials are complete"),
         (Err(problem), None) => {

@@ -13,26 +13,43 @@ use crate::{
 
 /// Remembers on which versions of its Secrets an object was decided last, where its status does not say: another version alone
 /// is not worth a write of the status.
+///
+/// They count for the very version of the object that was decided on: all else on which a decision rests, the spec, a request in an
+/// annotation and the status, is in that version, or was written to it by this process since. So it must be: a process that begins
+/// with an old list decides on an object as it was, and may write the target as an old spec wants it. What it remembers of that says
+/// nothing of the object that the watch shows next.
 #[derive(Debug, Default)]
-pub struct SeenVersions(Mutex<HashMap<ObjectKey, Versions>>);
+pub struct SeenVersions(Mutex<HashMap<ObjectKey, Seen>>);
+
+#[derive(Debug)]
+struct Seen {
+    /// The resourceVersion of the object that was decided on.
+    object: Option<String>,
+    versions: Versions,
+}
 
 impl SeenVersions {
-    /// Remembers the versions, or forgets the earlier ones where the status says them or something is left to do now.
-    pub fn remember(&self, object: &ObjectKey, versions: Option<&Versions>, told: &Versions) {
+    /// Remembers the versions on which an object was decided. `None` where its status says them, or something is left to do now.
+    pub fn remember(&self, object: &EdgeCredential, versions: Option<Versions>) {
+        let key = ObjectKey::of(object);
         let mut seen = self.0.lock();
-        match versions.filter(|versions| *versions != told) {
+        match versions {
             Some(versions) => {
-                seen.insert(object.clone(), versions.clone());
+                let object = object.metadata.resource_version.clone();
+                seen.insert(key, Seen { object, versions });
             }
             None => {
-                seen.remove(object);
+                seen.remove(&key);
             }
         }
     }
 
-    /// The versions that are remembered of an object.
-    pub fn of(&self, object: &ObjectKey) -> Option<Versions> {
-        self.0.lock().get(object).cloned()
+    /// The versions that are remembered of this version of an object.
+    pub fn of(&self, object: &EdgeCredential) -> Option<Versions> {
+        let seen = self.0.lock();
+        let seen = seen.get(&ObjectKey::of(object))?;
+        let is_same = seen.object == object.metadata.resource_version;
+        is_same.then(|| seen.versions.clone())
     }
 
     /// Forgets an object that is gone.

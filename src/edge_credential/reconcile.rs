@@ -115,7 +115,7 @@ fn rest(
     let Versions {
         credentials,
         target,
-    } = context.versions.of(key).unwrap_or(told);
+    } = context.versions.of(object).unwrap_or(told);
     let names = &object.spec.credentials_secret_ref;
     let is_current = |name, version: Option<SecretVersion>| {
         let secrets = &context.secrets;

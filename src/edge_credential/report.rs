@@ -70,19 +70,24 @@ pub async fn report(
     if outcome.restored {
         transitions.push(tell_restored(object.target_name()));
     }
-    if is_unwritten || !says_the_same(object.status.as_ref(), &status) {
-        let metadata = &object.metadata;
-        let written = write(metadata, &status, context).await;
-        written.inspect_err(|_| {
-            let statuses = &context.statuses;
-            statuses.remember_unwritten(ObjectKey::of(object), metadata, &status);
-        })?;
-    }
-    let told = versions_of(&status);
-    let key = ObjectKey::of(object);
-    context
-        .versions
-        .remember(&key, outcome.versions.as_ref(), &told);
+    let earlier = object.status.as_ref();
+    let same = earlier.filter(|earlier| !is_unwritten && says_the_same(earlier, &status));
+    let untold = match same {
+        Some(earlier) => {
+            let seen = outcome.versions.clone();
+            seen.filter(|seen| *seen != versions_of(earlier))
+        }
+        None => {
+            let metadata = &object.metadata;
+            let written = write(metadata, &status, context).await;
+            written.inspect_err(|_| {
+                let statuses = &context.statuses;
+                statuses.remember_unwritten(ObjectKey::of(object), metadata, &status);
+            })?;
+            None
+        }
+    };
+    context.versions.remember(object, untold);
     let token = outcome.token.as_ref();
     let problem = match &outcome.problem {
         Problem::None | Problem::Suspended => None,
@@ -180,7 +185,7 @@ fn conditions_of(status: Option<&EdgeCredentialStatus>) -> &[Condition] {
 }
 
 /// Whether two statuses differ in the versions of Secrets at most.
-fn says_the_same(earlier: Option<&EdgeCredentialStatus>, status: &EdgeCredentialStatus) -> bool {
+fn says_the_same(earlier: &EdgeCredentialStatus, status: &EdgeCredentialStatus) -> bool {
     let without_versions = |status: &EdgeCredentialStatus| {
         let mut status = status.clone();
         status.credentials = None;
@@ -190,7 +195,7 @@ fn says_the_same(earlier: Option<&EdgeCredentialStatus>, status: &EdgeCredential
         }
         status
     };
-    earlier.is_some_and(|earlier| without_versions(earlier) == without_versions(status))
+    without_versions(earlier) == without_versions(status)
 }
 
 /// Writes the status, and remembers it until the watch shows it.

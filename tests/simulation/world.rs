@@ -306,10 +306,14 @@ impl World {
 
     /// Gives the credentials of an EdgeCredential a label: another version with the same content.
     pub fn touch_credentials(&self, name: &str, label: &str) {
-        self.api
-            .edit::<Secret>(NAMESPACE, &credentials(name), |secret| {
-                secret["metadata"]["labels"] = json!({ "touched": label });
-            });
+        self.touch(&credentials(name), label);
+    }
+
+    /// Gives a Secret a label: another version with the same content.
+    pub fn touch(&self, secret: &str, label: &str) {
+        self.api.edit::<Secret>(NAMESPACE, secret, |secret| {
+            secret["metadata"]["labels"]["touched"] = json!(label);
+        });
     }
 
     pub fn object(&self, name: &str) -> EdgeCredential {

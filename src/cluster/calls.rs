@@ -56,30 +56,40 @@ impl Calls {
     }
 
     /// Makes a call, within its deadline, as soon as fewer than `concurrency` others are being made.
-    pub async fn read<T>(
+    pub fn read<T>(
         &self,
         call: impl Future<Output = Result<T, kube::Error>>,
-    ) -> Result<T, kube::Error> {
-        // The semaphore is never closed.
-        let _place = self.places.acquire().await;
-        within_deadline(call).await
+    ) -> impl Future<Output = Result<T, kube::Error>> {
+        let call = within_deadline(call);
+        async {
+            // The semaphore is never closed.
+            let _place = self.places.acquire().await;
+            call.await
+        }
     }
 
     /// As [`read`](Self::read), for a call that changes something: made only if this process leads right then.
-    pub async fn write<T>(
+    pub fn write<T>(
         &self,
         call: impl Future<Output = Result<T, kube::Error>>,
-    ) -> Result<Result<T, kube::Error>, NotLeading> {
-        let _place = self.places.acquire().await;
-        self.leadership.check()?;
-        Ok(within_deadline(call).await)
+    ) -> impl Future<Output = Result<Result<T, kube::Error>, NotLeading>> {
+        let call = within_deadline(call);
+        async {
+            let _place = self.places.acquire().await;
+            self.leadership.check()?;
+            Ok(call.await)
+        }
     }
 }
 
-async fn within_deadline<T>(
+/// A call that fails where it takes too long from when it is waited for. It is in a box, so that it takes room once in all that
+/// waits for it, rather than once in each of them.
+fn within_deadline<T>(
     call: impl Future<Output = Result<T, kube::Error>>,
-) -> Result<T, kube::Error> {
-    timeout(CALL_TIMEOUT, call)
-        .await
-        .unwrap_or_else(|elapsed| Err(kube::Error::Service(elapsed.into())))
+) -> impl Future<Output = Result<T, kube::Error>> {
+    let call = Box::pin(call);
+    async {
+        let result = timeout(CALL_TIMEOUT, call).await;
+        result.unwrap_or_else(|elapsed| Err(kube::Error::Service(elapsed.into())))
+    }
 }

@@ -484,3 +484,25 @@ async fn follow<R: Reconciler>(
         })
         .await;
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{edge_credential, edge_token};
+
+    type Seen<R> = Arc<Watched<<R as Reconciler>::Object>>;
+
+    fn size<R: Reconciler, F>(_: fn(Seen<R>, Arc<ControllerContext<R>>) -> F) -> usize {
+        size_of::<F>()
+    }
+
+    /// A hundred of each kind may be in progress, and an allocator keeps most of the room for them for ever.
+    #[test]
+    fn an_object_in_progress_takes_less_than_16_kib() {
+        let sizes = [
+            size(reconcile_once::<edge_credential::context::Context>),
+            size(reconcile_once::<edge_token::context::Context>),
+        ];
+        assert!(sizes.iter().all(|size| *size < 16 * 1024), "{sizes:?}");
+    }
+}

@@ -6,7 +6,7 @@ use std::{
     thread,
 };
 
-use futures::FutureExt;
+use futures::{FutureExt, TryFutureExt};
 
 /// Logs the place of every panic of this process. The usual hook prints the panic's message too, which can hold anything
 /// that the program works with: a token, an answer of a server.
@@ -27,11 +27,11 @@ pub fn log_places() {
 pub struct Panicked;
 
 /// The result of `work`, or that it panicked. State that `work` shares must be consistent between any two statements.
-pub async fn caught<T>(work: impl Future<Output = T>) -> Result<T, Panicked> {
-    AssertUnwindSafe(work)
-        .catch_unwind()
-        .await
-        .map_err(|_| Panicked)
+///
+/// No `async fn`, which would have room for `work` twice: as what it is given, and as what it waits for.
+pub fn caught<T>(work: impl Future<Output = T>) -> impl Future<Output = Result<T, Panicked>> {
+    let result = AssertUnwindSafe(work).catch_unwind();
+    result.map_err(|_| Panicked)
 }
 
 #[cfg(test)]

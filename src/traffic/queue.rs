@@ -672,8 +672,12 @@ impl Queue {
         Some((object.clone(), entry.rank))
     }
 
-    /// Forgets what is idle, where there is much of it.
+    /// Forgets what is idle, and gives back room, where there is much of it.
     fn prune(&mut self) {
+        // Thousands may have waited.
+        if self.entries.capacity() > REMEMBERED && self.entries.len() < REMEMBERED / 4 {
+            self.entries.shrink_to_fit();
+        }
         for line in self.lines.values_mut() {
             if line.tenants.len() > REMEMBERED {
                 line.tenants.retain(|_, tenant| !tenant.is_idle());

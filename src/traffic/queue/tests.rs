@@ -434,6 +434,21 @@ fn those_who_wait_are_woken_when_requests_begin_to_fail() {
 }
 
 #[test]
+fn the_room_of_thousands_who_waited_is_given_back() {
+    let mut queue = Queue::new(PLACES);
+    let (first, others) = (key(0, 0), (1..5000).map(|number| key(1, number)));
+    let place = send(&mut queue, &first, second(0)).unwrap();
+    for object in others.clone() {
+        queue.ask(&caller(&object, Urgency::NoToken), second(0));
+    }
+    for object in others {
+        queue.leave(&object, second(1));
+    }
+    end(&mut queue, place, &first, End::Succeeded, second(1));
+    assert!(queue.entries.capacity() < REMEMBERED);
+}
+
+#[test]
 fn what_is_idle_is_forgotten() {
     let mut queue = Queue::new(PLACES);
     for number in 0..5000 {

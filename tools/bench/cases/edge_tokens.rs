@@ -17,7 +17,7 @@ use crate::{
 const TEMPLATE: &str = include_str!("../subjects/edge-token.yaml");
 
 pub async fn measure(bench: &Bench, measured: &mut Measured) -> Result<()> {
-    let count = bench.settings.objects.min(1_000);
+    let count = bench.settings.objects;
     let sitecore = Sitecore::start()?;
     sitecore.set_scenario_for_all(Scenario::Delay(Behaviour::default().delay));
     let mut subject = bench.subject.clone();

@@ -19,6 +19,18 @@ fn each<const N: usize>(calls: [(&str, u64); N]) -> BTreeMap<String, u64> {
         .collect()
 }
 
+/// What the first keys of all take. Whether the targets may be written is asked once.
+fn five_of_each() -> BTreeMap<String, u64> {
+    let mut calls = each([
+        ("get secrets", 1),
+        ("create secrets", 1),
+        // The attempt, that it is the current one, and what there is to say.
+        ("patch edgetokens/status", 3),
+    ]);
+    calls.insert("create selfsubjectaccessreviews".into(), 1);
+    calls
+}
+
 /// Has something happen to each object, one after the other so that none waits for another.
 async fn one_by_one(act: impl Fn(&str)) {
     for number in 0..OBJECTS {
@@ -40,14 +52,7 @@ async fn settled(spec: Value) -> World {
 #[tokio::test(start_paused = true)]
 async fn a_new_object_takes_five_calls() {
     let world = settled(json!({})).await;
-    let mut expected = each([
-        ("get secrets", 1),
-        ("create secrets", 1),
-        // The attempt, that it is the current one, and what there is to say.
-        ("patch edgetokens/status", 3),
-    ]);
-    expected.insert("create selfsubjectaccessreviews".into(), 1);
-    assert_eq!(kubernetes_calls(&world), expected);
+    assert_eq!(kubernetes_calls(&world), five_of_each());
     let objects = OBJECTS as usize;
     let first = calls([("create", objects), ("list", objects), ("probe", objects)]);
     assert_eq!(world.keys.take_calls(), first);
@@ -170,13 +175,7 @@ fn crowded(count: u64) -> World {
 async fn who_waits_for_a_turn_for_a_moment_takes_five_calls_as_if_alone() {
     let world = crowded(OBJECTS);
     pass(seconds(60)).await;
-    let mut expected = each([
-        ("get secrets", 1),
-        ("create secrets", 1),
-        ("patch edgetokens/status", 3),
-    ]);
-    expected.insert("create selfsubjectaccessreviews".into(), 1);
-    assert_eq!(kubernetes_calls(&world), expected);
+    assert_eq!(kubernetes_calls(&world), five_of_each());
 }
 
 #[tokio::test(start_paused = true)]

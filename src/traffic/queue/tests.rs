@@ -451,7 +451,7 @@ fn the_room_of_thousands_who_waited_is_given_back() {
 #[test]
 fn what_is_idle_is_forgotten() {
     let mut queue = Queue::new(PLACES);
-    for number in 0..5000 {
+    for number in 0..REMEMBERED + 100 {
         let object = key(number, 0);
         let mut caller = caller(&object, Urgency::NoToken);
         let url = format!("https://a.example/{number}");

@@ -400,6 +400,81 @@ fn when_requests_begin_to_fail_who_was_called_ahead_waits_and_is_told() {
 }
 
 #[test]
+fn many_endpoints_together_call_no_more_ahead_than_there_are_places_in_all() {
+    let mut queue = Queue::new(PLACES);
+    let mut ask_at = |number: usize| {
+        for namespace in 0..20 {
+            let mut caller = caller(&key(20 * number + namespace, 0), Urgency::NoToken);
+            let url = format!("https://{number}.example/");
+            caller.endpoint = Endpoint::of(&url.parse().unwrap()).unwrap();
+            queue.ask(&caller, second(0));
+            if namespace == 0 {
+                let place = queue.send(&caller.object, second(0)).unwrap();
+                end(&mut queue, place, &caller.object, End::Succeeded, second(0));
+            }
+        }
+        (queue.in_flight, queue.turns.len())
+    };
+    let ahead = PER_PLACE * PLACES;
+    for number in 0..4 {
+        let places = PLACES * (number + 1);
+        assert_eq!(ask_at(number), (places, places + ahead * (number + 1)));
+    }
+    assert_eq!(4 * (2 * PLACES + ahead), usize::from(IN_ALL));
+    for number in 4..6 {
+        let places = PLACES * (number + 1);
+        assert_eq!(ask_at(number), (places, places + ahead * 4));
+    }
+}
+
+#[test]
+fn who_was_not_answered_well_takes_one_place_of_an_origin_while_others_wait() {
+    let mut queue = Queue::new(PLACES);
+    let place = send(&mut queue, &key(0, 0), second(0)).unwrap();
+    end(&mut queue, place, &key(0, 0), End::Refused, second(0));
+    let others: Vec<_> = (0..PLACES).map(|number| key(1 + number, 0)).collect();
+    let mut places: Vec<_> = others
+        .iter()
+        .map(|other| (other, send(&mut queue, other, second(1)).unwrap()))
+        .collect();
+    let waiting = [key(0, 1), key(0, 2), key(9, 0)];
+    for object in &waiting {
+        assert!(!queue.ask(&caller(object, Urgency::NoToken), second(1)));
+    }
+    // Namespace 9 was never served, and namespace 0 before all others.
+    let order = [&waiting[2], &waiting[0]];
+    for object in order {
+        let (other, place) = places.pop().unwrap();
+        end(&mut queue, place, other, End::Succeeded, second(2));
+        assert!(queue.has_turn(object));
+    }
+    // It has its place now. Those who were served since go first.
+    let again = key(1, 1);
+    queue.ask(&caller(&again, Urgency::NoToken), second(2));
+    let (other, place) = places.pop().unwrap();
+    end(&mut queue, place, other, End::Succeeded, second(2));
+    assert!(queue.has_turn(&again) && !queue.has_turn(&waiting[1]));
+}
+
+#[test]
+fn two_probes_of_one_origin_are_a_second_apart() {
+    let mut queue = Queue::new(PLACES);
+    let objects = [(key(0, 0), endpoint(0)), (key(1, 0), endpoint(1))];
+    for (object, endpoint) in &objects {
+        let mut caller = caller(object, Urgency::NoToken);
+        caller.endpoint = endpoint.clone();
+        assert!(queue.ask(&caller, second(5)));
+        let place = queue.send(object, second(5)).unwrap();
+        end(&mut queue, place, object, End::Failed, second(5));
+    }
+    let sent = run(&mut queue, second(5), second(60), second(0), |_, _| {
+        End::Failed
+    });
+    let gaps = sent.windows(2).map(|pair| pair[1].0 - pair[0].0);
+    assert!(sent.len() > 10 && gaps.min() == Some(BETWEEN_PROBES));
+}
+
+#[test]
 fn what_was_garbled_is_tried_again_once_anybody_has_a_usable_answer() {
     let mut queue = Queue::new(PLACES);
     let place = send(&mut queue, &key(0, 0), second(0)).unwrap();
@@ -650,11 +725,40 @@ impl Model {
                     .sum::<usize>()
             );
         }
-        for usage in queue.namespaces.values() {
+        self.check_counts();
+    }
+
+    /// What is counted is what there is.
+    fn check_counts(&self) {
+        let queue = &self.queue;
+        let called = queue
+            .entries
+            .values()
+            .filter_map(|entry| match &entry.state {
+                State::Called { place, .. } => place.as_ref(),
+                _ => None,
+            });
+        let in_flight = self.in_flight.iter().map(|(place, ..)| place);
+        let places: Vec<_> = called.chain(in_flight).collect();
+        let check = |usage: &Usage, is_its: &dyn Fn(&Place) -> bool| {
+            let its: Vec<_> = places.iter().filter(|place| is_its(place)).collect();
+            assert_eq!(usage.places, its.len());
+            let demoted = its.iter().filter(|place| place.is_demoted).count();
+            assert_eq!(usage.demoted, demoted);
+        };
+        for (namespace, usage) in &queue.namespaces {
             assert!(usage.places <= PER_NAMESPACE);
+            check(usage, &|place| place.namespace == *namespace);
         }
-        for usage in queue.origins.values() {
+        for (origin, usage) in &queue.origins {
             assert!(usage.places <= PER_ORIGIN);
+            check(usage, &|place| place.endpoint.origin() == origin);
+        }
+        for (endpoint, line) in &queue.lines {
+            let probes = places
+                .iter()
+                .filter(|place| place.is_probe && place.endpoint == *endpoint);
+            assert_eq!(line.probes, probes.count());
         }
     }
 }

@@ -35,7 +35,7 @@ use k8s_openapi::{
     api::core::v1::{ObjectReference, Secret},
 };
 use kube::{
-    Api, Client, Resource, ResourceExt,
+    Api, Client, Resource,
     core::{DeserializeGuard, PartialObjectMeta, PartialObjectMetaExt},
     runtime::{
         Controller, WatchStreamExt,
@@ -316,7 +316,7 @@ async fn reconcile_once<R: Reconciler>(
         // deleted by the garbage collector, and written again.
         return Ok(Action::requeue(definition::INTERVAL));
     }
-    let key = ObjectKey::of(&*object);
+    let key = object.key();
     let read = match object.object() {
         Ok(Some(object)) => Ok(object),
         Ok(None) => {
@@ -442,7 +442,9 @@ fn error_policy<R: Reconciler>(
     error: &R::Error,
     _: Arc<ControllerContext<R>>,
 ) -> Action {
-    let (namespace, name) = (object.namespace(), object.name_any());
+    let ObjectKey {
+        namespace, name, ..
+    } = object.key();
     let class = error.class();
     if class.is_usual() {
         tracing::debug!(namespace, name, "{error}");

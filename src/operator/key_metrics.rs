@@ -1,6 +1,6 @@
 //! Metrics of EdgeTokens: series per object that are read from the store at scrape time, and what is counted of calls.
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{fmt, time::Duration};
 
 use kube::runtime::reflector::Store;
 use prometheus_client::{
@@ -106,7 +106,7 @@ impl fmt::Debug for KeyCollector {
 
 /// What the series say of one object, as numbers: of ten thousand of them all at once.
 struct Row {
-    object: Arc<Watched<EdgeToken>>,
+    object: ObjectKey,
     ready: bool,
     stalled: bool,
     suspended: bool,
@@ -117,7 +117,7 @@ struct Row {
 }
 
 impl Row {
-    fn of(object: Arc<Watched<EdgeToken>>) -> Option<Self> {
+    fn of(object: &Watched<EdgeToken>) -> Option<Self> {
         let Summary { spec, status } = object.summary::<EdgeTokenStatus>()?;
         let status = status.unwrap_or_default();
         let token = status.token.as_ref();
@@ -126,7 +126,7 @@ impl Row {
         let revoke_at = retired.map(|retired| retired.revoke_at.0.as_second()).min();
         let is_served = !spec.suspend;
         Some(Self {
-            object,
+            object: object.key(),
             ready: conditions::holds(&status.conditions, ConditionType::Ready),
             stalled: conditions::holds(&status.conditions, ConditionType::Stalled),
             suspended: spec.suspend,
@@ -144,10 +144,11 @@ impl Row {
 impl Collector for KeyCollector {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
         let objects = self.0.iter().flat_map(Store::state);
-        let rows: Vec<Row> = objects.filter_map(Row::of).collect();
+        let rows: Vec<Row> = objects.filter_map(|object| Row::of(&object)).collect();
         let mut family = |name, help, value: fn(&Row) -> Option<i64>| {
-            let key = |row: &Row| ObjectKey::of(&*row.object);
-            let values = rows.iter().filter_map(|row| Some((key(row), value(row)?)));
+            let values = rows
+                .iter()
+                .filter_map(|row| Some((&row.object, value(row)?)));
             encode_gauge(&mut encoder, name, help, values)
         };
         family(

@@ -1,7 +1,7 @@
 //! Metrics: a registry, typed handles, and series per object that are read from the store at scrape time, so that
 //! none outlives its object.
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{fmt, time::Duration};
 
 use k8s_openapi::jiff::SignedDuration;
 use kube::runtime::reflector::Store;
@@ -280,7 +280,7 @@ impl fmt::Debug for ObjectCollector {
 
 /// What the series say of one object, as numbers: of ten thousand of them all at once.
 struct Row {
-    object: Arc<Watched<EdgeCredential>>,
+    object: ObjectKey,
     ready: bool,
     stalled: bool,
     suspended: bool,
@@ -290,12 +290,12 @@ struct Row {
 }
 
 impl Row {
-    fn of(object: Arc<Watched<EdgeCredential>>) -> Option<Self> {
+    fn of(object: &Watched<EdgeCredential>) -> Option<Self> {
         let Summary { spec, status } = object.summary::<EdgeCredentialStatus>()?;
         let status = status.unwrap_or_default();
         let token = status.token.as_ref();
         Some(Self {
-            object,
+            object: object.key(),
             ready: conditions::holds(&status.conditions, ConditionType::Ready),
             stalled: conditions::holds(&status.conditions, ConditionType::Stalled),
             suspended: spec.suspend,
@@ -310,10 +310,11 @@ impl Row {
 impl Collector for ObjectCollector {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
         let objects = self.0.iter().flat_map(Store::state);
-        let rows: Vec<Row> = objects.filter_map(Row::of).collect();
+        let rows: Vec<Row> = objects.filter_map(|object| Row::of(&object)).collect();
         let mut family = |name, help, value: fn(&Row) -> Option<i64>| {
-            let key = |row: &Row| ObjectKey::of(&*row.object);
-            let values = rows.iter().filter_map(|row| Some((key(row), value(row)?)));
+            let values = rows
+                .iter()
+                .filter_map(|row| Some((&row.object, value(row)?)));
             encode_gauge(&mut encoder, name, help, values)
         };
         family(

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use prometheus_client::{
-    encoding::{DescriptorEncoder, EncodeLabelSet, EncodeMetric},
+    encoding::{DescriptorEncoder, EncodeMetric},
     metrics::{MetricType, gauge::ConstGauge},
 };
 
@@ -12,26 +12,19 @@ use crate::cluster::object_key::ObjectKey;
 /// The outcome of a request or a reconciliation without a problem.
 pub const SUCCESS: &str = "Success";
 
-/// Which object a series is of.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct ObjectLabels {
-    namespace: String,
-    name: String,
-}
-
 /// Writes a gauge of each object that has a value for it.
-pub fn encode_gauge(
+pub fn encode_gauge<'a>(
     encoder: &mut DescriptorEncoder<'_>,
     name: &str,
     help: &str,
-    values: impl Iterator<Item = (ObjectKey, i64)>,
+    values: impl Iterator<Item = (&'a ObjectKey, i64)>,
 ) -> Result<(), fmt::Error> {
     let mut metric = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
     for (object, value) in values {
-        let labels = ObjectLabels {
-            namespace: object.namespace,
-            name: object.name,
-        };
+        let labels = [
+            ("namespace", object.namespace.as_str()),
+            ("name", object.name.as_str()),
+        ];
         ConstGauge::new(value).encode(metric.encode_family(&labels)?)?;
     }
     Ok(())

@@ -6,7 +6,7 @@ use std::{
     fmt,
     marker::PhantomData,
     sync::{
-        Arc,
+        Arc, OnceLock,
         atomic::{AtomicBool, Ordering},
     },
 };
@@ -20,7 +20,7 @@ use serde::{
 use serde_json::value::RawValue;
 
 use super::list_watch::Versioned;
-use crate::api::GROUP;
+use crate::{api::GROUP, cluster::object_key::ObjectKey};
 
 /// How much of an object is held, in bytes of JSON. A larger one is read when it is due: it takes one call more, and ten
 /// thousand of them no more memory than others.
@@ -32,36 +32,19 @@ const LARGEST_HELD: usize = 4 * 1024;
 /// As a tree of values, with the fields that only the API server's own bookkeeping needs, an object takes ten times as much.
 pub struct Watched<K> {
     held: Arc<Held>,
+    /// Namespace and name, by which kube makes the key of an object before it stores a clone. A clone has none until it is asked:
+    /// almost all of it is room for fields that are not used, a third as much as the text.
+    names: OnceLock<Box<ObjectMeta>>,
     kind: PhantomData<fn() -> K>,
 }
 
 struct Held {
-    /// Namespace and name, by which a store finds the object. All else is in the text.
-    metadata: ObjectMeta,
     version: Option<u64>,
     json: Box<str>,
     /// Whether the text is the whole object, rather than its [`Summary`].
     is_whole: bool,
     /// Whether this version was reconciled.
     is_reconciled: AtomicBool,
-}
-
-impl Clone for Held {
-    fn clone(&self) -> Self {
-        Self {
-            metadata: self.metadata.clone(),
-            version: self.version,
-            json: self.json.clone(),
-            is_whole: self.is_whole,
-            is_reconciled: AtomicBool::new(self.is_reconciled()),
-        }
-    }
-}
-
-impl Held {
-    fn is_reconciled(&self) -> bool {
-        self.is_reconciled.load(Ordering::Relaxed)
-    }
 }
 
 /// What metrics tell of an object, whatever its size.
@@ -125,11 +108,6 @@ struct Metadata {
 
 impl<K> Watched<K> {
     fn hold(text: Text) -> serde_json::Result<Self> {
-        let metadata = ObjectMeta {
-            namespace: text.metadata.namespace.clone(),
-            name: text.metadata.name.clone(),
-            ..ObjectMeta::default()
-        };
         let version = text.metadata.resource_version.as_deref();
         let version = version.and_then(|version| version.parse().ok());
         let json = serde_json::to_string(&text)?;
@@ -137,19 +115,19 @@ impl<K> Watched<K> {
         let json = if is_whole { json } else { summarize(text)? };
         Ok(Self {
             held: Arc::new(Held {
-                metadata,
                 version,
                 json: json.into(),
                 is_whole,
                 is_reconciled: AtomicBool::new(false),
             }),
+            names: OnceLock::new(),
             kind: PhantomData,
         })
     }
 
     /// Whether this very version of the object was reconciled, as [`note_reconciled`](Self::note_reconciled) noted it.
     pub fn is_reconciled(&self) -> bool {
-        self.held.is_reconciled()
+        self.held.is_reconciled.load(Ordering::Relaxed)
     }
 
     /// Notes that this version of the object was reconciled.
@@ -169,15 +147,40 @@ impl<K> Watched<K> {
             metadata: ObjectMeta,
         }
         let identified = serde_json::from_str(&self.held.json);
-        identified.map_or_else(
-            |_| self.held.metadata.clone(),
-            |Identified { metadata }| metadata,
-        )
+        identified.map_or_else(|_| self.names(), |Identified { metadata }| metadata)
+    }
+
+    /// Namespace and name.
+    fn names(&self) -> ObjectMeta {
+        #[derive(Deserialize)]
+        struct Named {
+            metadata: Names,
+        }
+        #[derive(Default, Deserialize)]
+        struct Names {
+            namespace: Option<String>,
+            name: Option<String>,
+        }
+        let named = serde_json::from_str(&self.held.json);
+        let Names { namespace, name } =
+            named.map_or_else(|_| Names::default(), |Named { metadata }| metadata);
+        ObjectMeta {
+            namespace,
+            name,
+            ..ObjectMeta::default()
+        }
     }
 
     /// Whether both are the same version of the same object.
     pub fn is_same(&self, other: &Self) -> bool {
         self.held.json == other.held.json
+    }
+}
+
+impl<K: Resource<DynamicType = ()>> Watched<K> {
+    /// The key of the object.
+    pub fn key(&self) -> ObjectKey {
+        ObjectKey::of_metadata::<K>(&self.names())
     }
 }
 
@@ -253,6 +256,7 @@ impl<K> Clone for Watched<K> {
     fn clone(&self) -> Self {
         Self {
             held: self.held.clone(),
+            names: OnceLock::new(),
             kind: PhantomData,
         }
     }
@@ -286,11 +290,13 @@ impl<K: Resource<DynamicType = ()>> Resource for Watched<K> {
 
     /// Namespace and name alone.
     fn meta(&self) -> &ObjectMeta {
-        &self.held.metadata
+        self.names.get_or_init(|| Box::new(self.names()))
     }
 
     fn meta_mut(&mut self) -> &mut ObjectMeta {
-        &mut Arc::make_mut(&mut self.held).metadata
+        self.meta();
+        let names = self.names.get_mut();
+        names.unwrap_or_else(|| unreachable!("they were asked for"))
     }
 }
 

@@ -335,6 +335,7 @@ impl Attempt<'_> {
             replaces,
             expires_at: valid.map(|stored| stored.token.expires_at),
             is_checked: false,
+            is_for_calls: false,
         };
         loop {
             let acceptable = |known: &Token| !forced && plan.is_fresh(object, known, self.started);

@@ -210,6 +210,9 @@ impl<'a> Visit<'a> {
         if !is_in_line {
             // A turn that it has is given to the next.
             context.tokens.leave(&self.key);
+            if matches!(problem, Problem::None) {
+                context.tokens.end_calls(&self.key);
+            }
         }
         let problem = match (problem, asked_until) {
             (Problem::Failed(error, mut failures), Some(until)) => {

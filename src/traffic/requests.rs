@@ -76,12 +76,13 @@ pub(super) struct State {
 }
 
 /// A request in flight.
-#[derive(Default)]
 struct InFlight {
     /// The objects that wait for it, beside the one that sent it.
     joined: BTreeSet<ObjectKey>,
     /// The renew requests that it answers.
     answers: Vec<RenewHash>,
+    /// Whether all want the token for calls alone.
+    is_for_calls: bool,
 }
 
 /// Why a request brought no token, and what follows from it for the caller.
@@ -107,6 +108,9 @@ pub struct Purpose<'a> {
     pub expires_at: Option<Timestamp>,
     /// Whether the caller has made sure that it can use the token. Nothing is sent before.
     pub is_checked: bool,
+    /// Whether the token is for calls, and for no Secret. It is sure to stay in memory until the caller
+    /// [has called](TokenRequests::end_calls).
+    pub is_for_calls: bool,
 }
 
 /// What a caller gets.
@@ -217,6 +221,7 @@ impl TokenRequests {
         let mut state = self.0.state.lock();
         state.results.remove(object);
         state.ready.remove(object);
+        state.tokens.end_use(object);
         state.queue.forget(object, self.0.now());
         self.0.settle(&mut state);
     }
@@ -257,6 +262,18 @@ impl TokenRequests {
     pub fn take_back(&self, request: &TokenRequest, access_token: Option<SecretString>) {
         let inputs = self.0.inputs(request);
         self.0.state.lock().tokens.take_back(&inputs, access_token);
+    }
+
+    /// As [`take_back`](Self::take_back), for calls alone.
+    pub fn take_back_for_calls(&self, request: &TokenRequest, access_token: Option<SecretString>) {
+        let inputs = self.0.inputs(request);
+        let mut state = self.0.state.lock();
+        state.tokens.take_back_for_calls(&inputs, access_token);
+    }
+
+    /// Notes that an object needs its token for no calls any more.
+    pub fn end_calls(&self, object: &ObjectKey) {
+        self.0.state.lock().tokens.end_use(object);
     }
 
     /// Keeps a token that `owner` has proved to have, until it expires: another process of the operator may have requested
@@ -313,6 +330,7 @@ impl TokenRequests {
             attempt,
             replaces: purpose.replaces,
             is_checked: purpose.is_checked,
+            is_for_calls: purpose.is_for_calls,
         };
         let mut state = inner.state.lock();
         let answer = match state.find(&wanted, now, time, acceptable) {
@@ -364,6 +382,7 @@ struct Wanted<'a> {
     attempt: Attempt,
     replaces: bool,
     is_checked: bool,
+    is_for_calls: bool,
 }
 
 /// A request that is sent.
@@ -398,17 +417,22 @@ impl State {
             attempt,
             replaces,
             is_checked,
+            is_for_calls,
         } = *wanted;
         let object = &caller.object;
         self.ready.remove(object);
         if let Some((of, result)) = self.results.remove(object)
             && of == inputs
         {
+            if result.is_ok() {
+                self.note_use(wanted);
+            }
             return Err(Answer::Ended(result));
         }
         if let Some(token) = self.tokens.valid(&inputs, time) {
             if acceptable(token) {
                 let token = token.clone();
+                self.note_use(wanted);
                 // A visit to an API needs the token and keeps its turn there.
                 self.queue.leave_endpoint(object, &caller.endpoint, now);
                 return Err(Answer::Known(token));
@@ -422,6 +446,7 @@ impl State {
         if let Some(in_flight) = self.in_flight.get_mut(&inputs) {
             in_flight.joined.insert(object.clone());
             in_flight.answers.extend(attempt.renew_request);
+            in_flight.is_for_calls &= is_for_calls;
             self.queue.join(caller, now);
             return Err(Answer::Wait { fails: false });
         }
@@ -453,10 +478,22 @@ impl State {
             .send(object, now)
             .ok_or(Answer::Wait { fails: false })?;
         self.holds.sent(&client, attempt, now, time);
-        let answers = attempt.renew_request.into_iter().collect();
-        let joined = BTreeSet::new();
-        self.in_flight.insert(inputs, InFlight { joined, answers });
+        let in_flight = InFlight {
+            joined: BTreeSet::new(),
+            answers: attempt.renew_request.into_iter().collect(),
+            is_for_calls,
+        };
+        self.in_flight.insert(inputs, in_flight);
         Ok(place)
+    }
+
+    /// Notes what the token is for that the caller gets.
+    fn note_use(&mut self, wanted: &Wanted<'_>) {
+        if wanted.is_for_calls {
+            self.tokens.begin_use(&wanted.inputs, &wanted.caller.object);
+        } else {
+            self.tokens.keep_for_secret(&wanted.inputs);
+        }
     }
 }
 
@@ -480,11 +517,21 @@ impl Inner {
         } = sent;
         let (now, time) = (self.now(), self.clock.now());
         let mut state = self.state.lock();
-        let InFlight { joined, answers } = state.in_flight.remove(&inputs).unwrap_or_default();
-        if let Ok(token) = &reply.result {
-            state.tokens.keep(inputs, token, answers, time);
+        let in_flight = state.in_flight.remove(&inputs);
+        let mut objects = Vec::new();
+        if let Some(in_flight) = in_flight {
+            let InFlight {
+                joined,
+                answers,
+                is_for_calls,
+            } = in_flight;
+            match &reply.result {
+                Ok(token) if is_for_calls => state.tokens.keep_for_calls(inputs, token, time),
+                Ok(token) => state.tokens.keep(inputs, token, answers, time),
+                Err(_) => {}
+            }
+            objects.extend(joined);
         }
-        let mut objects: Vec<_> = joined.into_iter().collect();
         objects.push(caller.object.clone());
         // Those that have left meanwhile want to know nothing any more.
         objects.retain(|object| state.queue.contains(object));

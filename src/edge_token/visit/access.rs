@@ -142,6 +142,7 @@ impl Visit<'_> {
         };
         let purpose = Purpose {
             is_checked: true,
+            is_for_calls: true,
             ..Purpose::default()
         };
         self.take_back(request, acceptable).await?;
@@ -205,7 +206,7 @@ impl Visit<'_> {
             secret: self.object.target_name().into(),
             source,
         })?;
-        tokens.take_back(request, found);
+        tokens.take_back_for_calls(request, found);
         Ok(())
     }
 }

@@ -1,6 +1,6 @@
 //! Rate limits and quotas: whatever the headers say, a wait is bounded, and what asks for none is not waited for.
 
-use edge_credential_operator::http::limits::read_limits;
+use edge_credential_operator::http::rate_limits::read_limits;
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 
 use super::answer::Answer;

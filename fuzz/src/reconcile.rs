@@ -21,8 +21,8 @@ use edge_credential_operator::{
     cluster::{calls::Calls, leadership::Leadership},
     edge_credential::{context::Context, reconcile::reconcile},
     http::{
-        limits::read_limits,
         origin::{AllowedOrigins, SITECORE_ORIGINS},
+        rate_limits::read_limits,
     },
     oauth::{
         Reply, RequestParameters, TokenRequest, TokenSource,

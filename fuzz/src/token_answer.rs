@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use edge_credential_operator::{
     api::token_request::{ClientAuthentication, DEFAULT_AUDIENCE, RequestFormat, TokenFormat},
-    http::limits::read_limits,
+    http::rate_limits::read_limits,
     oauth::{
         Defect, RequestParameters, Token, TokenError, jwt,
         response::{self, MAX_SECOND, is_bearer_token, is_scope, validate},

@@ -311,7 +311,7 @@ mod tests {
             EdgeCredential, EdgeCredentialStatus, EdgeToken, Reason, edge_credential::TokenStatus,
             failures::Failures,
         },
-        cluster::retry::Class,
+        cluster::back_off::Class,
     };
     use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
     use serde_json::json;

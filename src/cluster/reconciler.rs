@@ -7,7 +7,7 @@ use kube::{Resource, core::DeserializeGuard};
 use serde::de::DeserializeOwned;
 use tokio::sync::mpsc::UnboundedReceiver;
 
-use super::{object_key::ObjectKey, report::Report, retry::Class, transition::Transition};
+use super::{back_off::Class, object_key::ObjectKey, report::Report, transition::Transition};
 use crate::api::Reason;
 
 /// Keeps all objects of one kind as their specs want them.

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 
-use super::{retry::Class, transition::Transition};
+use super::{back_off::Class, transition::Transition};
 use crate::api::Reason;
 
 /// The result of a reconciliation, for logs, events and metrics.

@@ -4,7 +4,7 @@ use std::fmt;
 
 use crate::{
     api::Reason,
-    http::{Unreachable, limits::Quota},
+    http::{Unreachable, rate_limits::Quota},
 };
 
 /// Why a call came to nothing. It holds nothing that a server wrote but the HTTP status and numbers.

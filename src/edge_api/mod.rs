@@ -13,7 +13,7 @@ use k8s_openapi::jiff::Timestamp;
 use reqwest::Url;
 use secrecy::SecretString;
 
-use crate::http::limits::Limits;
+use crate::http::rate_limits::Limits;
 
 pub use delivery_api::Verdict;
 pub use error::{ApiError, Call, Cause};

@@ -32,10 +32,10 @@ use crate::{
         failures::Failures,
     },
     cluster::{
+        back_off::Class,
         errors::{is_conflict, is_namespace_gone, is_outdated},
         object_key::ObjectKey,
         report::Report,
-        retry::Class,
         rights::Verb,
         secrets::Secrets,
     },

@@ -33,10 +33,10 @@ use super::{
 use crate::{
     api::{EdgeToken, edge_token::DeletionPolicy, failures::Failures},
     cluster::{
-        history::read_at, object_key::ObjectKey, retry::Class, secrets::Secrets,
+        back_off::Class, history::read_at, object_key::ObjectKey, secrets::Secrets,
         transition::Transition,
     },
-    http::limits::Limits,
+    http::rate_limits::Limits,
     oauth::{Token, TokenRequest},
     rules::{
         credentials::{Credentials, CredentialsProblem, FoundCredentials},

@@ -5,9 +5,9 @@
 
 pub mod body;
 pub mod json;
-pub mod limits;
 pub mod origin;
 pub mod proxy;
+pub mod rate_limits;
 pub mod route;
 pub mod unreachable;
 

@@ -21,8 +21,8 @@ use crate::{
     clock::Clock,
     http::{
         body::{BodyError, read_body},
-        limits::{read_date, read_limits},
         origin::AllowedOrigins,
+        rate_limits::{read_date, read_limits},
         route::HttpClient,
         unreachable::Unreachable,
     },

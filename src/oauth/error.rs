@@ -4,7 +4,7 @@ use std::fmt;
 
 use crate::{
     api::Reason,
-    http::{limits::Quota, unreachable::Unreachable},
+    http::{rate_limits::Quota, unreachable::Unreachable},
 };
 
 /// Why a request brought no token. Of what a server sent, it holds only words from a fixed list.

@@ -10,7 +10,7 @@ use secrecy::{ExposeSecret, SecretString};
 use super::{error::TokenError, token::Token};
 use crate::{
     api::token_request::{ClientAuthentication, RequestFormat, TokenFormat},
-    http::limits::Limits,
+    http::rate_limits::Limits,
 };
 
 /// Obtains tokens.

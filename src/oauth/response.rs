@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     api::token_request::TokenFormat,
-    http::{json::parse_object, limits::Quota, unreachable::Unreachable},
+    http::{json::parse_object, rate_limits::Quota, unreachable::Unreachable},
 };
 
 /// How far a token's `nbf` may lie ahead of the server's own clock: leeway for machines behind one load balancer.

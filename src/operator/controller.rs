@@ -17,10 +17,10 @@ use super::{
 use crate::{
     clock::Clock,
     cluster::{
+        back_off::Class,
         object_key::{Kind, ObjectKey},
         reconciler::{Failure, Reconciler},
         report::Report,
-        retry::Class,
         secret_index::{SecretHash, SecretIndex, SeenSecret},
         transition::{KEY_LEFT, Transition},
     },

@@ -19,7 +19,7 @@ use secrecy::ExposeSecret;
 
 use crate::{
     clock::Clock,
-    http::limits::{LONGEST_QUOTA_HOLD, Quota},
+    http::rate_limits::{LONGEST_QUOTA_HOLD, Quota},
     oauth::ClientCredentials,
 };
 

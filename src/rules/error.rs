@@ -6,10 +6,10 @@ use super::{credentials::CredentialsProblem, spec::SpecProblem, target::TargetPr
 use crate::{
     api::Reason,
     cluster::{
+        back_off::Class,
         errors::{ApiFailure, is_conflict, is_forbidden, is_namespace_gone, is_refusal},
         leadership::NotLeading,
         reconciler::Failure,
-        retry::Class,
         rights::Verb,
         shared_reads::SharedError,
     },

@@ -8,8 +8,8 @@ use k8s_openapi::{
 use super::times::{CLOCK_LEEWAY, fraction};
 use crate::{
     api::{Reason, failures::Failures},
-    cluster::retry::Class,
-    http::limits::LONGEST_QUOTA_HOLD,
+    cluster::back_off::Class,
+    http::rate_limits::LONGEST_QUOTA_HOLD,
 };
 
 /// Over how long those are spread that an endpoint asked to wait.

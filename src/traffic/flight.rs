@@ -13,7 +13,7 @@ use super::{
     requests::{TokenRequests, add},
 };
 use crate::{
-    http::limits::Limits,
+    http::rate_limits::Limits,
     oauth::{Reply, TokenError, TokenRequest},
 };
 

@@ -7,7 +7,7 @@ use k8s_openapi::jiff::{SignedDuration, Timestamp};
 use super::keys::{ClientHash, RenewHash, SinceStart};
 use crate::{
     api::Reason,
-    cluster::retry::Class,
+    cluster::back_off::Class,
     oauth::{Reply, TokenError},
 };
 
@@ -157,7 +157,7 @@ impl Hold {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::http::limits::Limits;
+    use crate::http::rate_limits::Limits;
 
     const CLIENT: ClientHash = [1; 32];
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 use edge_credential_operator::{
     api::Reason,
     edge_api::{ApiError, Cause, EdgeApi},
-    http::{Unreachable, limits::Quota, route::Route},
+    http::{Unreachable, rate_limits::Quota, route::Route},
 };
 use k8s_openapi::jiff::SignedDuration;
 use kit::sitecore::{

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use edge_credential_operator::{
     api::Reason,
     clock::Clock,
-    http::{limits::Quota, route::Deadlines},
+    http::{rate_limits::Quota, route::Deadlines},
     oauth::{TokenError, TokenRequest, TokenSource},
     traffic::requests::TokenRequests,
 };

@@ -3,7 +3,7 @@
 use edge_credential_operator::{
     http::{
         Unreachable,
-        limits::{Limits, Quota},
+        rate_limits::{Limits, Quota},
     },
     oauth::TokenError,
 };

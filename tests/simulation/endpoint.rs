@@ -6,7 +6,7 @@ use edge_credential_operator::{
     api::ConditionType::{Ready, Reconciling},
     http::{
         Unreachable,
-        limits::{Limits, Quota},
+        rate_limits::{Limits, Quota},
     },
     oauth::TokenError,
 };

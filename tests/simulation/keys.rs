@@ -12,7 +12,7 @@ use edge_credential_operator::{
     edge_api::{
         Access, ApiError, Call, Cause, EdgeApi, ListedKey, Listing, NewKey, Reply, Verdict,
     },
-    http::{Unreachable, limits::Limits},
+    http::{Unreachable, rate_limits::Limits},
 };
 use futures::{FutureExt, future::BoxFuture};
 use k8s_openapi::jiff::SignedDuration;

@@ -8,7 +8,7 @@ use edge_credential_operator::{
         EdgeCredential,
         edge_credential::RENEW_REQUESTED_AT,
     },
-    http::limits::Limits,
+    http::rate_limits::Limits,
     oauth::{Defect, TokenError, TokenRequest},
 };
 use k8s_openapi::jiff::{SignedDuration, Timestamp};

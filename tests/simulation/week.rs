@@ -4,7 +4,7 @@ use std::{fmt::Write, fs, time::Duration};
 
 use edge_credential_operator::{
     api::EdgeCredential,
-    http::limits::{Limits, Quota},
+    http::rate_limits::{Limits, Quota},
 };
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 use kit::workspace;

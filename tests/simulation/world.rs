@@ -16,7 +16,7 @@ use edge_credential_operator::{
     clock::Clock,
     cluster::leadership::Leadership,
     config::{Cli, Command, Settings},
-    http::{Unreachable, limits::Limits},
+    http::{Unreachable, rate_limits::Limits},
     oauth::{Reply, Token, TokenError, TokenRequest, TokenSource},
     operator::{
         admin::Readiness,

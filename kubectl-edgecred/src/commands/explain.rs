@@ -3,7 +3,7 @@
 use std::io::Write;
 
 use clap::{Args, builder::PossibleValuesParser};
-use edge_credential_operator::{api::Reason, cluster::retry::Class};
+use edge_credential_operator::{api::Reason, cluster::back_off::Class};
 use serde_json::json;
 
 use crate::{

@@ -8,7 +8,7 @@ use clap_complete::ArgValueCandidates;
 use edge_credential_operator::{
     api::{EdgeCredential, EdgeToken, Reason, credentials::CredentialsSecretRef},
     clock::Clock,
-    cluster::retry::Class,
+    cluster::back_off::Class,
     edge_credential, edge_token,
     edge_token::rules::spec::Allowed,
     http::{

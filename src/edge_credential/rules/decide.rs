@@ -15,7 +15,7 @@ use super::{
 };
 use crate::{
     api::failures::Failures,
-    cluster::retry::Class,
+    cluster::back_off::Class,
     oauth::{Token, TokenRequest},
     rules::{credentials::Credentials, error::Error, target::TargetProblem},
 };

@@ -5,7 +5,7 @@ use std::time::Duration;
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 
 use super::outcome::{Outcome, Problem};
-use crate::{cluster::retry::Class, traffic::waiting::wait_unwoken};
+use crate::{cluster::back_off::Class, traffic::waiting::wait_unwoken};
 
 /// How long to wait before a repair is written again, where something else already keeps the object from being all
 /// right, and before a target is looked at again that another object was about to make.

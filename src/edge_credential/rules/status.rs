@@ -14,7 +14,7 @@ use crate::{
         ConditionStatus, ConditionType, EdgeCredential, EdgeCredentialStatus, Reason, conditions,
         edge_credential::TokenStatus, failures::Failures, target::TargetStatus,
     },
-    cluster::retry::Class,
+    cluster::back_off::Class,
     rules::{
         conditions::{in_the_way, outlook, ready, repeat_cause, sentence},
         error::Error,

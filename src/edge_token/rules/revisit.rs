@@ -5,7 +5,7 @@ use std::time::Duration;
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 
 use super::outcome::{Outcome, Problem};
-use crate::{cluster::retry::Class, rules::error::Error, traffic::waiting::LONGEST_UNWOKEN};
+use crate::{cluster::back_off::Class, rules::error::Error, traffic::waiting::LONGEST_UNWOKEN};
 
 /// How long to wait where something is due already.
 const AT_ONCE: SignedDuration = SignedDuration::from_millis(100);

@@ -13,7 +13,7 @@ use crate::{
         ConditionStatus, EdgeToken, EdgeTokenStatus, Reason, conditions, edge_token::KeyStatus,
         failures::Failures, target::TargetStatus,
     },
-    cluster::retry::Class,
+    cluster::back_off::Class,
     rules::{
         conditions::{in_the_way, outlook, ready, repeat_cause, sentence},
         versions::Versions,

@@ -12,7 +12,7 @@ use crate::{
         context::Context,
         rules::{decide::Step, outcome::Problem, spec::Plan},
     },
-    http::limits::Limits,
+    http::rate_limits::Limits,
     oauth::{Token, TokenRequest},
     rules::{error::Error, target::TargetProblem, token_value::find_value},
     traffic::{

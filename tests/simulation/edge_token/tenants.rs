@@ -3,7 +3,7 @@
 
 use edge_credential_operator::{
     api::EdgeCredential,
-    http::limits::Limits,
+    http::rate_limits::Limits,
     oauth::{TokenError, TokenRequest},
 };
 use k8s_openapi::jiff::Timestamp;

@@ -66,6 +66,7 @@ const PURE_FILES: &[&str] = &[
     "http/rate_limits.rs",
     "http/origin.rs",
     "http/proxy.rs",
+    "oauth/http_status.rs",
     "oauth/jwt.rs",
     "oauth/response.rs",
     "operator/events/queue.rs",

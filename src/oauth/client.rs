@@ -13,8 +13,9 @@ use secrecy::{ExposeSecret, SecretString, zeroize::Zeroizing};
 
 use super::{
     error::TokenError,
+    http_status::is_success,
     request::{ClientCredentials, Reply, TokenRequest, TokenSource},
-    response::{Answer, is_success, validate},
+    response::{Answer, validate},
 };
 use crate::{
     api::token_request::{ClientAuthentication, RequestFormat},

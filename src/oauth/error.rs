@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use super::http_status::{is_outage, reason_of};
 use crate::{
     api::Reason,
     http::{rate_limits::Quota, unreachable::Unreachable},
@@ -76,7 +77,7 @@ impl TokenError {
     pub fn is_outage(&self) -> bool {
         match self {
             Self::Unreachable(_) => true,
-            Self::Refused { status, .. } => matches!(status, 408 | 500..),
+            Self::Refused { status, .. } => is_outage(*status),
             _ => false,
         }
     }
@@ -87,14 +88,7 @@ impl TokenError {
             Self::OriginNotAllowed => Reason::TokenOriginNotAllowed,
             Self::Unreachable(_) | Self::Interrupted => Reason::TokenEndpointUnavailable,
             Self::RateLimited { .. } => Reason::RateLimited,
-            Self::Refused { status, error } => match (status, error) {
-                (408 | 500.., _) => Reason::TokenEndpointUnavailable,
-                (401, _) | (_, Some("invalid_client")) => Reason::CredentialsRejected,
-                (403, _) | (_, Some("unauthorized_client" | "access_denied")) => {
-                    Reason::ClientNotAllowed
-                }
-                _ => Reason::RequestRefused,
-            },
+            Self::Refused { status, error } => reason_of(*status, *error),
             Self::Panicked => Reason::InternalError,
             Self::Redirected { .. } => Reason::RedirectRefused,
             Self::TooLarge => Reason::ResponseTooLarge,

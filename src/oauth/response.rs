@@ -7,6 +7,7 @@ use serde_json::{Value, value::RawValue};
 
 use super::{
     error::{Defect, TokenError},
+    http_status::is_success,
     jwt,
     request::RequestParameters,
     token::{TOKEN_TYPE, Token},
@@ -66,12 +67,6 @@ impl Scope {
             Self::List(scopes) => scopes.join(" "),
         }
     }
-}
-
-/// Whether a status says that a token was issued. RFC 6749 section 5.1 has 200; some servers answer 201, as if for a new
-/// resource, and the token was paid for all the same (ramosbugs/oauth2-rs#86).
-pub fn is_success(status: u16) -> bool {
-    matches!(status, 200 | 201)
 }
 
 /// Turns an answer into a token. `requested_at` is the moment *before* the request was sent, so that the token is

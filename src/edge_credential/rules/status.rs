@@ -1,22 +1,19 @@
 //! What became of a reconciliation, as the status that people and programs read.
 
-use k8s_openapi::{
-    apimachinery::pkg::apis::meta::v1::Time,
-    jiff::{SignedDuration, Timestamp},
-};
+use k8s_openapi::{apimachinery::pkg::apis::meta::v1::Time, jiff::Timestamp};
 
 use super::{
+    conditions::{describe_conditions, describe_expiry, describe_validity},
     outcome::{Outcome, Problem},
     target::ProvenToken,
 };
 use crate::{
     api::{
-        ConditionStatus, ConditionType, EdgeCredential, EdgeCredentialStatus, Reason, conditions,
+        ConditionType, EdgeCredential, EdgeCredentialStatus, Reason, conditions,
         edge_credential::TokenStatus, failures::Failures, target::TargetStatus,
     },
-    cluster::back_off::Class,
     rules::{
-        conditions::{in_the_way, outlook, ready, repeat_cause, sentence},
+        conditions::in_the_way,
         error::Error,
         spec::{check_names, make_parameters},
         versions::Versions,
@@ -37,7 +34,7 @@ pub fn describe_status(
         .as_ref()
         .filter(still_valid)
         .map(|token| token.expires_at.0);
-    let current = current(object, outcome, token.as_ref(), valid_until);
+    let current = describe_conditions(object, outcome, token.as_ref(), valid_until);
     let conditions = conditions::merge(&earlier.conditions, current, generation, now);
     let versions = outcome.versions.clone().unwrap_or_else(|| Versions {
         credentials: earlier.credentials.clone(),
@@ -161,66 +158,6 @@ pub fn describe_malformed(
         conditions: conditions::merge(&earlier.conditions, current, generation, now),
         ..earlier
     }
-}
-
-/// `Ready`, which tells whether the target can be used; and while something is in the way of its renewal, the one of
-/// `Reconciling` and `Stalled` that tells who has to act next.
-fn current(
-    object: &EdgeCredential,
-    outcome: &Outcome,
-    token: Option<&TokenStatus>,
-    valid_until: Option<Timestamp>,
-) -> Vec<ConditionStatus> {
-    let repeated = outcome.token.as_ref().is_some_and(|proven| proven.repeated);
-    let cut_to = outcome
-        .token
-        .as_ref()
-        .and_then(|proven| proven.renewal.cut_to);
-    let valid = valid_until.map(|expires_at| {
-        let valid = describe_validity(object.target_name(), expires_at);
-        match cut_to {
-            _ if repeated => format!(
-                "{valid} The token endpoint gave the same token again: it is asked for another one when that expires."
-            ),
-            Some(age) => format!(
-                "{valid} It is not renewed before it is {:#} old, though the spec asks for that: each token is billed.",
-                SignedDuration::from_secs(age.as_secs())
-            ),
-            None => valid,
-        }
-    });
-    let problem = match &outcome.problem {
-        Problem::None => {
-            let message = valid.unwrap_or_else(|| "There is no token yet.".into());
-            return vec![ready(outcome.token.is_some(), Reason::TokenValid, message)];
-        }
-        Problem::Suspended => {
-            let suspended = "Suspended by spec.suspend: nothing is requested or written.";
-            let message = valid.map_or(suspended.into(), |valid| format!("{suspended} {valid}"));
-            return vec![ready(outcome.token.is_some(), Reason::Suspended, message)];
-        }
-        Problem::Found(error) => (error.reason(), sentence(error), error.class().is_stalled(0)),
-        Problem::Failed(error, failures) => {
-            let cause = format!("{}{}", sentence(error), outlook(error, failures));
-            let stalled = error.class().is_stalled(failures.count);
-            (error.reason(), cause, stalled)
-        }
-        Problem::BackingOff(failures) => {
-            let stalled = Class::of(failures.reason).is_stalled(failures.count);
-            let said = object.status.as_ref();
-            let said = said.map_or(&[][..], |status| &status.conditions);
-            (failures.reason, repeat_cause(said, failures), stalled)
-        }
-    };
-    in_the_way(valid, token.map(describe_expiry), problem)
-}
-
-fn describe_validity(secret: &str, expires_at: Timestamp) -> String {
-    format!("The Secret \"{secret}\" holds a token that is valid until {expires_at}.")
-}
-
-fn describe_expiry(expired: &TokenStatus) -> String {
-    format!("The token expired at {}.", expired.expires_at.0)
 }
 
 #[cfg(test)]

@@ -1,5 +1,6 @@
 //! All that is pure: no file here talks to a cluster or an API, and none asks for the time.
 
+pub mod conditions;
 pub mod decide;
 pub mod events;
 pub mod judge;

@@ -77,6 +77,7 @@ const PURE_FILES: &[&str] = &[
     "traffic/floor.rs",
     "traffic/holds.rs",
     "traffic/line.rs",
+    "traffic/outage.rs",
     "traffic/pace.rs",
     "traffic/queue.rs",
     "traffic/tenant.rs",

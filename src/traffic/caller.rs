@@ -28,6 +28,9 @@ pub enum Urgency {
     Forced,
 }
 
+/// The place of an object in the line of its namespace: by urgency, and then in the order in which they came.
+pub type Rank = (Urgency, u64);
+
 impl Urgency {
     /// How urgent the renewal is of a token that was to be renewed at `renew_at`.
     pub fn of_renewal(renew_at: Timestamp, expires_at: Timestamp, now: Timestamp) -> Self {

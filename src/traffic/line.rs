@@ -111,14 +111,14 @@ impl Line {
         for namespace in namespaces {
             let tenant = self.tenants.entry(namespace.clone()).or_default();
             tenant.is_demoted = true;
-            tenant.failed(client, sent_at, now);
+            tenant.outage.failed(client, sent_at, now);
         }
     }
 
     /// Counts a failure of an object that does not wait at the moment.
     pub fn count_failure(&mut self, object: &ObjectKey) {
         if let Some(tenant) = self.tenants.get_mut(&object.namespace) {
-            tenant.count_failure(object);
+            tenant.outage.count_failure(object);
         }
     }
 

@@ -10,10 +10,11 @@
 //! waits for what they read.
 //!
 //! [`requests`] puts it together, under one lock. The rest is pure: [`queue`] with a [`line`] for each endpoint, a
-//! [`tenant`] for each of its namespaces and a [`pace`] after an outage, [`holds`] of credentials, [`floor`] for each object, the [`tokens`] that are
-//! there. A [`flight`] is a visit to an API, which takes a place in the same lines. [`waiting`] has for how long an object is left alone that
-//! waits, and when its status says so. Around the source that sends the requests, [`leaders`] refuses those of a process that does not lead, and
-//! [`measured`] counts and times them.
+//! [`tenant`] for each of its namespaces, an [`outage`] of what failed there, and a [`pace`] once it is over; [`holds`] of
+//! credentials, a [`floor`] for each object, and the [`tokens`] that are there. A [`flight`] is a visit to an API, which takes a
+//! place in the same lines. [`waiting`] has for how long an object is left alone that waits, and when its status says so. Around
+//! the source that sends the requests, [`leaders`] refuses those of a process that does not lead, and [`measured`] counts and
+//! times them.
 
 pub mod caller;
 pub mod endpoint;
@@ -25,6 +26,7 @@ pub mod leaders;
 pub mod line;
 pub mod measured;
 pub mod measured_api;
+pub mod outage;
 pub mod pace;
 pub mod queue;
 pub mod requests;

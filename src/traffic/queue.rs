@@ -15,11 +15,11 @@ use std::{
 };
 
 use super::{
-    caller::{Caller, Urgency},
+    caller::{Caller, Rank, Urgency},
     endpoint::Endpoint,
     keys::{ClientHash, SinceStart},
     line::Line,
-    tenant::{Candidate, Rank, Tenant},
+    tenant::{Candidate, Tenant},
 };
 use crate::{cluster::object_key::ObjectKey, http::origin::Origin};
 
@@ -305,7 +305,7 @@ impl Queue {
         self.leave(object, now);
         let line = endpoint.and_then(|endpoint| self.lines.get_mut(&endpoint));
         if let Some(tenant) = line.and_then(|line| line.tenants.get_mut(&object.namespace)) {
-            tenant.forget(object);
+            tenant.outage.forget(object);
         }
     }
 
@@ -512,7 +512,7 @@ impl Queue {
         tenant.places += 1;
         if is_probe {
             line.probes += 1;
-            tenant.probe_sent(now);
+            tenant.outage.probe_sent(now);
         }
         let is_demoted = tenant.is_demoted;
         let origin = self.origins.entry(endpoint.origin().clone()).or_default();
@@ -607,7 +607,7 @@ impl Queue {
             let line = self.lines.get_mut(&place.endpoint);
             let tenant = line.and_then(|line| line.tenants.get_mut(&place.namespace));
             if let Some(tenant) = tenant {
-                tenant.probe_unsent(now);
+                tenant.outage.probe_unsent(now);
             }
         }
         self.give_back(place);

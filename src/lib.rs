@@ -11,7 +11,7 @@
 //! - [`rules`]: what all kinds decide in the same way.
 //! - [`edge_credential`]: what happens to an `EdgeCredential`.
 //! - [`operator`]: the process around it.
-//! - [`config`]: what the administrator sets; [`clock`]: where the time comes from.
+//! - [`clock`]: where the time comes from.
 
 // A panic would end the work on one object, or the process, so no input may cause one.
 #![cfg_attr(
@@ -30,7 +30,6 @@
 pub mod api;
 pub mod clock;
 pub mod cluster;
-pub mod config;
 pub mod edge_api;
 pub mod edge_credential;
 pub mod edge_token;

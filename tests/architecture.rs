@@ -7,14 +7,13 @@ use std::{
 };
 
 /// What each part may import of the others. Imports go one way.
-const LAYERS: [(&str, &[&str]); 12] = [
+const LAYERS: [(&str, &[&str]); 11] = [
     ("api", &[]),
     ("clock", &[]),
     ("http", &["api", "clock"]),
     ("oauth", &["api", "clock", "http"]),
     ("edge_api", &["api", "clock", "http"]),
     ("cluster", &["api", "clock"]),
-    ("config", &["http"]),
     (
         "traffic",
         &["api", "clock", "cluster", "edge_api", "http", "oauth"],
@@ -38,7 +37,6 @@ const LAYERS: [(&str, &[&str]); 12] = [
             "api",
             "clock",
             "cluster",
-            "config",
             "edge_api",
             "edge_credential",
             "edge_token",

@@ -11,6 +11,9 @@ use super::leadership::{Leadership, NotLeading};
 /// limit to how long an answer may take, and one call to an API server that hangs would block an object for ever.
 const CALL_TIMEOUT: Duration = Duration::from_secs(15);
 
+/// How many calls are made at a time, unless `--concurrency` says otherwise.
+pub const CONCURRENCY: &str = "16";
+
 /// The way to the Kubernetes API. All clones share the places.
 #[derive(Clone)]
 pub struct Calls {

@@ -9,10 +9,10 @@ use tokio::{
     signal::unix::{SignalKind, signal},
 };
 
+use super::flags::{Cli, Command, Settings};
 use super::{check::check, error_chain::chain, run::run, telemetry};
 use crate::{
     api::{EdgeCredential, EdgeToken},
-    config::{Cli, Command, Settings},
     http::proxy::check_proxies,
 };
 

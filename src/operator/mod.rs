@@ -12,6 +12,7 @@ pub mod endpoints;
 pub mod error_chain;
 pub mod events;
 pub mod exposition;
+pub mod flags;
 pub mod http_server;
 pub mod key_metrics;
 pub mod lease;

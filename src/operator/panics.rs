@@ -39,7 +39,7 @@ mod tests {
     use std::process::Command;
 
     use super::*;
-    use crate::{config::LogFormat, operator::telemetry};
+    use crate::operator::{flags::LogFormat, telemetry};
 
     const CANARY: &str = "CANARY";
 

@@ -5,10 +5,8 @@ use std::{convert::Infallible, fs, io, path::PathBuf, time::Duration};
 use tokio::time::sleep;
 
 use super::error_chain::chain;
-use crate::{
-    config::Settings,
-    http::route::{ClientError, HttpClient, Route},
-};
+use super::flags::Settings;
+use crate::http::route::{ClientError, HttpClient, Route};
 
 /// How often the files are read. A kubelet brings a changed ConfigMap or Secret within a minute or two.
 const INTERVAL: Duration = Duration::from_secs(30);

@@ -17,6 +17,7 @@ use super::{
     endpoints::EndpointCollector,
     events::Events,
     exposition::Exposition,
+    flags::Settings,
     http_server::{self, ConnectionLimits},
     key_metrics::KeyCollector,
     lease::{
@@ -34,7 +35,6 @@ use crate::{
     api::{EdgeCredential, EdgeToken},
     clock::Clock,
     cluster::{calls::Calls, leadership::Leadership, secret_index::SecretIndex},
-    config::Settings,
     edge_api::{EdgeApi, client::HttpEdgeApi},
     edge_credential,
     edge_token::{self, rules::spec::Allowed},

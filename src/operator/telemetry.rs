@@ -7,8 +7,8 @@ use tracing_subscriber::{
     EnvFilter, Layer, Registry, filter::filter_fn, fmt, layer::SubscriberExt,
 };
 
+use super::flags::LogFormat;
 use super::panics::log_places;
-use crate::config::LogFormat;
 
 /// Starts logging. What is logged is set by `RUST_LOG`, by default `info`. Panics are log lines too.
 pub fn start(format: LogFormat) {

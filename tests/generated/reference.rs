@@ -6,13 +6,13 @@ use clap::{Arg, Args, Command, CommandFactory};
 use edge_credential_operator::{
     api::Reason,
     clock::Clock,
-    config::{Cli, Settings},
     edge_api::Call,
     http::origin::AllowedOrigins,
     oauth::{ClientCredentials, Reply, TokenError},
     operator::{
         endpoints::EndpointCollector,
         exposition::prometheus_text,
+        flags::{Cli, Settings},
         key_metrics::KeyCollector,
         metrics::{EventOutcome, Metrics, ObjectCollector},
     },

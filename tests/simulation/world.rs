@@ -15,7 +15,6 @@ use edge_credential_operator::{
     api::{ConditionType, EdgeCredential, EdgeToken, conditions},
     clock::Clock,
     cluster::leadership::Leadership,
-    config::{Cli, Command, Settings},
     http::{Unreachable, rate_limits::Limits},
     oauth::{Reply, Token, TokenError, TokenRequest, TokenSource},
     operator::{
@@ -24,6 +23,7 @@ use edge_credential_operator::{
         endpoints::EndpointCollector,
         events::Events,
         exposition::prometheus_text,
+        flags::{Cli, Command, Settings},
         key_metrics::KeyCollector,
         metrics::{Metrics, ObjectCollector},
         run::{Controllers, Surroundings, build_controllers},

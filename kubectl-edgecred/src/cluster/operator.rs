@@ -2,8 +2,8 @@
 
 use clap::Parser;
 use edge_credential_operator::{
-    config::{Cli as OperatorCli, Command as OperatorCommand, Settings},
     edge_token::rules::spec::Allowed,
+    operator::flags::{Cli as OperatorCli, Command as OperatorCommand, Settings},
 };
 use k8s_openapi::api::apps::v1::Deployment;
 

@@ -2,6 +2,16 @@
 
 use std::time::Duration;
 
+/// How long the others wait after the holder's last renewal, unless `--lease-duration` says otherwise. client-go's value, as are the
+/// next two.
+pub const LEASE_DURATION: &str = "15s";
+
+/// How long a leader goes on without a renewal, unless `--renew-deadline` says otherwise.
+pub const RENEW_DEADLINE: &str = "10s";
+
+/// How often the holder renews, unless `--retry-period` says otherwise.
+pub const RETRY_PERIOD: &str = "2s";
+
 /// By how much a wait is prolonged at most, so that not all candidates ask at the same time. client-go's `JitterFactor`.
 pub const JITTER_FACTOR: f64 = 1.2;
 

@@ -6,7 +6,11 @@ use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 
 use k8s_openapi::jiff::SignedDuration;
 
-use crate::http::origin::{Origin, SITECORE_API_ORIGINS, SITECORE_ORIGINS};
+use super::lease::timings::{LEASE_DURATION, RENEW_DEADLINE, RETRY_PERIOD};
+use crate::{
+    cluster::calls::CONCURRENCY,
+    http::origin::{Origin, SITECORE_API_ORIGINS, SITECORE_ORIGINS},
+};
 
 /// Keeps Sitecore Experience Edge tokens valid in Kubernetes Secrets.
 #[derive(Parser, Debug)]
@@ -133,7 +137,7 @@ pub struct Settings {
         long,
         value_name = "N",
         env = "EDGE_CREDENTIAL_CONCURRENCY",
-        default_value = "16",
+        default_value = CONCURRENCY,
         help_heading = "Process"
     )]
     pub concurrency: std::num::NonZeroU16,
@@ -177,7 +181,7 @@ pub struct Settings {
         long,
         value_name = "DURATION",
         env = "EDGE_CREDENTIAL_LEASE_DURATION",
-        default_value = "15s",
+        default_value = LEASE_DURATION,
         value_parser = duration,
         help_heading = "Leader election"
     )]
@@ -188,7 +192,7 @@ pub struct Settings {
         long,
         value_name = "DURATION",
         env = "EDGE_CREDENTIAL_RENEW_DEADLINE",
-        default_value = "10s",
+        default_value = RENEW_DEADLINE,
         value_parser = duration,
         help_heading = "Leader election"
     )]
@@ -199,7 +203,7 @@ pub struct Settings {
         long,
         value_name = "DURATION",
         env = "EDGE_CREDENTIAL_RETRY_PERIOD",
-        default_value = "2s",
+        default_value = RETRY_PERIOD,
         value_parser = duration,
         help_heading = "Leader election"
     )]

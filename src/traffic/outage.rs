@@ -152,3 +152,131 @@ impl Outage {
         tried.map(|((_, rank), object)| (rank, object)).collect()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{api::EdgeToken, traffic::caller::Urgency};
+
+    fn second(seconds: u64) -> SinceStart {
+        Duration::from_secs(seconds)
+    }
+
+    fn object(number: u64) -> ObjectKey {
+        ObjectKey::new::<EdgeToken>("shop", format!("edge-{number}"))
+    }
+
+    fn rank(number: u64) -> Rank {
+        (Urgency::NoToken, number)
+    }
+
+    fn client(number: u8) -> ClientHash {
+        [number; 32]
+    }
+
+    /// An outage in which objects failed so often.
+    fn failed(times: &[u32]) -> Outage {
+        let mut outage = Outage::default();
+        for (number, times) in (0_u8..).zip(times) {
+            for _ in 0..*times {
+                outage.failed(&client(number), second(10), second(10));
+                outage.count_failure(&object(number.into()));
+            }
+            assert!(outage.enter(&object(number.into()), rank(number.into())));
+        }
+        outage
+    }
+
+    fn probe(outage: &Outage, now: u64) -> Option<ObjectKey> {
+        let probe = outage.probe(None, second(now));
+        probe.map(|(_, object)| object.clone())
+    }
+
+    #[test]
+    fn a_failure_of_what_was_sent_before_the_last_success_says_nothing() {
+        let mut outage = Outage::default();
+        outage.succeeded(second(5));
+        outage.failed(&client(1), second(5), second(9));
+        outage.count_failure(&object(1));
+        assert!(!outage.has_begun() && !outage.enter(&object(1), rank(1)));
+        outage.failed(&client(1), second(6), second(9));
+        assert!(outage.has_begun());
+    }
+
+    #[test]
+    fn it_is_of_all_once_three_clients_failed_and_no_more_are_remembered() {
+        let mut outage = failed(&[5, 1]);
+        assert!(outage.has_begun() && !outage.is_of_all());
+        for number in 2..9 {
+            outage.failed(&client(number), second(11), second(11));
+            assert!(outage.is_of_all());
+        }
+        assert_eq!(outage.clients.len(), CLIENTS);
+    }
+
+    #[test]
+    fn one_that_was_not_tried_is_asked_first_and_then_the_one_that_failed_least() {
+        let mut outage = failed(&[2, 1, 1]);
+        let due = second(12);
+        let (rank, new) = (rank(9), object(9));
+        assert_eq!(outage.probe(Some((&rank, &new)), due), Some((&rank, &new)));
+        for next in [1, 2, 0] {
+            assert_eq!(probe(&outage, 12), Some(object(next)));
+            outage.remove(&object(next), self::rank(next));
+        }
+        assert!(!outage.is_waiting() && probe(&outage, 12).is_none());
+    }
+
+    #[test]
+    fn probes_are_2_and_4_and_then_8_seconds_after_the_failure_and_each_other() {
+        let mut outage = failed(&[1]);
+        let mut sent = Vec::new();
+        for now in 10..50 {
+            if probe(&outage, now).is_some() {
+                assert_eq!(outage.probe_at(), second(now));
+                outage.probe_sent(second(now));
+                sent.push(now);
+            }
+        }
+        assert_eq!(sent, [12, 16, 24, 32, 40, 48]);
+        // One that was not sent after all is sent by the next one.
+        outage.probe_unsent(second(50));
+        assert!(probe(&outage, 49).is_none() && probe(&outage, 50).is_some());
+    }
+
+    #[test]
+    fn the_first_probe_is_two_seconds_after_a_request_was_sent_that_hung_for_less() {
+        for (ended, due) in [(10, 12), (11, 12), (30, 30)] {
+            let mut outage = Outage::default();
+            outage.failed(&client(0), second(10), second(ended));
+            assert_eq!(outage.probe_at(), second(due), "{ended}");
+        }
+    }
+
+    #[test]
+    fn who_failed_waits_as_new_after_a_success_and_once_after_that_of_somebody_else() {
+        let all = |number| Forgiven::from([(rank(number), object(number))]);
+        let fail_again = |outage: &mut Outage| {
+            outage.failed(&client(0), second(30), second(30));
+            outage.count_failure(&object(0));
+            assert!(outage.enter(&object(0), rank(0)));
+        };
+        let mut outage = failed(&[3]);
+        assert_eq!(outage.forgive(), all(0));
+        assert!(!outage.has_begun() && !outage.enter(&object(0), rank(0)));
+        fail_again(&mut outage);
+        assert!(outage.forgive().is_empty() && outage.has_begun());
+        assert_eq!(outage.succeeded(second(20)), all(0));
+        fail_again(&mut outage);
+        assert_eq!(outage.forgive(), all(0));
+    }
+
+    #[test]
+    fn one_that_is_made_anew_was_not_tried() {
+        let mut outage = failed(&[1, 1]);
+        outage.remove(&object(0), rank(0));
+        outage.forget(&object(0));
+        assert!(!outage.enter(&object(0), rank(0)));
+        assert_eq!(probe(&outage, 12), Some(object(1)));
+    }
+}

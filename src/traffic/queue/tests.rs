@@ -523,21 +523,95 @@ fn the_room_of_thousands_who_waited_is_given_back() {
     assert!(queue.entries.capacity() < REMEMBERED);
 }
 
-#[test]
-fn what_is_idle_is_forgotten() {
-    let mut queue = Queue::new(PLACES);
-    for number in 0..REMEMBERED + 100 {
+/// Sends a request of each of so many namespaces, each to where `endpoint` says, and has all of them answered.
+fn pass(queue: &mut Queue, namespaces: std::ops::Range<usize>, endpoint: fn(usize) -> String) {
+    for number in namespaces {
         let object = key(number, 0);
         let mut caller = caller(&object, Urgency::NoToken);
-        let url = format!("https://a.example/{number}");
-        caller.endpoint = Endpoint::of(&url.parse().unwrap()).unwrap();
+        caller.endpoint = Endpoint::of(&endpoint(number).parse().unwrap()).unwrap();
         queue.ask(&caller, second(0));
         let place = queue.send(&object, second(0)).unwrap();
-        end(&mut queue, place, &object, End::Succeeded, second(0));
+        end(queue, place, &object, End::Succeeded, second(0));
     }
-    assert!(queue.lines.len() <= REMEMBERED + 1, "{}", queue.lines.len());
-    assert!(queue.namespaces.len() <= REMEMBERED + 1);
-    assert!(queue.entries.is_empty() && queue.turns.is_empty());
+}
+
+#[test]
+fn what_is_idle_is_remembered_up_to_a_number_and_then_forgotten() {
+    let own = |number| format!("https://{number}.example/");
+    let shared = |_| "https://a.example/1".to_owned();
+    let tenants = |queue: &Queue| queue.lines.values().map(|line| line.tenants.len()).sum();
+    let sizes = |queue: &Queue| -> [usize; 3] {
+        [
+            queue.namespaces.len().max(queue.origins.len()),
+            queue.lines.len(),
+            tenants(queue),
+        ]
+    };
+    for (endpoint, lines) in [(own as fn(usize) -> String, REMEMBERED), (shared, 1)] {
+        let mut queue = Queue::new(PLACES);
+        let busy = key(5000, 0);
+        let place = send(&mut queue, &busy, second(0)).unwrap();
+        pass(&mut queue, 1..REMEMBERED, endpoint);
+        assert_eq!(sizes(&queue), [REMEMBERED, lines, REMEMBERED]);
+        pass(&mut queue, REMEMBERED..REMEMBERED + 1, endpoint);
+        assert_eq!(sizes(&queue), [1, 1, 1]);
+        assert!(queue.entries.len() == 1 && queue.turns.is_empty());
+        end(&mut queue, place, &busy, End::Succeeded, second(0));
+        assert_eq!((queue.in_flight, queue.entries.len()), (0, 0));
+    }
+}
+
+#[test]
+fn the_room_of_those_who_wait_is_kept_while_it_is_needed() {
+    let fill = |waiting: usize, left: usize| {
+        let mut queue = Queue::new(PLACES);
+        let first = key(0, 0);
+        let place = send(&mut queue, &first, second(0)).unwrap();
+        for number in 0..waiting {
+            let caller = caller(&key(1, number), Urgency::NoToken);
+            queue.park(&caller, Parked::UntilUsable, second(0));
+        }
+        for number in left..waiting {
+            queue.leave(&key(1, number), second(0));
+        }
+        let room = queue.entries.capacity();
+        end(&mut queue, place, &first, End::Refused, second(0));
+        queue.entries.capacity() == room
+    };
+    assert!(fill(REMEMBERED * 2, REMEMBERED));
+    assert!(fill(REMEMBERED * 2, REMEMBERED / 4));
+    assert!(!fill(REMEMBERED * 2, REMEMBERED / 4 - 1));
+    assert!(fill(REMEMBERED / 2, 1), "it is not worth the while");
+}
+
+#[test]
+fn the_next_change_is_the_end_of_a_turn_or_the_next_probe_that_somebody_waits_for() {
+    let mut queue = Queue::new(PLACES);
+    assert_eq!(queue.next_change(second(0)), None);
+    let objects: Vec<_> = (0..3).map(|number| key(0, number)).collect();
+    let places: Vec<_> = objects
+        .iter()
+        .map(|object| send(&mut queue, object, second(0)).unwrap())
+        .collect();
+    assert_eq!(queue.next_change(second(0)), None);
+    for (object, place) in objects.iter().zip(places) {
+        end(&mut queue, place, object, End::Failed, second(1));
+    }
+    assert_eq!(queue.next_change(second(1)), Some(second(2)));
+    for object in &objects {
+        queue.leave(object, second(1));
+    }
+    assert_eq!(queue.next_change(second(1)), None);
+    // So many clients failed that one that is new waits for the probe too.
+    assert!(!queue.ask(&caller(&key(0, 9), Urgency::NoToken), second(1)));
+    assert_eq!(queue.next_change(second(1)), Some(second(2)));
+    queue.advance(second(2));
+    assert_eq!(queue.next_change(second(2)), Some(second(2) + TURN));
+    // It does not come: the next one is sent at once.
+    assert!(!queue.ask(&caller(&objects[0], Urgency::NoToken), second(2)));
+    queue.leave(&key(0, 9), second(3));
+    queue.advance(second(3));
+    assert!(queue.has_turn(&objects[0]));
 }
 
 /// What can happen to an object, or to time.

@@ -3,6 +3,7 @@
 use super::*;
 use crate::{
     calls::{OBJECTS, calls as calls_so_far, name, nothing_is_called_in_an_idle_hour},
+    keys::Failure,
     world::credentials,
 };
 
@@ -287,4 +288,35 @@ async fn the_deletion_of_an_object_whose_key_is_kept_costs_nothing() {
     .await;
     pass(hours(1)).await;
     assert_eq!(kubernetes_calls(&world), BTreeMap::new());
+}
+
+/// More than stay in memory unused.
+const MANY: u64 = 300;
+
+#[tokio::test(start_paused = true)]
+async fn a_json_web_token_that_many_others_were_used_after_is_requested_again_when_it_is_needed() {
+    let mut world = World::new();
+    world.start_operator();
+    let refused = name(MANY);
+    let label = refused.clone();
+    world.keys.fail_by(move |of, call| {
+        let is_its = of.contains(&label) && call == Call::CreateKey;
+        is_its.then(|| Failure::status(403))
+    });
+    world.add_key(NAMESPACE, &refused, &refused, json!({}));
+    pass(seconds(1)).await;
+    for number in 0..MANY {
+        let name = name(number);
+        world.add_key(NAMESPACE, &name, &name, json!({}));
+        pass(seconds(1)).await;
+    }
+    pass(seconds(1800)).await;
+    let total = || world.endpoint.total_requests() as u64;
+    assert_eq!(total(), MANY + 1, "who tries again keeps the one it has");
+    for (number, requests) in [(MANY - 1, 0), (0, 1), (0, 1), (1, 2)] {
+        let request = format!("{number} {requests} {}", total());
+        world.ask_key(NAMESPACE, &name(number), ROTATE_REQUESTED_AT, &request);
+        pass(seconds(60)).await;
+        assert_eq!(total(), MANY + 1 + requests, "{number}");
+    }
 }

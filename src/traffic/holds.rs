@@ -206,6 +206,9 @@ mod tests {
             assert_eq!(left(&holds, ANY, 0), Some(held));
             assert_eq!(left(&holds, ANY, held - 1), Some(1));
             assert_eq!(left(&holds, ANY, held), None);
+            let whoever_asks = [0, held - 1, held].map(|at| holds.left(&CLIENT, second_of(at)));
+            let left = [Some(held), Some(1), None].map(|left| left.map(second_of));
+            assert_eq!(whoever_asks, left);
             assert_eq!(holds.check(&[2; 32], ANY, second_of(0), at(0)), None);
         }
     }
@@ -247,6 +250,20 @@ mod tests {
     }
 
     #[test]
+    fn a_hold_that_comes_when_the_one_before_is_over_begins_anew() {
+        let attempt = Attempt {
+            expires_at: Some(at(100)),
+            ..ANY
+        };
+        for (second, may_try) in [(59, true), (60, false)] {
+            let mut holds = Holds::default();
+            note(&mut holds, &wait(60), 0);
+            note(&mut holds, &wait(60), second);
+            assert_eq!(left(&holds, attempt, 70).is_none(), may_try, "{second}");
+        }
+    }
+
+    #[test]
     fn each_renew_request_is_tried_once() {
         let mut holds = Holds::default();
         note(&mut holds, &wait(3600), 0);
@@ -275,14 +292,27 @@ mod tests {
     }
 
     #[test]
-    fn an_outage_says_nothing_of_the_credentials() {
+    fn an_outage_says_nothing_of_the_credentials_and_any_other_answer_that_they_are_good() {
+        let answered = |status| {
+            let mut holds = Holds::default();
+            note(&mut holds, &refused(), 0);
+            let error = None;
+            let ended = note(
+                &mut holds,
+                &Err(TokenError::Refused { status, error }).into(),
+                1,
+            );
+            (ended, left(&holds, ANY, 1).is_some())
+        };
+        for outage in [408, 500, 503] {
+            assert_eq!(answered(outage), (false, true), "{outage}");
+        }
+        for refusal in [400, 403, 404] {
+            assert_eq!(answered(refusal), (true, false), "{refusal}");
+        }
         let mut holds = Holds::default();
         note(&mut holds, &refused(), 0);
-        let down = TokenError::Refused {
-            status: 500,
-            error: None,
-        };
-        assert!(!note(&mut holds, &Err(down).into(), 1));
+        assert!(!note(&mut holds, &Err(TokenError::Interrupted).into(), 1));
         assert!(left(&holds, ANY, 1).is_some());
     }
 
@@ -298,5 +328,22 @@ mod tests {
         assert_eq!(holds.0.len(), REMEMBERED);
         let shortest = holds.0.values().map(|hold| hold.until).min();
         assert!(shortest > Some(second_of(20)), "{shortest:?}");
+    }
+    #[test]
+    fn what_is_over_makes_room_first() {
+        let client = |number: usize| {
+            let mut client = [0; 32];
+            client[..8].copy_from_slice(&number.to_be_bytes());
+            client
+        };
+        let mut holds = Holds::default();
+        for number in 0..REMEMBERED {
+            let seconds = if number < 10 { 5 } else { 60 };
+            holds.note(client(number), &wait(seconds), second_of(0), at(0));
+        }
+        holds.note(client(REMEMBERED), &wait(60), second_of(5), at(5));
+        let is_held = |number| holds.left(&client(number), second_of(6)).is_some();
+        assert!((10..=REMEMBERED).all(is_held));
+        assert_eq!(holds.0.len(), REMEMBERED - 9);
     }
 }

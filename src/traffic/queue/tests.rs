@@ -264,6 +264,29 @@ fn after_an_outage_all_follow_slowly_at_first() {
 }
 
 #[test]
+fn those_of_the_only_namespace_that_there_is_follow_slowly_too_as_long_as_any_waits() {
+    let mut queue = Queue::new(PLACES);
+    let objects: Vec<_> = (0..4).map(|number| key(0, number)).collect();
+    let failed: Vec<_> = objects[..3]
+        .iter()
+        .map(|object| (object, send(&mut queue, object, second(0)).unwrap()))
+        .collect();
+    for (object, place) in failed {
+        end(&mut queue, place, object, End::Failed, second(0));
+    }
+    queue.ask(&caller(&objects[3], Urgency::NoToken), second(0));
+    let has_pace = |queue: &Queue| queue.lines.values().any(|line| line.pace.is_some());
+    queue.advance(second(2));
+    let place = queue.send(&objects[3], second(2)).unwrap();
+    end(&mut queue, place, &objects[3], End::Succeeded, second(2));
+    assert!(has_pace(&queue), "three wait");
+    let sent = run(&mut queue, second(2), second(3), second(0), |_, _| {
+        End::Succeeded
+    });
+    assert!(sent.len() == 3 && !has_pace(&queue), "nobody waits");
+}
+
+#[test]
 fn what_fails_for_one_namespace_alone_does_not_slow_the_others_when_it_ends() {
     let mut queue = Queue::new(PLACES);
     let good = send(&mut queue, &key(1, 0), second(0)).unwrap();

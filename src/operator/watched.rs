@@ -293,10 +293,11 @@ impl<K: Resource<DynamicType = ()>> Resource for Watched<K> {
         self.names.get_or_init(|| Box::new(self.names()))
     }
 
+    #[expect(clippy::unreachable, reason = "the first line has set them")]
     fn meta_mut(&mut self) -> &mut ObjectMeta {
         self.meta();
         let names = self.names.get_mut();
-        names.unwrap_or_else(|| unreachable!("they were asked for"))
+        names.unwrap_or_else(|| unreachable!())
     }
 }
 

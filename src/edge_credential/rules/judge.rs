@@ -195,8 +195,12 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::edge_credential::testing::{
-        allowed, at, client, credentials_secret, object, object_with, target_with, token,
+    use crate::{
+        api::EdgeCredentialStatus,
+        edge_credential::testing::{
+            allowed, ask_to_renew, at, client, credentials_secret, failures, object, object_with,
+            target_with, token,
+        },
     };
 
     /// The target of the usual object as a backup brings it back: its owner is not in it.
@@ -228,6 +232,53 @@ mod tests {
         let mut expired = target_with(&object(), token(-7200, -3600));
         expired.metadata.owner_references = None;
         assert_eq!(adopts(&object(), expired), Ok(true));
+    }
+
+    fn needs_token(object: &EdgeCredential, target: Option<Secret>, known: Option<Token>) -> bool {
+        let credentials = credentials_secret(&client("s3cret-CANARY"));
+        let mut observed = judge(object, &allowed(), Some(&credentials), target);
+        observed.memory.token = known;
+        observed.needs_token(at(0))
+    }
+
+    #[test]
+    fn another_token_is_needed_unless_the_target_or_this_process_has_one_that_will_do() {
+        let (good, due) = (|| token(-60, 3600), || token(-3000, 600));
+        let object = object();
+        let holds = |token| Some(target_with(&object, token));
+        for (target, known, expected) in [
+            (holds(good()), None, false),
+            (holds(good()), Some(due()), false),
+            (holds(due()), None, true),
+            (holds(due()), Some(due()), true),
+            (holds(due()), Some(good()), false),
+            (None, Some(good()), false),
+            (None, None, true),
+        ] {
+            let what = format!("{target:?} {known:?}");
+            assert_eq!(needs_token(&object, target, known), expected, "{what}");
+        }
+        let mut asked = object.clone();
+        ask_to_renew(&mut asked, "now");
+        assert!(needs_token(&asked, holds(good()), None));
+        let of_others = credentials_secret(&client("another"));
+        let observed = judge(&object, &allowed(), Some(&of_others), holds(good()));
+        assert!(observed.needs_token(at(0)));
+        let without_credentials = judge(&object, &allowed(), None, holds(due()));
+        assert!(
+            !without_credentials.needs_token(at(0)),
+            "nothing can be asked"
+        );
+        // What failed is tried again, whatever the target holds.
+        let credentials = credentials_secret(&client("s3cret-CANARY"));
+        let mut failing = object.clone();
+        failing.status = Some(EdgeCredentialStatus {
+            observed_generation: object.metadata.generation,
+            credentials: SecretVersion::of(&credentials.metadata),
+            failures: Some(failures(1, 60)),
+            ..EdgeCredentialStatus::default()
+        });
+        assert!(needs_token(&failing, holds(good()), None));
     }
 
     #[test]

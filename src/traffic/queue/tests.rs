@@ -637,6 +637,23 @@ fn the_next_change_is_the_end_of_a_turn_or_the_next_probe_that_somebody_waits_fo
     assert!(queue.has_turn(&objects[0]));
 }
 
+#[test]
+fn a_line_is_idle_only_where_nobody_is_in_it_in_any_way() {
+    let mut line = Line::default();
+    assert!(line.is_idle() && line.may_probe());
+    line.places = 1;
+    assert!(!line.is_idle());
+    line.places = 0;
+    line.parked.insert(key(0, 0));
+    assert!(!line.is_idle());
+    line.parked.clear();
+    let tenant = line.tenants.entry("ns-0".into()).or_default();
+    tenant.is_demoted = true;
+    assert!(!line.is_idle());
+    line.probes = 2;
+    assert!(!line.may_probe(), "one may hang, and not all");
+}
+
 /// What can happen to an object, or to time.
 #[derive(Clone, Debug)]
 enum Step {

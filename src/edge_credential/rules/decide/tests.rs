@@ -27,8 +27,8 @@ use crate::{
                 target::find_token,
             },
             testing::{
-                CANARY, NOW, allowed, answer, ask_to_renew, at, credentials, credentials_secret,
-                endpoint_down, failures, object, object_with, proven, rejected,
+                CANARY, NOW, allowed, answer, ask_to_renew, at, client, credentials,
+                credentials_secret, endpoint_down, failures, object, object_with, proven, rejected,
                 rotated_credentials, sound_plan, stored, target_with, token, version,
             },
         },
@@ -222,6 +222,22 @@ fn make_foreign(secret: &mut Secret) {
 
 fn edit_target(secret: &mut Option<Secret>) -> &mut Secret {
     secret.as_mut().unwrap()
+}
+
+#[test]
+fn a_token_that_is_good_for_other_parameters_is_replaced_and_one_that_is_not_there_is_not() {
+    let replaces = |target: Option<Secret>| {
+        let object = object();
+        let credentials = credentials_secret(&client("s3cret-CANARY"));
+        let observed = judge(&object, &allowed(), Some(&credentials), target);
+        match decide(&observed, at(0)).action {
+            Action::Request { replaces, .. } => replaces,
+            other => panic!("{other:?}"),
+        }
+    };
+    let other = object_with(json!({"tokenRequest": {"audience": "another"}}));
+    assert!(replaces(Some(target_with(&other, token(0, 3600)))));
+    assert!(!replaces(None));
 }
 
 #[test]

@@ -186,7 +186,7 @@ fuzz: ## Fuzz each target for a minute (FUZZ_SECONDS=60; needs a nightly compile
 
 mutants: ## Change the code that decides, one place at a time, and see that a test notices (needs cargo-mutants; hours)
 	@cargo mutants --version >/dev/null 2>&1 || { echo "no cargo-mutants: cargo install --locked cargo-mutants"; exit 1; }
-	PROPTEST_CASES=$(or $(PROPTEST_CASES),256) cargo mutants --output target
+	PROPTEST_CASES=$(or $(PROPTEST_CASES),256) CARGO_PROFILE_DEV_DEBUG=0 cargo mutants --output target
 
 controlplane: ## Build the programs of the local control plane (once; needs Go 1.26 or KUBEBUILDER_ASSETS)
 	cargo run -q -p kit --bin controlplane -- build

@@ -330,6 +330,15 @@ mod tests {
         assert!(shortest > Some(second_of(20)), "{shortest:?}");
     }
     #[test]
+    fn while_there_is_room_it_is_known_how_often_credentials_were_refused() {
+        let mut holds = Holds::default();
+        note(&mut holds, &refused(), 0);
+        holds.note([2; 32], &refused(), second_of(10), at(10));
+        note(&mut holds, &refused(), 20);
+        assert_eq!(left(&holds, ANY, 20), Some(28));
+    }
+
+    #[test]
     fn what_is_over_makes_room_first() {
         let client = |number: usize| {
             let mut client = [0; 32];

@@ -26,8 +26,8 @@ const SETTLED_AFTER: SignedDuration = SignedDuration::from_secs(30);
 /// that lags behind.
 const LISTED_WITHIN: SignedDuration = SignedDuration::from_mins(15);
 
-/// How long after the object was read a target may be created. Nothing else refuses a process that was stopped in between,
-/// and would bring back a key that was revoked meanwhile: what is replaced is known by its version.
+/// How long after the object was read a target may get another key than it has. A process that was stopped in between, or that
+/// a watch shows what is long over, would else bring back a key that was replaced meanwhile, and may be revoked.
 const READ_WITHIN: SignedDuration = SignedDuration::from_secs(10);
 
 /// How long after a key was asked for no other one is: for the first time, and at most. None is ever deleted at Sitecore.
@@ -135,8 +135,6 @@ pub struct Observed<'a> {
     pub proven: Option<&'a Record>,
     /// Whether the current key is at hand, in the target or in memory.
     pub has_value: bool,
-    /// Whether the target is there.
-    pub has_target: bool,
     /// Whether the target is as it should be.
     pub is_rendered: bool,
     /// When this visit read the object last, or wrote its status. `None` where all is as a watch has shown it.
@@ -549,7 +547,7 @@ impl Observed<'_> {
             Step::Survey | Step::Probe(_) | Step::Create | Step::Revoke(_) => {
                 self.read_at.is_some()
             }
-            Step::Write if !self.has_target => self.read_at.is_some_and(is_new),
+            Step::Write if self.proven.is_none() => self.read_at.is_some_and(is_new),
             _ => true,
         }
     }

@@ -279,7 +279,6 @@ impl Judged<'_> {
             is_listed: self.is_listed(),
             proven: self.proven().map(|(_, record)| record),
             has_value: self.current_key(remembered).is_some(),
-            has_target: self.existing().is_some(),
             is_rendered: rendered.is_some() && rendered == self.existing(),
             read_at,
             made,

@@ -287,6 +287,30 @@ fn those_of_the_only_namespace_that_there_is_follow_slowly_too_as_long_as_any_wa
 }
 
 #[test]
+fn the_first_of_those_who_follow_has_its_turn_at_once_and_the_next_to_the_millisecond() {
+    let mut queue = Queue::new(PLACES);
+    let objects: Vec<_> = (0..4).map(|number| key(0, number)).collect();
+    let failed: Vec<_> = objects[..3]
+        .iter()
+        .map(|object| (object, send(&mut queue, object, second(0)).unwrap()))
+        .collect();
+    for (object, place) in failed {
+        end(&mut queue, place, object, End::Failed, second(0));
+    }
+    queue.ask(&caller(&objects[3], Urgency::NoToken), second(0));
+    queue.advance(second(2));
+    let place = queue.send(&objects[3], second(2)).unwrap();
+    end(&mut queue, place, &objects[3], End::Succeeded, second(3));
+    let next = second(3) + Duration::from_millis(50);
+    assert_eq!(called(&queue), 1);
+    assert_eq!(queue.next_change(second(3)), Some(next));
+    queue.advance(next - Duration::from_millis(1));
+    assert_eq!(called(&queue), 1);
+    queue.advance(next);
+    assert_eq!(called(&queue), 2);
+}
+
+#[test]
 fn what_fails_for_one_namespace_alone_does_not_slow_the_others_when_it_ends() {
     let mut queue = Queue::new(PLACES);
     let good = send(&mut queue, &key(1, 0), second(0)).unwrap();
@@ -296,6 +320,19 @@ fn what_fails_for_one_namespace_alone_does_not_slow_the_others_when_it_ends() {
     let good = send(&mut queue, &key(1, 1), second(2)).unwrap();
     end(&mut queue, good, &key(1, 1), End::Succeeded, second(2));
     assert!(queue.lines.values().all(|line| line.pace.is_none()));
+}
+
+#[test]
+fn a_failure_is_forgotten_with_its_object_and_not_when_that_leaves() {
+    let mut queue = Queue::new(PLACES);
+    let object = key(0, 0);
+    let place = send(&mut queue, &object, second(0)).unwrap();
+    end(&mut queue, place, &object, End::Failed, second(0));
+    queue.leave(&object, second(0));
+    assert!(!queue.ask(&caller(&object, Urgency::NoToken), second(0)));
+    queue.forget(&object, second(0));
+    assert!(!queue.contains(&object));
+    assert!(queue.ask(&caller(&object, Urgency::NoToken), second(0)));
 }
 
 #[test]
@@ -321,6 +358,97 @@ fn a_turn_that_is_not_used_goes_to_the_next() {
     queue.leave(&key(1, 0), second(6));
     queue.advance(second(6));
     assert!(queue.has_turn(&key(0, 0)));
+}
+
+#[test]
+fn who_asks_again_keeps_its_place_in_the_line() {
+    let mut queue = Queue::new(1);
+    let first = send(&mut queue, &key(0, 0), second(0)).unwrap();
+    let (before, after) = (key(0, 1), key(0, 2));
+    for object in [&before, &after, &before] {
+        assert!(!queue.ask(&caller(object, Urgency::NoToken), second(0)));
+    }
+    end(&mut queue, first, &key(0, 0), End::Succeeded, second(1));
+    assert!(queue.has_turn(&before) && !queue.has_turn(&after));
+}
+
+#[test]
+fn who_asks_at_another_endpoint_gives_back_its_turn_at_the_first() {
+    let mut queue = Queue::new(1);
+    let moves = key(0, 0);
+    let elsewhere = Caller {
+        endpoint: endpoint(2),
+        ..caller(&moves, Urgency::NoToken)
+    };
+    assert!(queue.ask(&caller(&moves, Urgency::NoToken), second(0)));
+    assert!(!queue.ask(&caller(&key(1, 0), Urgency::NoToken), second(0)));
+    assert_eq!(queue.endpoint_of(&moves), Some(&endpoint(0)));
+    assert!(queue.ask(&elsewhere, second(0)));
+    assert_eq!(queue.endpoint_of(&moves), Some(&endpoint(2)));
+    assert!(queue.has_turn(&key(1, 0)));
+    assert_eq!(queue.endpoint_of(&key(2, 0)), None);
+}
+
+#[test]
+fn who_learns_of_its_turn_by_asking_is_not_woken_for_it_and_others_are() {
+    let mut queue = Queue::new(1);
+    let (expires, waits, asks) = (key(0, 0), key(1, 0), key(2, 0));
+    assert!(queue.ask(&caller(&expires, Urgency::NoToken), second(0)));
+    assert!(!queue.ask(&caller(&waits, Urgency::NoToken), second(0)));
+    assert!(queue.take_woken().is_empty());
+    assert!(queue.ask(
+        &Caller {
+            endpoint: endpoint(2),
+            ..caller(&asks, Urgency::NoToken)
+        },
+        second(5)
+    ));
+    assert_eq!(queue.take_woken(), [waits]);
+}
+
+#[test]
+fn who_waits_for_its_turn_who_for_recovery_and_who_for_its_first_token() {
+    let mut queue = Queue::new(1);
+    let (sends, starts, renews) = (key(0, 0), key(1, 0), key(1, 1));
+    let place = send(&mut queue, &sends, second(0)).unwrap();
+    queue.ask(&caller(&starts, Urgency::NoToken), second(0));
+    queue.ask(
+        &caller(&renews, Urgency::Renewal(Timestamp::MAX)),
+        second(0),
+    );
+    let waits = |queue: &Queue, object: &ObjectKey| {
+        (
+            queue.waits_for_first_token(object),
+            queue.waits_for_recovery(object),
+        )
+    };
+    assert_eq!(waits(&queue, &starts), (true, false));
+    assert_eq!(waits(&queue, &renews), (false, false));
+    assert_eq!(waits(&queue, &sends), (false, false), "it is in flight");
+    assert_eq!(waits(&queue, &key(9, 9)), (false, false), "it is not here");
+    assert!(queue.contains(&sends) && !queue.contains(&key(9, 9)));
+    end(&mut queue, place, &sends, End::Failed, second(0));
+    assert_eq!(waits(&queue, &sends), (false, true));
+    assert_eq!(waits(&queue, &starts), (false, false), "it has its turn");
+}
+
+#[test]
+fn who_joins_a_request_ends_with_it() {
+    let mut queue = Queue::new(PLACES);
+    let (sends, joins) = (key(0, 0), key(0, 1));
+    let place = send(&mut queue, &sends, second(0)).unwrap();
+    queue.join(&caller(&joins, Urgency::NoToken), second(0));
+    assert!(queue.contains(&joins));
+    assert!(!queue.ask(&caller(&joins, Urgency::NoToken), second(0)));
+    let objects = [sends, joins];
+    queue.end(
+        place,
+        &client(&objects[0]),
+        &objects,
+        End::Succeeded,
+        second(1),
+    );
+    assert!(objects.iter().all(|object| !queue.contains(object)));
 }
 
 /// An endpoint that has answered one request after a time, of a namespace of its own, with others that have asked.
@@ -480,6 +608,32 @@ fn who_was_not_answered_well_takes_one_place_of_an_origin_while_others_wait() {
 }
 
 #[test]
+fn who_was_not_answered_well_goes_last_only_while_another_such_has_a_place() {
+    let mut queue = Queue::new(2);
+    let served = [
+        (key(0, 0), End::Refused),
+        (key(1, 0), End::Refused),
+        (key(2, 0), End::Succeeded),
+    ];
+    for (object, how) in &served {
+        let place = send(&mut queue, object, second(0)).unwrap();
+        end(&mut queue, place, object, *how, second(1));
+    }
+    let others = [key(3, 0), key(4, 0)]
+        .map(|object| (send(&mut queue, &object, second(1)).unwrap(), object));
+    for (object, _) in &served {
+        assert!(!queue.ask(&caller(object, Urgency::NoToken), second(1)));
+    }
+    let [refused, refused_too, answered] = served.map(|(object, _)| object);
+    let [first, second_place] = others;
+    end(&mut queue, first.0, &first.1, End::Succeeded, second(2));
+    assert!(queue.has_turn(&refused), "it was served longest ago");
+    let (place, object) = second_place;
+    end(&mut queue, place, &object, End::Succeeded, second(2));
+    assert!(queue.has_turn(&answered) && !queue.has_turn(&refused_too));
+}
+
+#[test]
 fn two_probes_of_one_origin_are_a_second_apart() {
     let mut queue = Queue::new(PLACES);
     let objects = [(key(0, 0), endpoint(0)), (key(1, 0), endpoint(1))];
@@ -628,6 +782,7 @@ fn the_next_change_is_the_end_of_a_turn_or_the_next_probe_that_somebody_waits_fo
     // So many clients failed that one that is new waits for the probe too.
     assert!(!queue.ask(&caller(&key(0, 9), Urgency::NoToken), second(1)));
     assert_eq!(queue.next_change(second(1)), Some(second(2)));
+    assert_eq!(queue.next_change(second(2)), None, "that is now");
     queue.advance(second(2));
     assert_eq!(queue.next_change(second(2)), Some(second(2) + TURN));
     // It does not come: the next one is sent at once.

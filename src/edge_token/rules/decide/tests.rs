@@ -100,7 +100,6 @@ impl Case {
             is_listed: true,
             proven: self.record.as_ref(),
             has_value: self.record.is_some(),
-            has_target: self.record.is_some(),
             is_rendered: self.record.is_some(),
             read_at: Some(at(second)),
             made: self.made.as_ref(),
@@ -143,16 +142,16 @@ fn a_key_that_works_costs_nothing_and_a_target_that_differs_is_written() {
 }
 
 #[test]
-fn what_a_watch_has_shown_is_not_enough_to_call_sitecore_or_to_create_a_target() {
-    let deleted = || {
+fn what_a_watch_has_shown_is_not_enough_to_call_sitecore_or_to_give_a_target_another_key() {
+    let without_the_key = || {
         Case::but(|observed| {
-            observed.has_target = false;
+            observed.proven = None;
             observed.is_rendered = false;
             observed.read_at = Some(at(990));
         })
     };
-    assert_eq!(deleted().decide(), Step::Write);
-    assert_eq!(deleted().decide_at(1001), Step::Read);
+    assert_eq!(without_the_key().decide(), Step::Write);
+    assert_eq!(without_the_key().decide_at(1001), Step::Read);
     let unread = Case::but(|observed| {
         observed.read_at = None;
         observed.is_rotation_requested = true;
@@ -162,7 +161,7 @@ fn what_a_watch_has_shown_is_not_enough_to_call_sitecore_or_to_create_a_target()
         observed.read_at = None;
         observed.is_rendered = false;
     });
-    assert_eq!(differs.decide(), Step::Write, "its version is known");
+    assert_eq!(differs.decide(), Step::Write, "it has the key");
 }
 
 #[test]

@@ -395,7 +395,6 @@ impl World {
             is_listed: object.listed.is_some() && object.listed == ledger.current,
             proven: proven.map(|target| &target.record),
             has_value: value.is_some(),
-            has_target: under_way.target.0.is_some(),
             is_rendered: proven.is_some(),
             read_at: under_way.read_at,
             made: made.map(|(made, _)| made),

@@ -79,6 +79,8 @@ fn a_refusal_says_no_more_than_its_status_and_an_error_that_everybody_knows() {
     }
     assert_eq!(refusal(429, "{}"), TokenError::RateLimited { quota: None });
     assert_eq!(refusal(302, "{}"), TokenError::Redirected { status: 302 });
+    let by_proxy = TokenError::Unreachable(Unreachable::ProxyRefused);
+    assert_eq!(refusal(407, "{}"), by_proxy);
     for status in [100, 199, 204, 299] {
         let content = JSON;
         assert_eq!(

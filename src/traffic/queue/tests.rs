@@ -634,6 +634,15 @@ fn who_was_not_answered_well_goes_last_only_while_another_such_has_a_place() {
 }
 
 #[test]
+fn a_namespace_where_nothing_failed_waits_for_no_probe() {
+    let mut tenant = Tenant::default();
+    assert!(!tenant.is_failing() && tenant.is_idle());
+    tenant.enter(key(0, 0), (Urgency::NoToken, 1));
+    assert!(!tenant.is_failing() && tenant.is_waiting());
+    assert_eq!(tenant.probe_at(), None);
+}
+
+#[test]
 fn two_probes_of_one_origin_are_a_second_apart() {
     let mut queue = Queue::new(PLACES);
     let objects = [(key(0, 0), endpoint(0)), (key(1, 0), endpoint(1))];
@@ -717,21 +726,23 @@ fn what_is_idle_is_remembered_up_to_a_number_and_then_forgotten() {
     let own = |number| format!("https://{number}.example/");
     let shared = |_| "https://a.example/1".to_owned();
     let tenants = |queue: &Queue| queue.lines.values().map(|line| line.tenants.len()).sum();
-    let sizes = |queue: &Queue| -> [usize; 3] {
+    let sizes = |queue: &Queue| -> [usize; 4] {
         [
-            queue.namespaces.len().max(queue.origins.len()),
+            queue.namespaces.len(),
+            queue.origins.len(),
             queue.lines.len(),
             tenants(queue),
         ]
     };
-    for (endpoint, lines) in [(own as fn(usize) -> String, REMEMBERED), (shared, 1)] {
+    for (endpoint, endpoints) in [(own as fn(usize) -> String, REMEMBERED), (shared, 1)] {
         let mut queue = Queue::new(PLACES);
         let busy = key(5000, 0);
         let place = send(&mut queue, &busy, second(0)).unwrap();
         pass(&mut queue, 1..REMEMBERED, endpoint);
-        assert_eq!(sizes(&queue), [REMEMBERED, lines, REMEMBERED]);
+        let remembered = [REMEMBERED, endpoints, endpoints, REMEMBERED];
+        assert_eq!(sizes(&queue), remembered);
         pass(&mut queue, REMEMBERED..REMEMBERED + 1, endpoint);
-        assert_eq!(sizes(&queue), [1, 1, 1]);
+        assert_eq!(sizes(&queue), [1, 1, 1, 1]);
         assert!(queue.entries.len() == 1 && queue.turns.is_empty());
         end(&mut queue, place, &busy, End::Succeeded, second(0));
         assert_eq!((queue.in_flight, queue.entries.len()), (0, 0));

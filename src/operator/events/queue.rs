@@ -325,8 +325,8 @@ fn event_name(object: &str, subject: Subject, first_seen: Timestamp) -> String {
 
 fn hash(text: &str) -> u64 {
     let hash = digest::digest(&digest::SHA256, text.as_bytes());
-    let first = hash.as_ref().iter().take(8);
-    first.fold(0, |number, byte| number << 8 | u64::from(*byte))
+    let first = hash.as_ref().first_chunk().copied();
+    first.map_or(0, u64::from_be_bytes)
 }
 
 #[cfg(test)]

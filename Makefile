@@ -7,7 +7,7 @@ ADVISORIES := $(or $(CARGO_HOME),$(HOME)/.cargo)/advisory-dbs
 
 CHART_TOOLS := .cache/tools/chart
 # As the programs of the local control plane are built, so that what they have in common is compiled once.
-GO_BUILD := CGO_ENABLED=0 GOWORK=off go build -mod=readonly -trimpath -buildvcs=false -ldflags='-s -w'
+GO_BUILD := CGO_ENABLED=0 GOWORK=off go build -mod=readonly -trimpath -buildvcs=false -gcflags=all=-dwarf=false -ldflags='-s -w'
 
 ACTIONLINT_VERSION := 1.7.12
 ACTIONLINT := .cache/tools/actionlint-$(ACTIONLINT_VERSION)/actionlint

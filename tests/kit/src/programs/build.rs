@@ -101,6 +101,8 @@ impl Builder {
         let mut command = Command::new(&self.go);
         command
             .args(["build", "-mod=readonly", "-trimpath", "-buildvcs=false"])
+            // Without debug information, which is stripped anyway, they are compiled in four fifths of the time.
+            .arg("-gcflags=all=-dwarf=false")
             .args(["-ldflags", &program.link_flags()])
             .arg("-o")
             .arg(&partial)

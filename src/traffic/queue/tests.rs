@@ -263,22 +263,29 @@ fn after_an_outage_all_follow_slowly_at_first() {
     assert!(last - first <= second(5), "{:?}", last - first);
 }
 
-#[test]
-fn those_of_the_only_namespace_that_there_is_follow_slowly_too_as_long_as_any_waits() {
+/// A namespace in which three clients failed, and the probe of a fourth that is sent after two seconds.
+fn probed_after_failures() -> (Queue, Place, ObjectKey) {
     let mut queue = Queue::new(PLACES);
-    let objects: Vec<_> = (0..4).map(|number| key(0, number)).collect();
-    let failed: Vec<_> = objects[..3]
+    let objects: Vec<_> = (0..3).map(|number| key(0, number)).collect();
+    let failed: Vec<_> = objects
         .iter()
         .map(|object| (object, send(&mut queue, object, second(0)).unwrap()))
         .collect();
     for (object, place) in failed {
         end(&mut queue, place, object, End::Failed, second(0));
     }
-    queue.ask(&caller(&objects[3], Urgency::NoToken), second(0));
-    let has_pace = |queue: &Queue| queue.lines.values().any(|line| line.pace.is_some());
+    let probes = key(0, 3);
+    queue.ask(&caller(&probes, Urgency::NoToken), second(0));
     queue.advance(second(2));
-    let place = queue.send(&objects[3], second(2)).unwrap();
-    end(&mut queue, place, &objects[3], End::Succeeded, second(2));
+    let probe = queue.send(&probes, second(2)).unwrap();
+    (queue, probe, probes)
+}
+
+#[test]
+fn those_of_the_only_namespace_that_there_is_follow_slowly_too_as_long_as_any_waits() {
+    let has_pace = |queue: &Queue| queue.lines.values().any(|line| line.pace.is_some());
+    let (mut queue, probe, object) = probed_after_failures();
+    end(&mut queue, probe, &object, End::Succeeded, second(2));
     assert!(has_pace(&queue), "three wait");
     let sent = run(&mut queue, second(2), second(3), second(0), |_, _| {
         End::Succeeded
@@ -288,19 +295,8 @@ fn those_of_the_only_namespace_that_there_is_follow_slowly_too_as_long_as_any_wa
 
 #[test]
 fn the_first_of_those_who_follow_has_its_turn_at_once_and_the_next_to_the_millisecond() {
-    let mut queue = Queue::new(PLACES);
-    let objects: Vec<_> = (0..4).map(|number| key(0, number)).collect();
-    let failed: Vec<_> = objects[..3]
-        .iter()
-        .map(|object| (object, send(&mut queue, object, second(0)).unwrap()))
-        .collect();
-    for (object, place) in failed {
-        end(&mut queue, place, object, End::Failed, second(0));
-    }
-    queue.ask(&caller(&objects[3], Urgency::NoToken), second(0));
-    queue.advance(second(2));
-    let place = queue.send(&objects[3], second(2)).unwrap();
-    end(&mut queue, place, &objects[3], End::Succeeded, second(3));
+    let (mut queue, probe, object) = probed_after_failures();
+    end(&mut queue, probe, &object, End::Succeeded, second(3));
     let next = second(3) + Duration::from_millis(50);
     assert_eq!(called(&queue), 1);
     assert_eq!(queue.next_change(second(3)), Some(next));

@@ -3,10 +3,12 @@
 
 use std::{
     fs,
-    os::unix::fs::{PermissionsExt, symlink},
+    os::unix::fs::symlink,
     path::{Path, PathBuf},
     process::{Command, Output},
 };
+
+use kit::script;
 
 /// What scripts find on each machine.
 const USUAL: [&str; 9] = [
@@ -47,9 +49,10 @@ impl Machine {
         let (bin, demo) = (folder.join("bin"), folder.join("tools/demo"));
         fs::create_dir_all(&bin).unwrap();
         fs::create_dir_all(&demo).unwrap();
-        for script in ["demo.sh", "kind.sh"] {
+        for name in ["demo.sh", "kind.sh"] {
             let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tools/demo");
-            fs::copy(source.join(script), demo.join(script)).unwrap();
+            let text = fs::read_to_string(source.join(name)).unwrap();
+            script::write(&demo.join(name), &text).unwrap();
         }
         let path = std::env::var("PATH").unwrap();
         for usual in USUAL {
@@ -57,15 +60,11 @@ impl Machine {
             let found = found.find(|path| path.is_file()).expect(usual);
             symlink(found, bin.join(usual)).unwrap();
         }
-        let write = |program: &str, script: &str| {
-            fs::write(bin.join(program), script).unwrap();
-            let executable = fs::Permissions::from_mode(0o755);
-            fs::set_permissions(bin.join(program), executable).unwrap();
-        };
         for program in programs {
-            write(program, PROGRAM);
+            script::write(&bin.join(program), PROGRAM).unwrap();
         }
-        write("uname", &format!("#!/bin/sh\necho {system}\n"));
+        let uname = format!("#!/bin/sh\necho {system}\n");
+        script::write(&bin.join("uname"), &uname).unwrap();
         Self {
             folder,
             failing: "",

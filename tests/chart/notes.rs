@@ -1,13 +1,13 @@
 //! The notes that Helm prints after an installation: what a reader pastes from them into a shell works.
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::Command;
 
 use edge_credential_operator::api::EdgeCredential;
 use kit::control_plane::chart::notes;
 use kit::programs::Binaries;
+use kit::script;
 
 use super::{NAMESPACE, RELEASE, chart};
 
@@ -48,8 +48,7 @@ fn what_is_pasted_from_the_notes_makes_an_edge_credential() {
 /// Enters each command of the notes into a shell, and returns the calls of kubectl.
 fn paste(folder: &Path, notes: &str) -> String {
     let kubectl = folder.join("kubectl");
-    fs::write(&kubectl, KUBECTL).unwrap();
-    fs::set_permissions(&kubectl, fs::Permissions::from_mode(0o755)).unwrap();
+    script::write(&kubectl, KUBECTL).unwrap();
     let path = format!("{}:{}", folder.display(), std::env::var("PATH").unwrap());
     let commands = notes
         .split("\n\n")

@@ -6,7 +6,6 @@ use std::{
     collections::BTreeSet,
     fs,
     io::ErrorKind,
-    os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
     process::{Output, Stdio},
     time::Duration,
@@ -17,6 +16,7 @@ use kit::{
     control_plane::ControlPlane,
     harness::{Operator, PATIENCE, crd_is_served, deployed, find},
     markdown::{Block, blocks, pages},
+    script,
     sitecore::{Certificate, Sitecore, TlsFront},
     workspace,
 };
@@ -122,10 +122,8 @@ impl Reader {
             binaries.kubectl.display()
         );
         let helm = format!("#!/bin/sh\nexec {} \"$@\"\n", binaries.helm.display());
-        for (name, script) in [("kubectl", kubectl), ("helm", helm)] {
-            let file = folder.join(name);
-            fs::write(&file, script).unwrap();
-            fs::set_permissions(&file, fs::Permissions::from_mode(0o755)).unwrap();
+        for (name, text) in [("kubectl", kubectl), ("helm", helm)] {
+            script::write(&folder.join(name), &text).unwrap();
         }
         Self {
             folder,

@@ -1,12 +1,7 @@
 //! The operator without an account at Sitecore: docs/try.md entered as it stands, and the demo in a kind cluster. examples/try is
 //! applied as it is, and the operator finds the stand-in under the name of its Service.
 
-use std::{
-    fs,
-    os::unix::fs::PermissionsExt,
-    path::{Path, PathBuf},
-    time::Duration,
-};
+use std::{fs, path::PathBuf, time::Duration};
 
 use k8s_openapi::api::{
     apps::v1::Deployment,
@@ -16,6 +11,7 @@ use kit::{
     control_plane::ControlPlane,
     harness::text,
     markdown::{Mark, blocks},
+    script,
     sitecore::Sitecore,
 };
 use kube::{
@@ -180,8 +176,8 @@ async fn the_demo_in_a_kind_cluster_shows_a_token_that_is_renewed_and_given_back
         calls.display(),
         cluster.control_plane.admin_kubeconfig().display()
     );
-    write_program(reader.folder(), "kind", &kind);
-    write_program(reader.folder(), "docker", "#!/bin/sh\n");
+    script::write(&reader.folder().join("kind"), &kind).unwrap();
+    script::write(&reader.folder().join("docker"), "#!/bin/sh\n").unwrap();
     let output = tokio::select! {
         output = reader.run("DEMO= tools/demo/kind.sh") => output,
         () = cluster.run() => unreachable!("a node does not end"),
@@ -217,10 +213,4 @@ async fn the_demo_in_a_kind_cluster_shows_a_token_that_is_renewed_and_given_back
             "localhost/sitecore-stand-in:demo"
         ]
     );
-}
-
-fn write_program(folder: &Path, name: &str, script: &str) {
-    let file = folder.join(name);
-    fs::write(&file, script).unwrap();
-    fs::set_permissions(&file, fs::Permissions::from_mode(0o755)).unwrap();
 }

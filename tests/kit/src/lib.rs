@@ -10,6 +10,7 @@
 //! - [`programs`]: finds or builds etcd, kube-apiserver and their like.
 //! - [`proxy`]: a proxy that records an operator's calls and makes one of them fail.
 //! - [`schema_corpus`]: specs that an API server refuses.
+//! - [`script`]: scripts that stand in for programs.
 //! - [`signals`]: the end of a program that a person wants.
 //! - [`sitecore`]: a stand-in for Sitecore's token endpoint, Token API, Admin API and Delivery API.
 //! - [`time_line`]: what the demo and its like print.
@@ -27,6 +28,7 @@ pub mod process;
 pub mod programs;
 pub mod proxy;
 pub mod schema_corpus;
+pub mod script;
 pub mod signals;
 pub mod sitecore;
 pub mod time_line;

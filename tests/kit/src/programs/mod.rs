@@ -163,7 +163,7 @@ impl Locator {
 
 #[cfg(test)]
 mod tests {
-    use std::{fs, os::unix::fs::PermissionsExt};
+    use std::fs;
 
     use tempfile::TempDir;
 
@@ -197,8 +197,7 @@ echo "built $3" > "$2"
     impl Fixture {
         fn with_go(mut self, script: &str) -> Fixture {
             let go = self.dir.path().join("go");
-            fs::write(&go, script).unwrap();
-            fs::set_permissions(&go, fs::Permissions::from_mode(0o755)).unwrap();
+            crate::script::write(&go, script).unwrap();
             self.locator.builder.go = go.into();
             self
         }

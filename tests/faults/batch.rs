@@ -11,16 +11,16 @@ use std::str::FromStr;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use futures::{FutureExt, StreamExt, stream};
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, MutexGuard};
 
 use crate::injection::Injection;
 use crate::scenario::Scenario;
 use crate::stage::Lab;
 
 /// How many runs go on at a time. Most of a run is waiting, but many more would make the starts of the processes slow.
-const CONCURRENCY: usize = 24;
+const CONCURRENCY: usize = 32;
 
-/// Held by the test whose batch is on: more at a time would take no less time in all.
+/// Held by the test whose runs are begun. Once its last one is begun, the next test begins: what is left is waiting.
 pub static TURN: Mutex<()> = Mutex::const_new(());
 
 /// A run, before it is made. Its text says what happens in it.
@@ -71,13 +71,20 @@ pub struct Batch {
 
 impl Batch {
     /// Makes the runs, in this order. None is begun after that time.
-    pub async fn run(lab: &'static Lab, trials: Vec<impl Trial>, time: Duration) -> Self {
+    pub async fn run(
+        lab: &'static Lab,
+        turn: MutexGuard<'static, ()>,
+        trials: Vec<impl Trial>,
+        time: Duration,
+    ) -> Self {
         let start = Instant::now();
         let in_time = stream::iter(trials).take_while(|_| {
             let is_in_time = start.elapsed() < time;
             async move { is_in_time }
         });
-        let runs = in_time.map(async |trial| {
+        let end_of_turn = stream::once(async move { drop(turn) });
+        let in_turn = in_time.chain(end_of_turn.filter_map(async |()| None));
+        let runs = in_turn.map(async |trial| {
             let run = AssertUnwindSafe(trial.run(lab)).catch_unwind().await;
             (trial, run.err().map(message))
         });

@@ -50,7 +50,7 @@ impl Trial for KeyTrial {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn whichever_call_fails_no_key_in_use_is_revoked_and_none_is_left_that_nobody_knows_of() {
-    let _turn = TURN.lock().await;
+    let turn = TURN.lock().await;
     let seed = seed();
     let lab = Lab::new("key-faults").await;
     let undisturbed = SCENES.iter().map(|scene| undisturbed(lab, scene));
@@ -72,7 +72,7 @@ async fn whichever_call_fails_no_key_in_use_is_revoked_and_none_is_left_that_nob
     let all = trials.len();
     shuffle(&mut trials, seed);
 
-    let batch = Batch::run(lab, trials, time(SECONDS)).await;
+    let batch = Batch::run(lab, turn, trials, time(SECONDS)).await;
     let (held, seconds) = (batch.held(), batch.took.as_secs());
     let tried = held + batch.failures.len();
     let missed = MISSED.load(Ordering::Relaxed);

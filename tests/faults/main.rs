@@ -30,7 +30,7 @@ use stage::Lab;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn whichever_call_fails_it_converges_and_costs_a_token_request_only_where_a_token_was_lost() {
-    let _turn = TURN.lock().await;
+    let turn = TURN.lock().await;
     let lab = Lab::new("faults").await;
     let undisturbed = join_all(Scenario::ALL.map(|scenario| undisturbed(lab, scenario))).await;
 
@@ -50,7 +50,7 @@ async fn whichever_call_fails_it_converges_and_costs_a_token_request_only_where_
     // The longest first: what is left at the end is short.
     cases.sort_by_key(|case| case.injections[0].fate != Fate::TimeOut);
 
-    let batch = Batch::run(lab, cases, Duration::MAX).await;
+    let batch = Batch::run(lab, turn, cases, Duration::MAX).await;
     for (scenario, record) in Scenario::ALL.iter().zip(&undisturbed) {
         let held = batch.held.get(&scenario.to_string()).unwrap_or(&0);
         let calls: Vec<_> = record.calls.iter().map(Call::to_string).collect();

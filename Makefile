@@ -89,8 +89,8 @@ unit: ## Run the tests that need neither Go nor a control plane: pure functions,
 	cargo test --lib --test architecture --test generated --test documentation --test schema --test fuzz_corpora --test oauth --test edge_api --test simulation
 	cargo test --package kubectl-edgecred --lib --test reference
 
-# Tests on a real API server wait most of the time: with one for each of two cores, the cores would idle.
-test: export RUST_TEST_THREADS ?= $(shell cores=$$(getconf _NPROCESSORS_ONLN); echo $$((cores < 4 ? 4 : cores)))
+# Tests on a real API server wait much of the time: with one for each of two cores, or two, the cores would idle.
+test: export RUST_TEST_THREADS ?= $(shell cores=$$(getconf _NPROCESSORS_ONLN); echo $$((cores < 6 ? 6 : cores)))
 
 test: controlplane ## Run all tests, also those on a real API server
 	cargo test --workspace

@@ -2,7 +2,7 @@
 
 use super::{
     decide::Obstacle,
-    ledger::End,
+    ledger::{End, Ledger},
     outcome::{Outcome, Problem},
 };
 use crate::{
@@ -32,7 +32,7 @@ pub fn describe_conditions(object: &EdgeToken, outcome: &Outcome) -> Vec<Conditi
     let usable = outcome
         .usable
         .as_ref()
-        .map(|_| describe_use(object, outcome));
+        .map(|_| describe_use(object, &outcome.ledger));
     let problem = match &outcome.problem {
         Problem::None => {
             let message = usable
@@ -74,9 +74,9 @@ fn plain(reason: Reason) -> String {
 }
 
 /// Which key works, and until when the former one does.
-fn describe_use(object: &EdgeToken, outcome: &Outcome) -> String {
+pub fn describe_use(object: &EdgeToken, ledger: &Ledger) -> String {
     let secret = object.target_name();
-    let former = outcome.ledger.retired.iter();
+    let former = ledger.retired.iter();
     let until = former
         .filter_map(|retired| match retired.end {
             End::Overlap(until) => Some(until),

@@ -3,7 +3,9 @@
 use k8s_openapi::jiff::Timestamp;
 
 use super::{
+    conditions::describe_use,
     judge::{end_request_of, has_finalizer, rotate_at, rotate_request_of},
+    ledger::Ledger,
     spec::{Allowed, check_spec},
 };
 use crate::{
@@ -35,8 +37,11 @@ pub fn settled_until(object: &EdgeToken, allowed: &Allowed, now: Timestamp) -> O
         Some(_) => return None,
         None => {
             let token = status.token.as_ref()?;
+            // Which keys there are is written first, and what people are told of it after that.
+            let told = describe_use(object, &Ledger::of_object(object));
             let is_good = ready.status == "True"
                 && ready.reason == Reason::TokenValid.as_str()
+                && ready.message == told
                 && status.conditions.len() == 1
                 && (token.hash.is_some() || !plan.source.lists());
             let rotate_at = rotate_at(object, &plan, token.created_at.0);
@@ -125,7 +130,10 @@ mod tests {
     use super::*;
     use crate::{
         api::edge_token::END_OVERLAP_REQUESTED_AT,
-        edge_token::testing::{allowed, at, object},
+        edge_token::{
+            rules::mark::Mark,
+            testing::{UID, allowed, at, object},
+        },
     };
 
     fn time(second: i64) -> String {
@@ -138,8 +146,16 @@ mod tests {
         })
     }
 
-    /// An object whose status has these fields beside those of one that is ready.
+    /// An object whose status has these fields beside those of one that is ready, and tells which key works.
     fn with_status(fields: Value) -> EdgeToken {
+        let mut object = with_untold_status(fields);
+        let told = describe_use(&object, &Ledger::of_object(&object));
+        let status = object.status.as_mut().unwrap();
+        status.conditions[0].message = told;
+        object
+    }
+
+    fn with_untold_status(fields: Value) -> EdgeToken {
         let mut status = json!({
             "observedGeneration": 1,
             "conditions": [condition("Ready", "True", "TokenValid")],
@@ -161,7 +177,8 @@ mod tests {
     /// A former key whose overlap ends then.
     fn retired(second: i64) -> Value {
         json!([{
-            "mark": "another", "since": time(0), "cause": "Replaced", "revokeAt": time(second),
+            "mark": Mark::new(UID, 1).to_string(), "since": time(0),
+            "cause": "Replaced", "revokeAt": time(second),
         }])
     }
 
@@ -186,6 +203,29 @@ mod tests {
         assert_eq!(settled(json!({"retired": retired(60)}), 60), None);
         let pending = json!({"mark": "another", "since": time(0)});
         assert_eq!(settled(json!({"pending": pending}), 20), None);
+    }
+
+    #[test]
+    fn what_people_are_told_of_a_former_key_has_to_be_so() {
+        let ready = |message: &str, retired: Value| {
+            let mut ready = condition("Ready", "True", "TokenValid");
+            ready["message"] = json!(message);
+            let object = with_untold_status(json!({"conditions": [ready], "retired": retired}));
+            settled_until(&object, &allowed(), at(20)).is_some()
+        };
+        let alone = "The Secret \"edge\" holds a key that works.";
+        let former = |until| {
+            format!(
+                "{alone} The former one works until {}: by then restart whatever read it from the environment.",
+                at(until)
+            )
+        };
+        assert!(ready(alone, json!([])));
+        assert!(ready(&former(60), retired(60)));
+        // The operator was killed after it wrote down that the key is retired, or revoked, and before it said so.
+        assert!(!ready(alone, retired(60)));
+        assert!(!ready(&former(60), json!([])));
+        assert!(!ready(&former(50), retired(60)));
     }
 
     #[test]

@@ -3,9 +3,9 @@
 //! - Once there is a key in the Secret, there is always one, and the Delivery API takes it, until the EdgeToken is deleted. Where
 //!   somebody deletes the Secret, it may be gone from then on, until it is back.
 //! - No live key of the EdgeToken is without its mark in the status, and of those that nobody was given there is one at most.
-//! - It converges: the change was acted on, the status is about both Secrets as they are and the key in the target, and Sitecore has
-//!   exactly the live keys that the status knows, or none where they were to be revoked. A rotation may wait, where it is not known
-//!   whether an attempt made a key: a quarter of an hour, which no run lasts.
+//! - It converges: the change was acted on, the status is about both Secrets as they are and the key in the target, people are told of a
+//!   former key that still works and of no other, and Sitecore has exactly the live keys that the status knows, or none where they were
+//!   to be revoked. A rotation may wait, where it is not known whether an attempt made a key: a quarter of an hour, which no run lasts.
 //! - It makes no more keys than the scene asks for, and one more where it asks for one and the fault may lose that. What is a matter of
 //!   the cluster alone calls none of Sitecore's services.
 //! - Once converged it's at rest: another visit changes and calls nothing.
@@ -332,6 +332,20 @@ fn is_undecided(object: &EdgeToken) -> bool {
     })
 }
 
+/// Whether people are told that a former key still works. They are told last, after the ledger has it.
+fn tells_of_former(object: &EdgeToken) -> bool {
+    let ready = edge_token_condition(object, ConditionType::Ready);
+    ready.message.contains("The former one works until")
+}
+
+fn has_former(object: &EdgeToken) -> bool {
+    let status = object.status.as_ref();
+    status.is_some_and(|status| {
+        let mut retired = status.retired.iter();
+        retired.any(|retired| retired.cause == RetirementCause::Replaced)
+    })
+}
+
 /// Whether an EdgeToken is ready and nothing is being done about it, for its present generation, its two Secrets as they are, and this
 /// key, which was listed where keys are.
 fn is_at_rest(object: &EdgeToken, [credentials, target]: [&Secret; 2], key: &EdgeKey) -> bool {
@@ -346,6 +360,7 @@ fn is_at_rest(object: &EdgeToken, [credentials, target]: [&Secret; 2], key: &Edg
         && status.credentials == SecretVersion::of(&credentials.metadata)
         && written == SecretVersion::of(&target.metadata)
         && holds(ConditionType::Ready)
+        && tells_of_former(object) == has_former(object)
         && !holds(ConditionType::Reconciling)
         && !holds(ConditionType::Stalled)
         && status.failures.is_none()

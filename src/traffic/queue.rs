@@ -49,7 +49,8 @@ pub struct Queue {
     entries: HashMap<ObjectKey, Entry>,
     /// The turns that were given and not yet used, by their end.
     turns: BTreeSet<(SinceStart, ObjectKey)>,
-    origins: HashMap<Origin, Usage>,
+    /// Few, and looked up for each line.
+    origins: BTreeMap<Origin, Usage>,
     namespaces: HashMap<String, Usage>,
     in_flight: usize,
     /// Counts arrivals and turns, so that one comes after the other.
@@ -116,6 +117,26 @@ pub struct Place {
     sent_at: SinceStart,
 }
 
+/// Whose turn it is.
+#[derive(Debug)]
+struct Turn {
+    endpoint: Endpoint,
+    object: ObjectKey,
+    rank: Rank,
+    is_probe: bool,
+}
+
+impl Turn {
+    fn of(endpoint: &Endpoint, candidate: Candidate<'_>) -> Self {
+        Self {
+            endpoint: endpoint.clone(),
+            object: candidate.object.clone(),
+            rank: candidate.rank,
+            is_probe: candidate.is_probe,
+        }
+    }
+}
+
 /// How a request ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum End {
@@ -140,7 +161,7 @@ impl Queue {
             lines: BTreeMap::new(),
             entries: HashMap::new(),
             turns: BTreeSet::new(),
-            origins: HashMap::new(),
+            origins: BTreeMap::new(),
             namespaces: HashMap::new(),
             in_flight: 0,
             count: 0,
@@ -390,12 +411,12 @@ impl Queue {
     /// Gives turns to those who may send now, and to a few who may soon. To be called after anything that may have changed that.
     pub fn advance(&mut self, now: SinceStart) {
         self.expire(now);
-        while let Some((endpoint, candidate)) = self.choose(now) {
-            let place = self.take_place(&endpoint, &candidate, now);
-            self.call(&endpoint, candidate, Some(place), now);
+        while let Some(turn) = self.choose(now) {
+            let place = self.take_place(&turn, now);
+            self.call(turn, Some(place), now);
         }
-        while let Some((endpoint, candidate)) = self.choose_ahead() {
-            self.call(&endpoint, candidate, None, now);
+        while let Some(turn) = self.choose_ahead() {
+            self.call(turn, None, now);
         }
     }
 
@@ -439,11 +460,11 @@ impl Queue {
 
     /// Who is to have the next turn: of the namespace whose last one was longest ago, but those whose last request did not
     /// succeed share one place of an origin while others wait.
-    fn choose(&self, now: SinceStart) -> Option<(Endpoint, Candidate)> {
+    fn choose(&self, now: SinceStart) -> Option<Turn> {
         if self.in_flight >= IN_ALL.into() {
             return None;
         }
-        let mut best: Option<((bool, u64, Rank), &Endpoint, Candidate)> = None;
+        let mut best: Option<((bool, u64, Rank), &Endpoint, Candidate<'_>)> = None;
         for (endpoint, line) in self.lines.iter().filter(|(_, line)| line.is_waiting()) {
             let origin = self.origins.get(endpoint.origin());
             let capacity = line.capacity(self.per_endpoint);
@@ -457,15 +478,15 @@ impl Queue {
                 line.may_probe() && origin.is_none_or(|origin| now >= origin.next_probe_at);
             let demoted = origin.is_some_and(|origin| origin.demoted > 0);
             for (namespace, tenant) in &line.tenants {
+                let Some(candidate) = tenant.candidate(now, may_probe) else {
+                    continue;
+                };
                 let usage = self.namespaces.get(namespace);
                 if tenant.places >= (capacity - 1).max(1)
                     || usage.is_some_and(|usage| usage.places >= PER_NAMESPACE)
                 {
                     continue;
                 }
-                let Some(candidate) = tenant.candidate(now, may_probe) else {
-                    continue;
-                };
                 let goes_last = demoted && tenant.is_demoted;
                 let served = usage.map_or(0, |usage| usage.served);
                 let key = (goes_last, served, candidate.rank);
@@ -474,12 +495,12 @@ impl Queue {
                 }
             }
         }
-        best.map(|(_, endpoint, candidate)| (endpoint.clone(), candidate))
+        best.map(|(_, endpoint, candidate)| Turn::of(endpoint, candidate))
     }
 
     /// Who is to be called before there is a place: of the namespaces that have fewest who wait for one so, the one whose last
     /// turn was longest ago.
-    fn choose_ahead(&self) -> Option<(Endpoint, Candidate)> {
+    fn choose_ahead(&self) -> Option<Turn> {
         // Each takes up a reconciliation while it waits.
         if self.in_flight + self.turns.len() >= IN_ALL.into() {
             return None;
@@ -496,12 +517,18 @@ impl Queue {
                 Some((key, endpoint, candidate))
             })
             .min_by_key(|(key, ..)| *key)
-            .map(|(_, endpoint, candidate)| (endpoint.clone(), candidate))
+            .map(|(_, endpoint, candidate)| Turn::of(endpoint, candidate))
     }
 
     /// Takes a place for an object's request.
-    fn take_place(&mut self, endpoint: &Endpoint, candidate: &Candidate, now: SinceStart) -> Place {
-        let (namespace, is_probe) = (&candidate.object.namespace, candidate.is_probe);
+    fn take_place(&mut self, turn: &Turn, now: SinceStart) -> Place {
+        let Turn {
+            endpoint,
+            object,
+            is_probe,
+            ..
+        } = turn;
+        let (namespace, is_probe) = (&object.namespace, *is_probe);
         let served = self.next();
         let line = self.lines.entry(endpoint.clone()).or_default();
         line.places += 1;
@@ -536,14 +563,13 @@ impl Queue {
     }
 
     /// Gives an object its turn, or one that was called ahead its place.
-    fn call(
-        &mut self,
-        endpoint: &Endpoint,
-        candidate: Candidate,
-        place: Option<Place>,
-        now: SinceStart,
-    ) {
-        let Candidate { rank, object, .. } = candidate;
+    fn call(&mut self, turn: Turn, place: Option<Place>, now: SinceStart) {
+        let Turn {
+            endpoint,
+            object,
+            rank,
+            ..
+        } = turn;
         let before = self.remove(&object).map(|entry| entry.state);
         // One that is not ready yet comes by itself.
         if !matches!(before, Some(State::Called { is_ready, .. }) if !is_ready) {
@@ -554,7 +580,7 @@ impl Queue {
             place,
             is_ready: false,
         };
-        self.insert(&object, endpoint, rank, state);
+        self.insert(&object, &endpoint, rank, state);
     }
 
     /// Has those wait in the line again who were called ahead in namespaces where requests fail by now.

@@ -21,19 +21,19 @@ pub struct Tenant {
 }
 
 /// Who of a namespace may send next.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Candidate {
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Candidate<'a> {
     pub rank: Rank,
-    pub object: ObjectKey,
+    pub object: &'a ObjectKey,
     /// Whether it is sent to find out whether requests succeed again.
     pub is_probe: bool,
 }
 
-impl Candidate {
-    fn of((rank, object): (&Rank, &ObjectKey), is_probe: bool) -> Self {
+impl<'a> Candidate<'a> {
+    fn of((rank, object): (&Rank, &'a ObjectKey), is_probe: bool) -> Self {
         Self {
             rank: *rank,
-            object: object.clone(),
+            object,
             is_probe,
         }
     }
@@ -60,7 +60,7 @@ impl Tenant {
     }
 
     /// Who may send now. One that failed waits for the time of the next probe, and so do all once several clients failed.
-    pub fn candidate(&self, now: SinceStart, may_probe: bool) -> Option<Candidate> {
+    pub fn candidate(&self, now: SinceStart, may_probe: bool) -> Option<Candidate<'_>> {
         let first = [&self.ahead, &self.fresh].map(|waiting| waiting.iter().next());
         let first = first.into_iter().flatten().min();
         if !self.outage.is_of_all()
@@ -73,7 +73,7 @@ impl Tenant {
     }
 
     /// Who may be called before there is a place: nobody where a request has failed or been refused last.
-    pub fn candidate_ahead(&self) -> Option<Candidate> {
+    pub fn candidate_ahead(&self) -> Option<Candidate<'_>> {
         let fresh = self.fresh.iter().next().filter(|_| !self.is_demoted);
         fresh.map(|first| Candidate::of(first, false))
     }

@@ -178,8 +178,11 @@ async fn the_demo_in_a_kind_cluster_shows_a_token_that_is_renewed_and_given_back
     );
     script::write(&reader.folder().join("kind"), &kind).unwrap();
     script::write(&reader.folder().join("docker"), "#!/bin/sh\n").unwrap();
+    // The user's own cluster, and another run of this, keep their kubeconfig.
+    let folder = reader.folder().join("demo");
+    let command = format!("DEMO= DEMO_FOLDER={} tools/demo/kind.sh", folder.display());
     let output = tokio::select! {
-        output = reader.run("DEMO= tools/demo/kind.sh") => output,
+        output = reader.run(&command) => output,
         () = cluster.run() => unreachable!("a node does not end"),
     };
     let printed = String::from_utf8(output.stdout).unwrap();
@@ -200,6 +203,8 @@ async fn the_demo_in_a_kind_cluster_shows_a_token_that_is_renewed_and_given_back
     assert_eq!(requests, ["1", "2", "2"]);
     let calls = fs::read_to_string(calls).unwrap();
     assert!(!calls.contains("delete"), "it stays up: {calls}");
+    let shown = format!("  export KUBECONFIG={}/kubeconfig\n", folder.display());
+    assert!(printed.contains(&shown), "{printed}");
     let deployments = Api::<Deployment>::all(cluster.client.clone());
     let deployments = deployments.list(&Default::default()).await.unwrap();
     let images = deployments.items.into_iter().map(|deployment| {

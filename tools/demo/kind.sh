@@ -9,7 +9,7 @@ namespace=edge-try
 operator=edge-credential-operator
 stand_in=sitecore-stand-in
 # The user's own kubeconfig, and the cluster that it is about, stay as they are.
-folder=$PWD/target/demo
+folder=${DEMO_FOLDER:-$PWD/target/demo}
 export KUBECONFIG=$folder/kubeconfig
 
 say() { printf '\n== %s\n' "$1"; }

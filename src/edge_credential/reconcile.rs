@@ -138,12 +138,12 @@ fn ask_first(object: &EdgeCredential, key: &ObjectKey, context: &Context) -> Opt
         is_told: waits_for_turn(object),
         fraction: fraction(&[object.metadata.uid.as_deref().unwrap_or_default()]),
     };
-    let endpoint = || {
+    let way = || {
         let url = Url::parse(&object.spec.token_request.url).ok()?;
         let url = Some(url).filter(|url| context.allowed_origins.contain(url))?;
-        Endpoint::of(&url)
+        Some((Endpoint::of(&url)?, None))
     };
-    waiter.ask(endpoint, &context.tokens, &context.calls, now)
+    waiter.ask(way, &context.tokens, &context.calls, now)
 }
 
 /// How far one pass came.
@@ -328,6 +328,7 @@ impl Attempt<'_> {
         let caller = Caller {
             object: self.key.clone(),
             endpoint: endpoint.ok_or(Error::RequestToken(TokenError::OriginNotAllowed))?,
+            then: None,
             urgency: urgency(&self.observed, forced, self.started),
         };
         let mut purpose = Purpose {

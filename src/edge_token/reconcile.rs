@@ -139,9 +139,12 @@ fn ask_first(object: &EdgeToken, key: &ObjectKey, context: &Context) -> Option<W
         return None;
     }
     let plan = check_spec(object, &context.allowed).ok()?;
-    let endpoint = || Endpoint::of(&plan.parameters.token_url);
+    let way = || {
+        let endpoint = Endpoint::of(&plan.parameters.token_url)?;
+        Some((endpoint, Endpoint::of(plan.source.url())))
+    };
     let Context { tokens, calls, .. } = context;
-    waiter.ask(endpoint, tokens, calls, context.clock.now())
+    waiter.ask(way, tokens, calls, context.clock.now())
 }
 
 /// An object that waits for its first key.
@@ -158,8 +161,8 @@ fn waiter<'a>(object: &EdgeToken, key: &'a ObjectKey) -> Option<Waiter<'a>> {
 fn in_line(object: &EdgeToken, key: &ObjectKey, context: &Context) -> Outcome {
     let plan = check_spec(object, &context.allowed);
     let api = plan.ok().and_then(|plan| Endpoint::of(plan.source.url()));
-    let has_token = api.is_some_and(|api| context.tokens.waits_at(key, &api));
-    let error = if has_token {
+    let is_at_api = api.is_some_and(|api| context.tokens.waits_at(key, &api));
+    let error = if is_at_api {
         Error::InApiLine { fails: false }
     } else {
         Error::InLine { fails: false }

@@ -10,6 +10,8 @@ use crate::cluster::object_key::ObjectKey;
 pub struct Caller {
     pub object: ObjectKey,
     pub endpoint: Endpoint,
+    /// Where it goes with the token that it asks for. It is not asked for before there is room in the line there.
+    pub then: Option<Endpoint>,
     pub urgency: Urgency,
 }
 

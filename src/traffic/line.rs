@@ -130,7 +130,7 @@ impl Line {
                 && tenant.is_failing()
                 && self.failing.insert(namespace.clone())
             {
-                unaware.extend(tenant.untried());
+                unaware.extend(tenant.untried().cloned());
             }
         }
         unaware

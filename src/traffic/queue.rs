@@ -3,6 +3,7 @@
 //! - Each endpoint has a line of objects that wait, and a few places for requests in flight. Namespaces take turns.
 //! - Whose turn it is gets a place and is told so, see [`Queue::take_woken`]. It has [`TURN`] to send.
 //! - While requests end soon, a few more are called ahead of their places: they read what they need, and then wait for a place.
+//! - Those who go on to another endpoint with their token have no turn while many of their namespace wait there.
 //! - Objects whose requests failed wait for the next probe of their namespace ([`Tenant`]); objects of namespaces where
 //!   several clients failed do so too. There is no other circuit: an outage is just that this is so for all.
 //! - Where all failed until one succeeded, the others follow at a [`Pace`](super::pace::Pace).
@@ -75,8 +76,21 @@ struct Usage {
 #[derive(Debug)]
 struct Entry {
     endpoint: Endpoint,
+    /// Where it goes on to.
+    then: Option<Endpoint>,
     rank: Rank,
     state: State,
+}
+
+impl Entry {
+    fn new(caller: &Caller, arrival: u64, state: State) -> Self {
+        Self {
+            endpoint: caller.endpoint.clone(),
+            then: caller.then.clone(),
+            rank: (caller.urgency, arrival),
+            state,
+        }
+    }
 }
 
 /// What an object waits for.
@@ -122,7 +136,6 @@ pub struct Place {
 struct Turn {
     endpoint: Endpoint,
     object: ObjectKey,
-    rank: Rank,
     is_probe: bool,
 }
 
@@ -131,7 +144,6 @@ impl Turn {
         Self {
             endpoint: endpoint.clone(),
             object: candidate.object.clone(),
-            rank: candidate.rank,
             is_probe: candidate.is_probe,
         }
     }
@@ -191,12 +203,7 @@ impl Queue {
             },
             None => self.next(),
         };
-        self.insert(
-            object,
-            &caller.endpoint,
-            (caller.urgency, arrival),
-            State::Waiting,
-        );
+        self.insert(object, Entry::new(caller, arrival, State::Waiting));
         self.advance(now);
         self.woken.retain(|woken| woken != object);
         self.has_turn(object)
@@ -208,9 +215,14 @@ impl Queue {
         entry.is_some_and(|entry| matches!(entry.state, State::Called { .. }))
     }
 
-    /// Where an object waits, or has its turn.
+    /// Where an object waits, or has its turn. While there is no room where it goes on to, that is there.
     pub fn endpoint_of(&self, object: &ObjectKey) -> Option<&Endpoint> {
-        self.entries.get(object).map(|entry| &entry.endpoint)
+        let entry = self.entries.get(object)?;
+        let then = entry.then.as_ref().filter(|then| {
+            matches!(entry.state, State::Waiting)
+                && !self.has_room(then, &object.namespace, entry.rank.0)
+        });
+        then.or(Some(&entry.endpoint))
     }
 
     /// Whether an object is here at all.
@@ -220,11 +232,25 @@ impl Queue {
 
     /// Whether an object waits because requests failed, and not only because others are before it.
     pub fn waits_for_recovery(&self, object: &ObjectKey) -> bool {
-        self.entries.get(object).is_some_and(|entry| {
-            let line = self.lines.get(&entry.endpoint);
-            let tenant = line.and_then(|line| line.tenants.get(&object.namespace));
-            matches!(entry.state, State::Waiting) && tenant.is_some_and(Tenant::is_failing)
+        let entry = self.entries.get(object);
+        let is_failing = |endpoint| {
+            let tenant = self.tenant(endpoint, &object.namespace);
+            tenant.is_some_and(Tenant::is_failing)
+        };
+        entry.is_some_and(|entry| {
+            matches!(entry.state, State::Waiting)
+                && (is_failing(&entry.endpoint) || self.endpoint_of(object).is_some_and(is_failing))
         })
+    }
+
+    fn tenant(&self, endpoint: &Endpoint, namespace: &str) -> Option<&Tenant> {
+        self.lines.get(endpoint)?.tenants.get(namespace)
+    }
+
+    /// Whether one more of a namespace may have a token with which it goes on to this endpoint.
+    fn has_room(&self, then: &Endpoint, namespace: &str, urgency: Urgency) -> bool {
+        let tenant = self.tenant(then, namespace);
+        tenant.is_none_or(|tenant| tenant.has_room(urgency))
     }
 
     /// Whether an object that has no token waits for nothing but its turn.
@@ -278,25 +304,15 @@ impl Queue {
     pub fn join(&mut self, caller: &Caller, now: SinceStart) {
         let arrival = self.next();
         self.leave(&caller.object, now);
-        self.insert(
-            &caller.object,
-            &caller.endpoint,
-            (caller.urgency, arrival),
-            State::InFlight,
-        );
+        self.insert(&caller.object, Entry::new(caller, arrival, State::InFlight));
     }
 
     /// Has an object wait for its own time, or for what may come before.
     pub fn park(&mut self, caller: &Caller, parked: Parked, now: SinceStart) {
         let arrival = self.next();
         self.leave(&caller.object, now);
-        let rank = (caller.urgency, arrival);
-        self.insert(
-            &caller.object,
-            &caller.endpoint,
-            rank,
-            State::Parked(parked),
-        );
+        let entry = Entry::new(caller, arrival, State::Parked(parked));
+        self.insert(&caller.object, entry);
     }
 
     /// Takes an object out, and gives back its turn if it has one. A request of it that is in flight goes on.
@@ -367,20 +383,18 @@ impl Queue {
             }
             End::Unknown => {}
         }
-        for (object, rank) in ended {
+        for (object, entry) in ended {
             let state = match end {
                 End::Failed => State::Waiting,
                 End::Garbled => State::Parked(Parked::UntilUsable),
                 End::Succeeded | End::Refused | End::Unknown => continue,
             };
-            self.insert(&object, &endpoint, rank, state);
+            self.insert(&object, Entry { state, ..entry });
         }
         match end {
             End::Failed => {
                 self.call_back(&endpoint, &namespaces);
-                let line = self.lines.entry(endpoint).or_default();
-                let unaware = line.note_failing(&namespaces);
-                self.woken.extend(unaware);
+                self.tell_failing(&endpoint, &namespaces);
             }
             End::Succeeded => self.release(&endpoint, &Parked::UntilUsable),
             End::Refused | End::Garbled | End::Unknown => {}
@@ -397,8 +411,8 @@ impl Queue {
             let waits = self.entries.get(&object).is_some_and(
                 |entry| matches!(&entry.state, State::Parked(reason) if reason == parked),
             );
-            if waits && let Some(entry) = self.remove(&object) {
-                self.insert(&object, endpoint, entry.rank, State::Waiting);
+            if waits {
+                self.put_back(&object);
             }
         }
     }
@@ -439,22 +453,18 @@ impl Queue {
             && *until <= now
             && let Some((_, object)) = self.turns.pop_first()
         {
-            let Some(Entry {
-                endpoint,
-                rank,
-                state,
-            }) = self.remove(&object)
-            else {
+            let Some(mut entry) = self.remove(&object) else {
                 continue;
             };
+            let state = std::mem::replace(&mut entry.state, State::Waiting);
             if let State::Called {
                 place: Some(place), ..
             } = state
             {
                 self.give_back_unused(place, now);
             }
-            let rank = (rank.0, self.next());
-            self.insert(&object, &endpoint, rank, State::Waiting);
+            entry.rank.1 = self.next();
+            self.insert(&object, entry);
         }
     }
 
@@ -478,7 +488,8 @@ impl Queue {
                 line.may_probe() && origin.is_none_or(|origin| now >= origin.next_probe_at);
             let demoted = origin.is_some_and(|origin| origin.demoted > 0);
             for (namespace, tenant) in &line.tenants {
-                let Some(candidate) = tenant.candidate(now, may_probe) else {
+                let has_room = |then: &Endpoint, urgency| self.has_room(then, namespace, urgency);
+                let Some(candidate) = tenant.candidate(now, may_probe, has_room) else {
                     continue;
                 };
                 let usage = self.namespaces.get(namespace);
@@ -510,7 +521,8 @@ impl Queue {
         lines
             .flat_map(|(endpoint, line)| line.tenants.iter().map(move |of| (endpoint, of)))
             .filter_map(|(endpoint, (namespace, tenant))| {
-                let candidate = tenant.candidate_ahead()?;
+                let has_room = |then: &Endpoint, urgency| self.has_room(then, namespace, urgency);
+                let candidate = tenant.candidate_ahead(has_room)?;
                 let usage = self.namespaces.get(namespace);
                 let served = usage.map_or(0, |usage| usage.served);
                 let key = (tenant.ahead().len(), served, candidate.rank);
@@ -564,15 +576,12 @@ impl Queue {
 
     /// Gives an object its turn, or one that was called ahead its place.
     fn call(&mut self, turn: Turn, place: Option<Place>, now: SinceStart) {
-        let Turn {
-            endpoint,
-            object,
-            rank,
-            ..
-        } = turn;
-        let before = self.remove(&object).map(|entry| entry.state);
+        let object = turn.object;
+        let Some(entry) = self.remove(&object) else {
+            return;
+        };
         // One that is not ready yet comes by itself.
-        if !matches!(before, Some(State::Called { is_ready, .. }) if !is_ready) {
+        if !matches!(entry.state, State::Called { is_ready, .. } if !is_ready) {
             self.woken.push(object.clone());
         }
         let state = State::Called {
@@ -580,7 +589,7 @@ impl Queue {
             place,
             is_ready: false,
         };
-        self.insert(&object, &endpoint, rank, state);
+        self.insert(&object, Entry { state, ..entry });
     }
 
     /// Has those wait in the line again who were called ahead in namespaces where requests fail by now.
@@ -592,9 +601,35 @@ impl Queue {
         let failing = tenants.filter(|tenant| tenant.is_failing());
         let ahead: Vec<_> = failing.flat_map(Tenant::ahead).cloned().collect();
         for object in ahead {
-            if let Some(entry) = self.remove(&object) {
-                self.insert(&object, endpoint, entry.rank, State::Waiting);
-            }
+            self.put_back(&object);
+        }
+    }
+
+    /// Wakes those who wait in namespaces where requests have begun to fail: at this endpoint, or to go on to it.
+    fn tell_failing(&mut self, endpoint: &Endpoint, namespaces: &BTreeSet<String>) {
+        let Some(line) = self.lines.get_mut(endpoint) else {
+            return;
+        };
+        let unaware = line.note_failing(namespaces);
+        if unaware.is_empty() {
+            return;
+        }
+        self.woken.extend(unaware);
+        let lines = self.lines.values();
+        let tenants = lines.flat_map(|line| {
+            namespaces
+                .iter()
+                .filter_map(|namespace| line.tenants.get(namespace))
+        });
+        let bound = tenants.flat_map(|tenant| tenant.bound_to(endpoint));
+        self.woken.extend(bound.cloned());
+    }
+
+    /// Has an object wait in its line again, where it was before.
+    fn put_back(&mut self, object: &ObjectKey) {
+        if let Some(entry) = self.remove(object) {
+            let state = State::Waiting;
+            self.insert(object, Entry { state, ..entry });
         }
     }
 
@@ -639,12 +674,13 @@ impl Queue {
         self.give_back(place);
     }
 
-    fn insert(&mut self, object: &ObjectKey, endpoint: &Endpoint, rank: Rank, state: State) {
-        let line = self.lines.entry(endpoint.clone()).or_default();
-        match &state {
+    fn insert(&mut self, object: &ObjectKey, entry: Entry) {
+        let line = self.lines.entry(entry.endpoint.clone()).or_default();
+        let rank = entry.rank;
+        match &entry.state {
             State::Waiting => {
                 let tenant = line.tenants.entry(object.namespace.clone()).or_default();
-                tenant.enter(object.clone(), rank);
+                tenant.enter(object.clone(), rank, entry.then.as_ref());
             }
             State::Called { until, place, .. } => {
                 self.turns.insert((*until, object.clone()));
@@ -658,12 +694,6 @@ impl Queue {
             }
             State::InFlight => {}
         }
-        let endpoint = endpoint.clone();
-        let entry = Entry {
-            endpoint,
-            rank,
-            state,
-        };
         self.entries.insert(object.clone(), entry);
     }
 
@@ -671,7 +701,7 @@ impl Queue {
         let entry = self.entries.remove(object)?;
         if let Some(line) = self.lines.get_mut(&entry.endpoint) {
             if let Some(tenant) = line.tenants.get_mut(&object.namespace) {
-                tenant.remove(object, entry.rank);
+                tenant.remove(object, entry.rank, entry.then.as_ref());
             }
             match &entry.state {
                 State::Called { until, .. } => {
@@ -691,11 +721,11 @@ impl Queue {
         &mut self,
         object: &ObjectKey,
         endpoint: &Endpoint,
-    ) -> Option<(ObjectKey, Rank)> {
+    ) -> Option<(ObjectKey, Entry)> {
         let entry = self.entries.get(object)?;
         let is_in_flight = matches!(entry.state, State::InFlight) && entry.endpoint == *endpoint;
         let entry = is_in_flight.then(|| self.remove(object)).flatten()?;
-        Some((object.clone(), entry.rank))
+        Some((object.clone(), entry))
     }
 
     /// Forgets what is idle, and gives back room, where there is much of it.

@@ -42,11 +42,12 @@ pub enum Waiting {
 }
 
 impl Waiter<'_> {
-    /// Asks for a turn before anything is read, at `endpoint` where the object does not wait yet. `None` where there is a turn, or
-    /// where more has to be known. However many are due at once, only those read that may send.
+    /// Asks for a turn before anything is read, where the object does not wait yet: at the first endpoint of its `way`, from which it
+    /// goes on to the second. `None` where there is a turn, or where more has to be known. However many are due at once, only those
+    /// read that may send.
     pub fn ask(
         &self,
-        endpoint: impl FnOnce() -> Option<Endpoint>,
+        way: impl FnOnce() -> Option<(Endpoint, Option<Endpoint>)>,
         tokens: &TokenRequests,
         calls: &Calls,
         now: Timestamp,
@@ -56,9 +57,11 @@ impl Waiter<'_> {
             let waits = !tokens.may_ask(object) && !tokens.waits_for_recovery(object);
             return (self.is_new() && waits).then(|| self.wait_on(calls, now));
         }
+        let (endpoint, then) = way()?;
         let caller = Caller {
             object: object.clone(),
-            endpoint: endpoint()?,
+            endpoint,
+            then,
             urgency: self.urgency,
         };
         // Where requests fail, that is to be told, and a token may be at hand.

@@ -56,6 +56,7 @@ async fn take(
     let caller = Caller {
         object: ObjectKey::new::<EdgeCredential>(format!("shop-{number}"), "edge"),
         endpoint: Endpoint::of(&request.parameters.token_url).unwrap(),
+        then: None,
         urgency: Urgency::NoToken,
     };
     let purpose = Purpose {

@@ -76,14 +76,14 @@ impl Visit<'_> {
         let (Some(plan), Some(request)) = (&facts.plan, &facts.request) else {
             return Ok(Some(Next::End(Problem::None)));
         };
-        let jwt = match self.request_jwt(plan, request, facts).await? {
+        let Some(api) = Endpoint::of(plan.source.url()) else {
+            return Ok(Some(Next::End(Problem::None)));
+        };
+        let jwt = match self.request_jwt(plan, request, &api, facts).await? {
             Ok(jwt) => jwt,
             Err(next) => return Ok(Some(next)),
         };
-        let endpoint = Endpoint::of(plan.source.url());
-        let Some(caller) = self.caller(endpoint, Urgency::Begun, facts) else {
-            return Ok(Some(Next::End(Problem::None)));
-        };
+        let caller = self.caller(api, Urgency::Begun, facts);
         loop {
             return Ok(match context.tokens.enter(&caller, request) {
                 Entry::Go(flight) => {
@@ -106,34 +106,34 @@ impl Visit<'_> {
     }
 
     /// The caller at an endpoint. `urgency` is that of an object without a key.
-    fn caller(
-        &self,
-        endpoint: Option<Endpoint>,
-        urgency: Urgency,
-        facts: &Facts,
-    ) -> Option<Caller> {
-        Some(Caller {
+    fn caller(&self, endpoint: Endpoint, urgency: Urgency, facts: &Facts) -> Caller {
+        Caller {
             object: self.key.clone(),
-            endpoint: endpoint?,
+            endpoint,
+            then: None,
             urgency: if facts.is_proven {
                 Urgency::Forced
             } else {
                 urgency
             },
-        })
+        }
     }
 
-    /// A JSON Web Token that is not the one that was refused.
+    /// A JSON Web Token for the API that is not the one that was refused.
     async fn request_jwt(
         &mut self,
         plan: &Plan,
         request: &TokenRequest,
+        api: &Endpoint,
         facts: &Facts,
     ) -> Result<Result<Token, Next>, Error> {
         let context = self.context;
-        let endpoint = Endpoint::of(&plan.parameters.token_url);
-        let Some(caller) = self.caller(endpoint, Urgency::NoToken, facts) else {
+        let Some(endpoint) = Endpoint::of(&plan.parameters.token_url) else {
             return Ok(Err(Next::End(Problem::None)));
+        };
+        let caller = Caller {
+            then: Some(api.clone()),
+            ..self.caller(endpoint, Urgency::NoToken, facts)
         };
         let refused_at = self.memories.refused_at;
         let acceptable = |token: &Token| {
@@ -174,6 +174,9 @@ impl Visit<'_> {
                         Next::End(problem) if failure.is_in_line => Next::Wait(problem),
                         next => next,
                     })
+                }
+                Answer::Wait { fails } if context.tokens.waits_at(&self.key, api) => {
+                    Err(waits(facts, Error::InApiLine { fails }))
                 }
                 Answer::Wait { fails } => Err(waits(facts, Error::InLine { fails })),
                 Answer::WaitFor(_) => Err(waits(facts, Error::InLine { fails: false })),

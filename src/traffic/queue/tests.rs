@@ -9,6 +9,7 @@ use crate::{
     traffic::{
         caller::Urgency,
         line::{PER_PLACE, QUICK, WHILE_RECOVERING},
+        tenant::ROOM,
     },
 };
 
@@ -45,6 +46,7 @@ fn caller(object: &ObjectKey, urgency: Urgency) -> Caller {
     Caller {
         object: object.clone(),
         endpoint: endpoint(0),
+        then: None,
         urgency,
     }
 }
@@ -633,7 +635,7 @@ fn who_was_not_answered_well_goes_last_only_while_another_such_has_a_place() {
 fn a_namespace_where_nothing_failed_waits_for_no_probe() {
     let mut tenant = Tenant::default();
     assert!(!tenant.is_failing() && tenant.is_idle());
-    tenant.enter(key(0, 0), (Urgency::NoToken, 1));
+    tenant.enter(key(0, 0), (Urgency::NoToken, 1), None);
     assert!(!tenant.is_failing() && tenant.is_waiting());
     assert_eq!(tenant.probe_at(), None);
 }
@@ -665,6 +667,80 @@ fn what_was_garbled_is_tried_again_once_anybody_has_a_usable_answer() {
     let place = send(&mut queue, &key(1, 0), second(1)).unwrap();
     end(&mut queue, place, &key(1, 0), End::Succeeded, second(2));
     assert!(queue.has_turn(&key(0, 0)));
+}
+
+/// A caller that goes on to another endpoint with its token.
+fn goes_on(object: &ObjectKey) -> Caller {
+    Caller {
+        then: Some(endpoint(2)),
+        ..caller(object, Urgency::NoToken)
+    }
+}
+
+/// As many of a namespace wait at the other endpoint as there is room for, and are so urgent. The places of those who send there.
+fn crowd(queue: &mut Queue, urgency: Urgency) -> Vec<(ObjectKey, Place)> {
+    let objects = (100..).map(|number| key(0, number));
+    let mut sent = Vec::new();
+    for object in objects.take(PLACES - 1 + ROOM) {
+        let caller = Caller {
+            endpoint: endpoint(2),
+            ..caller(&object, urgency)
+        };
+        if queue.ask(&caller, second(0)) {
+            let place = queue.send(&object, second(0)).unwrap();
+            sent.push((object, place));
+        }
+    }
+    assert_eq!(sent.len(), PLACES - 1);
+    sent
+}
+
+#[test]
+fn who_goes_on_to_where_many_of_its_namespace_wait_has_its_turn_once_there_is_room() {
+    let mut queue = Queue::new(PLACES);
+    let mut sent = crowd(&mut queue, Urgency::Begun);
+    let (goes_on_later, stays, elsewhere) = (key(0, 0), key(0, 1), key(1, 0));
+    assert!(!queue.ask(&goes_on(&goes_on_later), second(0)));
+    assert_eq!(queue.endpoint_of(&goes_on_later), Some(&endpoint(2)));
+    assert!(queue.ask(&caller(&stays, Urgency::NoToken), second(0)));
+    assert!(queue.ask(&goes_on(&elsewhere), second(0)));
+    assert_eq!(queue.endpoint_of(&elsewhere), Some(&endpoint(0)));
+    queue.take_woken();
+    let (object, place) = sent.pop().unwrap();
+    end(&mut queue, place, &object, End::Succeeded, second(1));
+    assert!(queue.has_turn(&goes_on_later));
+    assert!(queue.take_woken().contains(&goes_on_later));
+    assert_eq!(queue.endpoint_of(&goes_on_later), Some(&endpoint(0)));
+}
+
+#[test]
+fn who_goes_on_to_where_only_those_wait_who_come_after_it_has_its_turn_at_once() {
+    let mut queue = Queue::new(PLACES);
+    crowd(&mut queue, Urgency::Forced);
+    let (first, another) = (key(0, 0), key(0, 1));
+    assert!(queue.ask(&goes_on(&first), second(0)));
+    let rotates = Caller {
+        urgency: Urgency::Forced,
+        ..goes_on(&another)
+    };
+    assert!(!queue.ask(&rotates, second(0)));
+}
+
+#[test]
+fn who_goes_on_to_where_requests_fail_waits_for_that_and_is_told() {
+    let mut queue = Queue::new(PLACES);
+    let sent = crowd(&mut queue, Urgency::Begun);
+    let goes_on_later = key(0, 0);
+    assert!(!queue.ask(&goes_on(&goes_on_later), second(0)));
+    assert!(!queue.waits_for_recovery(&goes_on_later));
+    queue.take_woken();
+    for (object, place) in sent {
+        let objects = std::slice::from_ref(&object);
+        queue.end(place, &client(&object), objects, End::Failed, second(1));
+    }
+    queue.advance(second(1));
+    assert!(queue.waits_for_recovery(&goes_on_later));
+    assert!(queue.take_woken().contains(&goes_on_later));
 }
 
 #[test]
@@ -821,6 +897,10 @@ fn a_line_is_idle_only_where_nobody_is_in_it_in_any_way() {
 #[derive(Clone, Debug)]
 enum Step {
     Ask(Index, usize),
+    /// It wants a token to go on with.
+    AskToGoOn(Index),
+    /// As many of its namespace as there is room for ask where those go on to.
+    Crowd(Index),
     /// It uses the turn that it was woken for.
     Send(Index),
     /// It has read all that it needs, and waits for its place.
@@ -849,6 +929,8 @@ fn step() -> impl Strategy<Value = Step> {
     ];
     prop_oneof![
         4 => (index(), 0..3_usize).prop_map(|(object, endpoint)| Step::Ask(object, endpoint)),
+        2 => index().prop_map(Step::AskToGoOn),
+        1 => index().prop_map(Step::Crowd),
         4 => index().prop_map(Step::Send),
         2 => index().prop_map(Step::BeReady),
         1 => (index(), index()).prop_map(|(object, other)| Step::Join(object, other)),
@@ -869,6 +951,8 @@ struct Model {
     in_flight: Vec<(Place, ObjectKey, Vec<ObjectKey>)>,
     /// Who wants a token, and from where.
     wanting: BTreeMap<ObjectKey, usize>,
+    /// Who goes on with it.
+    goes_on: BTreeSet<ObjectKey>,
 }
 
 impl Model {
@@ -878,6 +962,7 @@ impl Model {
             now: second(0),
             in_flight: Vec::new(),
             wanting: BTreeMap::new(),
+            goes_on: BTreeSet::new(),
         }
     }
 
@@ -885,6 +970,7 @@ impl Model {
         self.wanting.insert(object.clone(), at);
         let mut caller = caller(object, Urgency::NoToken);
         caller.endpoint = endpoint(at);
+        caller.then = self.goes_on.contains(object).then(|| endpoint(2));
         self.queue.ask(&caller, self.now);
     }
 
@@ -905,6 +991,11 @@ impl Model {
         self.queue
             .end(place, &client(&sender), &objects, how, self.now);
         self.queue.advance(self.now);
+        for object in objects {
+            if how == End::Succeeded && self.goes_on.remove(&object) {
+                self.ask(&object, 2);
+            }
+        }
     }
 
     fn take(&mut self, step: Step) {
@@ -913,7 +1004,20 @@ impl Model {
             .collect();
         let object = |index: Index| index.get(&objects).clone();
         match step {
-            Step::Ask(index, at) => self.ask(&object(index), at),
+            Step::Ask(index, at) => {
+                self.goes_on.remove(&object(index));
+                self.ask(&object(index), at);
+            }
+            Step::AskToGoOn(index) => {
+                self.goes_on.insert(object(index));
+                self.ask(&object(index), 0);
+            }
+            Step::Crowd(index) => {
+                let namespace = index.index(3);
+                for number in 4..4 + ROOM + PLACES {
+                    self.ask(&key(namespace, number), 2);
+                }
+            }
             Step::Send(index) => self.send(&object(index)),
             Step::BeReady(index) => {
                 self.queue.be_ready(&object(index));

@@ -342,6 +342,27 @@ async fn a_tenant_whose_calls_take_8_seconds_delays_nobody() {
     until_all_have_keys(&world, &crowd, Duration::ZERO).await;
 }
 
+/// A token takes more than a kilobyte of memory, and is worth no more for having waited.
+#[tokio::test(start_paused = true)]
+async fn tokens_are_requested_as_the_api_takes_them_and_not_all_at_once() {
+    let crowd = crowd();
+    for is_down in [false, true] {
+        let mut world = with_crowd(&crowd, |_| json!({}));
+        world.keys.delay_by(|_| seconds(8));
+        if is_down {
+            fail_crowd(&world, is_of_token_api, Failure::hang());
+        }
+        world.start_operator();
+        pass(seconds(60)).await;
+        // 32 who wait at the API, those who come to it with a token just then, and the few who called it so far.
+        let requests = token_requests(&world, &crowd);
+        assert!((32..=60).contains(&requests), "{requests}");
+        world.keys.recover();
+        until_all_have_keys(&world, &crowd, seconds(120)).await;
+        assert_eq!(token_requests(&world, &crowd), CROWD);
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_tenant_whose_keys_are_all_rotated_at_once_delays_nobody() {
     let crowd = crowd();

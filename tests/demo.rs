@@ -4,11 +4,12 @@
 use std::{
     fs,
     os::unix::fs::symlink,
-    path::{Path, PathBuf},
+    path::Path,
     process::{Command, Output},
 };
 
 use kit::script;
+use tempfile::TempDir;
 
 /// What scripts find on each machine.
 const USUAL: [&str; 9] = [
@@ -35,7 +36,7 @@ const DELETE: &str = "kind delete cluster --name edge-demo";
 
 /// A machine, and the source tree on it as far as the demo needs it.
 struct Machine {
-    folder: PathBuf,
+    folder: TempDir,
     /// Calls that fail, as a pattern of the shell.
     failing: &'static str,
     /// The kind clusters that are there.
@@ -43,10 +44,9 @@ struct Machine {
 }
 
 impl Machine {
-    fn new(name: &str, system: &str, programs: &[&str]) -> Self {
-        let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("demo-{name}"));
-        fs::remove_dir_all(&folder).ok();
-        let (bin, demo) = (folder.join("bin"), folder.join("tools/demo"));
+    fn new(system: &str, programs: &[&str]) -> Self {
+        let folder = TempDir::new().unwrap();
+        let (bin, demo) = (folder.path().join("bin"), folder.path().join("tools/demo"));
         fs::create_dir_all(&bin).unwrap();
         fs::create_dir_all(&demo).unwrap();
         for name in ["demo.sh", "kind.sh"] {
@@ -74,10 +74,10 @@ impl Machine {
 
     /// What comes of the demo, and which programs it called.
     fn demo(&self) -> (Output, Vec<String>) {
-        let calls = self.folder.join("calls");
-        let output = Command::new(self.folder.join("tools/demo/demo.sh"))
+        let calls = self.folder.path().join("calls");
+        let output = Command::new(self.folder.path().join("tools/demo/demo.sh"))
             .env_clear()
-            .env("PATH", self.folder.join("bin"))
+            .env("PATH", self.folder.path().join("bin"))
             .env("CALLS", &calls)
             .env("FAILING", self.failing)
             .env("CLUSTERS", self.clusters)
@@ -91,7 +91,7 @@ impl Machine {
 #[test]
 fn with_go_on_linux_it_is_local_also_where_kind_is_there() {
     let programs = ["cargo", "go", "kind", "kubectl", "helm", "docker"];
-    let machine = Machine::new("linux", "Linux", &programs);
+    let machine = Machine::new("Linux", &programs);
     let (output, calls) = machine.demo();
     assert!(output.status.success(), "{output:?}");
     assert_eq!(calls, LOCAL);
@@ -99,8 +99,11 @@ fn with_go_on_linux_it_is_local_also_where_kind_is_there() {
 
 #[test]
 fn with_the_control_plane_built_it_is_local_without_go() {
-    let machine = Machine::new("built", "Linux", &["cargo", "kind", "kubectl", "helm"]);
-    let built = machine.folder.join(".cache/controlplane/kubernetes-v1");
+    let machine = Machine::new("Linux", &["cargo", "kind", "kubectl", "helm"]);
+    let built = machine
+        .folder
+        .path()
+        .join(".cache/controlplane/kubernetes-v1");
     fs::create_dir_all(&built).unwrap();
     fs::write(built.join("kube-apiserver"), "").unwrap();
     assert_eq!(machine.demo().1, LOCAL);
@@ -109,7 +112,7 @@ fn with_the_control_plane_built_it_is_local_without_go() {
 #[test]
 fn without_go_it_is_in_a_kind_cluster_with_images_that_were_built_before() {
     let programs = ["cargo", "kind", "kubectl", "helm", "docker"];
-    let (_, calls) = Machine::new("kind", "Linux", &programs).demo();
+    let (_, calls) = Machine::new("Linux", &programs).demo();
     let build = "docker build --build-arg PROGRAM=built --tag";
     let load = "kind load image-archive";
     let expected = [
@@ -130,16 +133,16 @@ fn without_go_it_is_in_a_kind_cluster_with_images_that_were_built_before() {
 #[test]
 fn on_a_mac_it_is_in_a_kind_cluster_also_where_go_is_there() {
     let programs = ["cargo", "go", "kind", "kubectl", "helm", "docker"];
-    let (_, calls) = Machine::new("mac", "Darwin", &programs).demo();
+    let (_, calls) = Machine::new("Darwin", &programs).demo();
     assert!(calls.iter().any(|call| call == CREATE), "{calls:#?}");
 }
 
 #[test]
 fn kind_is_told_of_podman_where_docker_is_not_there_or_does_not_answer() {
-    for (name, docker, failing) in [("podman", None, ""), ("both", Some("docker"), "docker *")] {
+    for (docker, failing) in [(None, ""), (Some("docker"), "docker *")] {
         let programs = ["kind", "kubectl", "helm", "podman"].into_iter();
         let programs: Vec<_> = programs.chain(docker).collect();
-        let mut machine = Machine::new(name, "Linux", &programs);
+        let mut machine = Machine::new("Linux", &programs);
         machine.failing = failing;
         let (_, calls) = machine.demo();
         let create = format!("podman: {CREATE}");
@@ -151,7 +154,7 @@ fn kind_is_told_of_podman_where_docker_is_not_there_or_does_not_answer() {
 
 #[test]
 fn a_cluster_in_which_something_failed_is_deleted() {
-    let mut machine = Machine::new("failed", "Linux", &["kind", "kubectl", "helm", "docker"]);
+    let mut machine = Machine::new("Linux", &["kind", "kubectl", "helm", "docker"]);
     machine.failing = "helm *";
     let (output, calls) = machine.demo();
     assert!(!output.status.success());
@@ -161,7 +164,7 @@ fn a_cluster_in_which_something_failed_is_deleted() {
 
 #[test]
 fn a_cluster_that_was_there_before_is_left_alone() {
-    let mut machine = Machine::new("before", "Linux", &["kind", "kubectl", "helm", "docker"]);
+    let mut machine = Machine::new("Linux", &["kind", "kubectl", "helm", "docker"]);
     machine.clusters = "other\nedge-demo";
     let (output, calls) = machine.demo();
     let error = String::from_utf8(output.stderr).unwrap();
@@ -171,7 +174,7 @@ fn a_cluster_that_was_there_before_is_left_alone() {
 
 #[test]
 fn without_go_and_without_kind_it_says_what_to_install() {
-    let machine = Machine::new("neither", "Linux", &["cargo", "docker", "kubectl"]);
+    let machine = Machine::new("Linux", &["cargo", "docker", "kubectl"]);
     let (output, calls) = machine.demo();
     assert!(!output.status.success());
     assert_eq!(calls, [""; 0]);

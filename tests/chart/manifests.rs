@@ -1,13 +1,13 @@
 //! Whole manifests, as they are checked in for reviews, and rules that hold for all of them.
 
 use std::fs;
-use std::path::Path;
 
 use kit::control_plane::chart::{render, render_with};
 use kit::generated::compare;
 use kit::markdown::blocks;
 use kit::programs::Binaries;
 use serde_json::{Value, json};
+use tempfile::TempDir;
 
 use super::{NAMESPACE, RELEASE, chart, objects, only, parse, rendered, root};
 
@@ -200,7 +200,8 @@ fn traffic_goes_out_to_dns_and_by_tcp_or_to_what_is_listed() {
 fn where_traffic_is_limited_the_rule_of_the_documentation_leads_to_the_stand_in_of_the_example() {
     let page = blocks("docs/try.md");
     let rule = page.iter().find(|block| block.language == "yaml").unwrap();
-    let values = Path::new(env!("CARGO_TARGET_TMPDIR")).join("try.yaml");
+    let folder = TempDir::new().unwrap();
+    let values = folder.path().join("values.yaml");
     fs::write(&values, &rule.text).unwrap();
     let binaries = Binaries::locate().unwrap();
     let manifests = render_with(&binaries, &chart(), RELEASE, NAMESPACE, &values).unwrap();

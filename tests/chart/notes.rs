@@ -8,6 +8,7 @@ use edge_credential_operator::api::EdgeCredential;
 use kit::control_plane::chart::notes;
 use kit::programs::Binaries;
 use kit::script;
+use tempfile::TempDir;
 
 use super::{NAMESPACE, RELEASE, chart};
 
@@ -22,11 +23,9 @@ fn what_is_pasted_from_the_notes_makes_an_edge_credential() {
     let binaries = Binaries::locate().unwrap();
     let listed = [("namespaces", "{one,two}")];
     for (values, namespace) in [(&[][..], "storefront"), (&listed, "one")] {
-        let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("notes-{namespace}"));
-        fs::remove_dir_all(&folder).ok();
-        fs::create_dir_all(&folder).unwrap();
+        let folder = TempDir::new().unwrap();
         let notes = notes(&binaries, &chart(), RELEASE, NAMESPACE, values).unwrap();
-        let calls = paste(&folder, &notes);
+        let calls = paste(folder.path(), &notes);
         let in_namespace = |call: &str| call.contains(&format!("--namespace {namespace}"));
         let expected = [
             "create secret generic edge-client",
@@ -38,7 +37,7 @@ fn what_is_pasted_from_the_notes_makes_an_edge_credential() {
         }
         let created = calls.contains(&format!("create namespace {namespace}\n"));
         assert_eq!(created, values.is_empty(), "{calls}");
-        let applied = fs::read_to_string(folder.join("applied")).unwrap();
+        let applied = fs::read_to_string(folder.path().join("applied")).unwrap();
         let object: EdgeCredential = serde_saphyr::from_str(&applied).unwrap();
         assert_eq!(object.metadata.namespace.as_deref(), Some(namespace));
         assert_eq!(object.spec.credentials_secret_ref.name, "edge-client");

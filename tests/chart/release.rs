@@ -6,6 +6,7 @@ use std::process::Command;
 
 use kit::programs::Binaries;
 use serde_json::Value;
+use tempfile::TempDir;
 
 use super::{chart, only, parse, root};
 
@@ -41,9 +42,9 @@ fn chart_and_operator_have_one_version_which_guides_and_examples_name() {
 
 #[test]
 fn a_release_names_its_image_by_digest_in_chart_and_manifests() {
-    let out = Path::new(env!("CARGO_TARGET_TMPDIR")).join("release");
-    fs::remove_dir_all(&out).ok();
-    let made = make(DIGEST, &out);
+    let out = TempDir::new().unwrap();
+    let out = out.path();
+    let made = make(DIGEST, out);
     assert!(made.status.success(), "{made:?}");
     let manifests = |name: &str| parse(&fs::read_to_string(out.join(name)).unwrap());
 
@@ -145,8 +146,8 @@ fn tells_the_changes(annotation: &str) {
 
 #[test]
 fn nothing_is_made_without_a_digest() {
-    let out = Path::new(env!("CARGO_TARGET_TMPDIR")).join("no-release");
-    assert!(!make("latest", &out).status.success());
+    let out = TempDir::new().unwrap();
+    assert!(!make("latest", out.path()).status.success());
 }
 
 /// What the workflow of releases calls.

@@ -1,11 +1,11 @@
 //! Values that are refused, and that all of them are told of.
 
 use std::fs;
-use std::path::Path;
 use std::process::Command;
 
 use kit::control_plane::chart::{render, render_with};
 use kit::programs::Binaries;
+use tempfile::TempDir;
 
 use super::{NAMESPACE, RELEASE, accepts, chart, only, parse};
 
@@ -106,7 +106,8 @@ fn the_charts_readme_shows_values_that_there_are_and_links_from_everywhere() {
         .map(|rest| rest.split("```").next().unwrap())
         .collect();
     assert!(!shown.is_empty());
-    let file = Path::new(env!("CARGO_TARGET_TMPDIR")).join("shown.yaml");
+    let folder = TempDir::new().unwrap();
+    let file = folder.path().join("values.yaml");
     let binaries = Binaries::locate().unwrap();
     for values in shown {
         fs::write(&file, values).unwrap();
@@ -139,8 +140,8 @@ edge-credential-operator:
 
 #[test]
 fn a_parent_chart_has_it_as_a_part_with_its_registry_or_leaves_it_out() {
-    let parent = Path::new(env!("CARGO_TARGET_TMPDIR")).join("parent");
-    fs::remove_dir_all(&parent).ok();
+    let folder = TempDir::new().unwrap();
+    let parent = folder.path().join("parent");
     fs::create_dir_all(parent.join("charts")).unwrap();
     fs::write(parent.join("Chart.yaml"), PARENT).unwrap();
     fs::write(parent.join("values.yaml"), PARENTS_VALUES).unwrap();

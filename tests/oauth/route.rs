@@ -13,17 +13,19 @@ use edge_credential_operator::{
     operator::route_files::RouteFiles,
 };
 use kit::sitecore::{Certificate, TlsFront, hostile::proxy};
+use tempfile::TempDir;
 
 use super::{CANARY, request_to, sitecore};
 
 /// Longer than a file is not read.
 const WHILE: Duration = Duration::from_secs(31);
 
-/// A file of its own for each test.
-fn file(name: &str, content: &str) -> PathBuf {
-    let path = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(name);
+/// A file with this content, in a folder of its own, which is gone at the end of the test.
+fn file(content: &str) -> (PathBuf, TempDir) {
+    let folder = TempDir::new().unwrap();
+    let path = folder.path().join("file");
     fs::write(&path, content).unwrap();
-    path
+    (path, folder)
 }
 
 /// A source that follows these files.
@@ -53,7 +55,7 @@ async fn authorities_that_change_are_trusted_from_then_on_and_garbage_changes_no
     let sitecore = sitecore();
     let front = TlsFront::start(&sitecore, Certificate::Valid).unwrap();
     let another = TlsFront::start(&sitecore, Certificate::Valid).unwrap();
-    let path = file("authorities.pem", another.authority());
+    let (path, _folder) = file(another.authority());
     let files = RouteFiles {
         token_ca: Some(path.clone()),
         token_proxy: None,
@@ -83,7 +85,7 @@ async fn authorities_that_change_are_trusted_from_then_on_and_garbage_changes_no
 #[tokio::test]
 async fn a_proxy_that_changes_is_used_from_then_on() {
     const URL: &str = "https://auth.example/oauth/token";
-    let path = file("proxy", "http://127.0.0.1:1");
+    let (path, _folder) = file("http://127.0.0.1:1");
     let files = RouteFiles {
         token_ca: None,
         token_proxy: Some(path.clone()),
@@ -101,7 +103,7 @@ async fn a_proxy_that_changes_is_used_from_then_on() {
 
 #[test]
 fn a_file_that_cannot_be_used_is_named_without_what_is_in_it() {
-    let path = file("no-proxy", &format!("{CANARY} is no URL"));
+    let (path, _folder) = file(&format!("{CANARY} is no URL"));
     let files = RouteFiles {
         token_ca: None,
         token_proxy: Some(path.clone()),

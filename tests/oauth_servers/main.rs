@@ -124,9 +124,14 @@ fn packages() -> Option<PathBuf> {
             let ours = workspace().join("tests/oauth_servers");
             let folder = workspace().join(".cache/tools/oauth-servers");
             fs::create_dir_all(&folder).unwrap();
+            // What is there is left alone: another run may be reading it.
+            let server = fs::read(ours.join("server.mjs")).unwrap();
+            let copied = folder.join("server.mjs");
+            if fs::read(&copied).ok().as_ref() != Some(&server) {
+                fs::write(copied, server).unwrap();
+            }
             let lock = fs::read(ours.join("package-lock.json")).unwrap();
             let installed = folder.join("installed");
-            fs::copy(ours.join("server.mjs"), folder.join("server.mjs")).unwrap();
             if fs::read(&installed).ok().as_ref() != Some(&lock) {
                 for file in ["package.json", "package-lock.json"] {
                     fs::copy(ours.join(file), folder.join(file)).unwrap();

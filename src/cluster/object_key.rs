@@ -1,5 +1,7 @@
 //! What an object is known by in this process.
 
+use std::{ops::Deref, sync::Arc};
+
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::Resource;
 
@@ -11,9 +13,13 @@ pub enum Kind {
     Secret,
 }
 
-/// Namespace, name and kind of an object.
+/// Namespace, name and kind of an object. Clones share one text, since several maps know an object for as long as it is there.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct ObjectKey {
+pub struct ObjectKey(Arc<Parts>);
+
+/// What an [`ObjectKey`] consists of.
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Parts {
     pub namespace: String,
     pub name: String,
     pub kind: Kind,
@@ -30,17 +36,25 @@ impl Kind {
     }
 }
 
+impl Deref for ObjectKey {
+    type Target = Parts;
+
+    fn deref(&self) -> &Parts {
+        &self.0
+    }
+}
+
 impl ObjectKey {
     /// The key of the object of this kind with this name.
     pub fn new<K: Resource<DynamicType = ()>>(
         namespace: impl Into<String>,
         name: impl Into<String>,
     ) -> Self {
-        Self {
+        Self(Arc::new(Parts {
             namespace: namespace.into(),
             name: name.into(),
             kind: Kind::of::<K>(),
-        }
+        }))
     }
 
     /// The key of an object. Empty where the object has no namespace or no name, which no API server leaves out.

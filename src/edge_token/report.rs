@@ -80,11 +80,9 @@ pub async fn report_panic(object: &EdgeToken, context: &Context) -> Result<Repor
 
 /// Reads an object anew. One of the same name that was created since is another one.
 pub async fn read_latest(object: &EdgeToken, context: &Context) -> Result<EdgeToken, Error> {
-    let ObjectKey {
-        namespace, name, ..
-    } = ObjectKey::of(object);
-    let objects: Api<EdgeToken> = Api::namespaced(context.calls.client(), &namespace);
-    let read = context.calls.read(objects.get_opt(&name)).await;
+    let key = ObjectKey::of(object);
+    let objects: Api<EdgeToken> = Api::namespaced(context.calls.client(), &key.namespace);
+    let read = context.calls.read(objects.get_opt(&key.name)).await;
     let read = read.map_err(|source| Error::ReadObject { source })?;
     let latest = read.filter(|latest| latest.metadata.uid == object.metadata.uid);
     latest.ok_or(Error::Outdated)

@@ -265,7 +265,7 @@ fn follow_secrets<R: Reconciler>(
                 if object.kind == Kind::of::<R::Object>() {
                     return Some(ObjectRef::new(&object.name).within(&object.namespace));
                 }
-                context.reconciler.wake((*object).clone());
+                context.reconciler.wake(object);
                 None
             })
             .collect();
@@ -400,12 +400,10 @@ fn publish_report<R: Reconciler>(
         context.metrics.renewal_began(delay);
     }
     if let Some(written) = &report.written {
-        let ObjectKey {
-            namespace, name, ..
-        } = ObjectKey::of(object);
+        let key = ObjectKey::of(object);
         tracing::info!(
-            namespace,
-            name,
+            namespace = key.namespace,
+            name = key.name,
             // Not "target": in a line of JSON that is the field for the module.
             secret = written.secret,
             origin = if written.requested { "request" } else { "reuse" },
@@ -442,9 +440,8 @@ fn error_policy<R: Reconciler>(
     error: &R::Error,
     _: Arc<ControllerContext<R>>,
 ) -> Action {
-    let ObjectKey {
-        namespace, name, ..
-    } = object.key();
+    let key = object.key();
+    let (namespace, name) = (&key.namespace, &key.name);
     let class = error.class();
     if class.is_usual() {
         tracing::debug!(namespace, name, "{error}");

@@ -1,6 +1,6 @@
 //! An index of the objects of a kind by the Secrets that they name, so that a Secret's change costs no scan of all objects.
 
-use std::{collections::HashMap, sync::Arc};
+use std::collections::HashMap;
 
 use parking_lot::Mutex;
 
@@ -13,8 +13,8 @@ pub struct SecretReferences(Mutex<Index>);
 
 #[derive(Debug, Default)]
 struct Index {
-    objects: HashMap<Arc<ObjectKey>, Box<[SecretHash]>>,
-    secrets: HashMap<SecretHash, Vec<Arc<ObjectKey>>>,
+    objects: HashMap<ObjectKey, Box<[SecretHash]>>,
+    secrets: HashMap<SecretHash, Vec<ObjectKey>>,
 }
 
 impl SecretReferences {
@@ -26,14 +26,13 @@ impl SecretReferences {
             return;
         }
         index.remove(key);
-        let key = Arc::new(key.clone());
         for secret in &secrets {
             let objects = index.secrets.entry(*secret);
             // Most are named by one object, and a vector that grows has room for four.
             let objects = objects.or_insert_with(|| Vec::with_capacity(1));
             objects.push(key.clone());
         }
-        index.objects.insert(key, secrets);
+        index.objects.insert(key.clone(), secrets);
     }
 
     /// Forgets an object that is gone.
@@ -47,7 +46,7 @@ impl SecretReferences {
     }
 
     /// The objects that name a Secret.
-    pub fn of_secret(&self, secret: SecretHash) -> Vec<Arc<ObjectKey>> {
+    pub fn of_secret(&self, secret: SecretHash) -> Vec<ObjectKey> {
         let index = self.0.lock();
         index.secrets.get(&secret).cloned().unwrap_or_default()
     }
@@ -57,7 +56,7 @@ impl Index {
     fn remove(&mut self, object: &ObjectKey) {
         for secret in self.objects.remove(object).unwrap_or_default() {
             if let Some(names) = self.secrets.get_mut(&secret) {
-                names.retain(|name| **name != *object);
+                names.retain(|name| name != object);
                 if names.is_empty() {
                     self.secrets.remove(&secret);
                 }

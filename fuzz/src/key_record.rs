@@ -13,7 +13,7 @@ use edge_credential_operator::{
         decide::{Made, Record},
         mark::{Mark, prefix},
         record::{Key, RECORD, find_key, render},
-        spec::{Allowed, Plan, check_spec},
+        spec::{Allowed, Plan, Source, check_spec},
     },
     http::origin::{AllowedOrigins, SITECORE_API_ORIGINS, SITECORE_ORIGINS},
 };
@@ -65,7 +65,7 @@ pub fn check(input: &[u8]) {
     let secret = secret(record, data);
 
     let fingerprint = plan.source.fingerprint();
-    let Some((key, record)) = find_key(&secret, UID, &fingerprint) else {
+    let Some((key, record)) = find_key(&secret, UID, fingerprint) else {
         return;
     };
     assert!(
@@ -89,8 +89,12 @@ pub fn check(input: &[u8]) {
     assert_eq!(key.made, made);
     assert_harmless(&format!("{:?}", key.value));
     // Of another object, or for something else, it proves nothing.
-    assert!(find_key(&secret, "uid-2", &fingerprint).is_none());
-    assert!(find_key(&secret, UID, "another").is_none());
+    assert!(find_key(&secret, "uid-2", fingerprint).is_none());
+    let another = Source::DeployApi {
+        url: plan.delivery_url.clone(),
+        environment_id: "another".into(),
+    };
+    assert!(find_key(&secret, UID, another.fingerprint()).is_none());
     rendered_again(&object, &plan, &secret, &key, &record);
 }
 
@@ -99,7 +103,7 @@ fn rendered_again(object: &EdgeToken, plan: &Plan, secret: &Secret, key: &Key, r
     let written_at = record.written_at;
     let rendered = render(object, plan, key, written_at, Some(secret));
     let fingerprint = plan.source.fingerprint();
-    let (again, same) = find_key(&rendered, UID, &fingerprint).expect("it proves itself");
+    let (again, same) = find_key(&rendered, UID, fingerprint).expect("it proves itself");
     assert_eq!(again.value.expose_secret(), key.value.expose_secret());
     assert_eq!(same, *record);
     let twice = render(object, plan, &again, written_at, Some(&rendered));

@@ -4,13 +4,16 @@ use std::collections::HashMap;
 
 use k8s_openapi::jiff::Timestamp;
 use parking_lot::Mutex;
+use secrecy::SecretString;
 
 use super::rules::{
+    decide::Made,
     events::{key_kept, key_not_revoked},
     judge::{Remembered, has_finalizer, revocable},
     ledger::Ledger,
     mark::Mark,
     record::Key,
+    spec::Fingerprint,
 };
 use crate::{
     api::EdgeToken,
@@ -30,16 +33,26 @@ enum Held {
     All(Box<Memories>),
 }
 
-/// What is remembered of an object at rest. The fields are those of [`Memories`] and [`Remembered`].
+/// What is remembered of an object at rest. The fields are those of [`Memories`] and [`Remembered`], and marks are their numbers.
 #[derive(Clone, Debug)]
 struct AtRest {
-    uid: Option<Box<str>>,
-    key: Option<Box<Key>>,
+    uid: Box<str>,
+    key: Option<Box<KeyAtRest>>,
     creates_from: Option<Timestamp>,
     last_survey: Option<Timestamp>,
     credentials: Option<Box<Credentials>>,
-    recorded: Box<[Mark]>,
+    recorded: Box<[u64]>,
     revokes: bool,
+}
+
+/// The key of an object at rest. The fields are those of [`Key`] and [`Made`].
+#[derive(Clone, Debug)]
+struct KeyAtRest {
+    value: SecretString,
+    mark: u64,
+    created_at: Timestamp,
+    rotate_request: Option<Box<str>>,
+    fingerprint: Fingerprint,
 }
 
 /// What is remembered of one object.
@@ -89,43 +102,15 @@ impl Memories {
 
 impl Held {
     fn hold(memories: Memories) -> Self {
-        match memories {
-            Memories {
-                uid,
-                remembered:
-                    Remembered {
-                        key,
-                        made: None,
-                        creates_from,
-                        unknown_creations: 0,
-                        last_survey,
-                        tried_request: None,
-                        rests_until: None,
-                        probes_from: None,
-                    },
-                credentials,
-                read: None,
-                refused_at: None,
-                recorded,
-                revoked,
-                revokes,
-                untold,
-            } if revoked.is_empty() && untold.is_empty() => Self::AtRest(Box::new(AtRest {
-                uid: uid.map(Into::into),
-                key: key.map(Into::into),
-                creates_from,
-                last_survey,
-                credentials: credentials.map(Into::into),
-                recorded: recorded.into(),
-                revokes,
-            })),
-            memories => Self::All(Box::new(memories)),
-        }
+        AtRest::hold(&memories).map_or_else(
+            || Self::All(Box::new(memories)),
+            |at_rest| Self::AtRest(Box::new(at_rest)),
+        )
     }
 
     fn uid(&self) -> Option<&str> {
         match self {
-            Self::AtRest(held) => held.uid.as_deref(),
+            Self::AtRest(held) => Some(&held.uid),
             Self::All(held) => held.uid.as_deref(),
         }
     }
@@ -139,19 +124,84 @@ impl Held {
 }
 
 impl AtRest {
+    /// `None` where more is remembered.
+    fn hold(memories: &Memories) -> Option<Self> {
+        let Memories {
+            uid: Some(uid),
+            remembered:
+                Remembered {
+                    key,
+                    made: None,
+                    creates_from,
+                    unknown_creations: 0,
+                    last_survey,
+                    tried_request: None,
+                    rests_until: None,
+                    probes_from: None,
+                },
+            credentials,
+            read: None,
+            refused_at: None,
+            recorded,
+            revoked,
+            revokes,
+            untold,
+        } = memories
+        else {
+            return None;
+        };
+        let mut marks = recorded.iter().chain(key.iter().map(|key| &key.made.mark));
+        let is_at_rest =
+            revoked.is_empty() && untold.is_empty() && marks.all(|mark| mark.is_for(uid));
+        is_at_rest.then(|| Self {
+            uid: uid.as_str().into(),
+            key: key.as_ref().map(|key| Box::new(KeyAtRest::hold(key))),
+            creates_from: *creates_from,
+            last_survey: *last_survey,
+            credentials: credentials.clone().map(Into::into),
+            recorded: recorded.iter().map(Mark::number).collect(),
+            revokes: *revokes,
+        })
+    }
+
     fn recall(self) -> Memories {
+        let mark = |number| Mark::new(&self.uid, number);
         Memories {
-            uid: self.uid.map(Into::into),
             remembered: Remembered {
-                key: self.key.map(|key| *key),
+                key: self.key.map(|key| key.recall(&self.uid)),
                 creates_from: self.creates_from,
                 last_survey: self.last_survey,
                 ..Remembered::default()
             },
             credentials: self.credentials.map(|credentials| *credentials),
-            recorded: self.recorded.into(),
+            recorded: self.recorded.iter().copied().map(mark).collect(),
             revokes: self.revokes,
+            uid: Some(self.uid.into()),
             ..Memories::default()
+        }
+    }
+}
+
+impl KeyAtRest {
+    fn hold(key: &Key) -> Self {
+        Self {
+            value: key.value.clone(),
+            mark: key.made.mark.number(),
+            created_at: key.made.created_at,
+            rotate_request: key.made.rotate_request.as_deref().map(Into::into),
+            fingerprint: key.fingerprint,
+        }
+    }
+
+    fn recall(self, uid: &str) -> Key {
+        Key {
+            value: self.value,
+            made: Made {
+                mark: Mark::new(uid, self.mark),
+                created_at: self.created_at,
+                rotate_request: self.rotate_request.map(Into::into),
+            },
+            fingerprint: self.fingerprint,
         }
     }
 }
@@ -273,7 +323,11 @@ mod tests {
     #[test]
     fn all_that_is_kept_is_known_again() {
         let (memory, key) = (Memory::default(), ObjectKey::of(&object()));
-        for kept in [at_rest(), in_trouble(), Memories::default()] {
+        let of_another = Memories {
+            recorded: vec![Mark::new("another", 1)],
+            ..at_rest()
+        };
+        for kept in [at_rest(), in_trouble(), of_another, Memories::default()] {
             let uid = kept.uid.clone();
             memory.keep(&key, kept.clone());
             let known = memory.of(&key, uid.as_deref());

@@ -104,10 +104,9 @@ pub fn judge<'a>(
 ) -> Judged<'a> {
     let uid = object.metadata.uid.as_deref().unwrap_or_default();
     let plan = check_spec(object, allowed);
-    let fingerprint = plan.as_ref().map(|plan| plan.source.fingerprint());
+    let fingerprint = plan.as_ref().ok().map(|plan| plan.source.fingerprint());
     let target = target_secret.map_or(Ok(None), |secret| match check_ownership(&secret, object)? {
         Ownership::Ours => {
-            let fingerprint = fingerprint.as_ref().ok();
             let proven = fingerprint.and_then(|it| find_key(&secret, uid, it));
             Ok(Some(ObservedTarget { secret, proven }))
         }

@@ -15,12 +15,28 @@ const LABEL_MAX_LENGTH: usize = 128;
 /// before the key can be there, and the key's label begins with it: so a key whose answer was lost is found again, and no
 /// other is ever taken for it, in whatever cluster or copy of one.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Mark(String);
+pub struct Mark {
+    uid: Box<str>,
+    number: u64,
+}
 
 impl Mark {
     /// The mark of one attempt for the object with this uid.
-    pub fn new(uid: &str, random: u64) -> Self {
-        Self(format!("{}{random:016x}", prefix(uid)))
+    pub fn new(uid: &str, number: u64) -> Self {
+        Self {
+            uid: uid.into(),
+            number,
+        }
+    }
+
+    /// Whether it is of the object with this uid.
+    pub fn is_for(&self, uid: &str) -> bool {
+        *self.uid == *uid
+    }
+
+    /// The random number, which with the uid of the object is all that it says.
+    pub fn number(&self) -> u64 {
+        self.number
     }
 
     /// A mark as a status or a target has it. `None` where it is none of the object with this uid, as after a restore.
@@ -28,7 +44,8 @@ impl Mark {
         let digits = text.strip_prefix(&prefix(uid))?;
         let is_digit = |b: u8| b.is_ascii_digit() || matches!(b, b'a'..=b'f');
         let is_mark = digits.len() == DIGITS && digits.bytes().all(is_digit);
-        is_mark.then(|| Self(text.into()))
+        let number = is_mark.then(|| u64::from_str_radix(digits, 16).ok())??;
+        Some(Self::new(uid, number))
     }
 
     /// The mark with which a label begins that is of the object with this uid.
@@ -45,13 +62,13 @@ impl Mark {
 
     /// Whether a key with this label is of this attempt.
     pub fn is_of(&self, label: &str) -> bool {
-        label.starts_with(&self.0)
+        label.starts_with(&self.to_string())
     }
 }
 
 impl fmt::Display for Mark {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+        write!(f, "{KIND}/{}/{:016x}", self.uid, self.number)
     }
 }
 

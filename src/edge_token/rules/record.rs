@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 use super::{
     decide::{Made, Record},
     mark::Mark,
-    spec::Plan,
+    spec::{Fingerprint, Plan},
 };
 use crate::{
     api::{
@@ -38,7 +38,7 @@ pub struct Key {
     pub value: SecretString,
     pub made: Made,
     /// What it is for, see [`Source::fingerprint`](super::spec::Source::fingerprint).
-    pub fingerprint: String,
+    pub fingerprint: Fingerprint,
 }
 
 /// What the annotation holds, in JSON.
@@ -65,7 +65,7 @@ struct Annotation {
 
 /// Finds the key in a Secret: a value that the annotation proves to be of an attempt of this object, for what `fingerprint`
 /// says.
-pub fn find_key(secret: &Secret, uid: &str, fingerprint: &str) -> Option<(Key, Record)> {
+pub fn find_key(secret: &Secret, uid: &str, fingerprint: Fingerprint) -> Option<(Key, Record)> {
     let annotation = annotation_of(secret).filter(|annotation| annotation.version == VERSION)?;
     let record = Record {
         mark: Mark::parse(&annotation.mark, uid)?,
@@ -86,7 +86,7 @@ pub fn find_key(secret: &Secret, uid: &str, fingerprint: &str) -> Option<(Key, R
             created_at: record.created_at,
             rotate_request: record.rotate_request.clone(),
         },
-        fingerprint: fingerprint.into(),
+        fingerprint,
     };
     Some((key, record))
 }
@@ -115,7 +115,7 @@ pub fn render(
         created_at: record.created_at,
         written_at,
         rotate_request: record.rotate_request.clone(),
-        code: code(&key.value, &record, uid, &key.fingerprint),
+        code: code(&key.value, &record, uid, key.fingerprint),
         key: carrier.map(|entry| entry.key.clone()),
         labels: target.labels.keys().cloned().collect(),
         annotations: target.annotations.keys().cloned().collect(),
@@ -169,7 +169,7 @@ fn annotation_of(secret: &Secret) -> Option<Annotation> {
 }
 
 /// HMAC-SHA-256, keyed with the key, over the record, the uid of the object and what the key is for.
-fn code(value: &SecretString, record: &Record, uid: &str, fingerprint: &str) -> String {
+fn code(value: &SecretString, record: &Record, uid: &str, fingerprint: Fingerprint) -> String {
     let key = hmac::Key::new(hmac::HMAC_SHA256, value.expose_secret().as_bytes());
     let statement = serde_json::json!([
         "edge-token",
@@ -178,7 +178,7 @@ fn code(value: &SecretString, record: &Record, uid: &str, fingerprint: &str) -> 
         record.created_at,
         record.written_at,
         record.rotate_request,
-        fingerprint,
+        fingerprint.to_string(),
     ]);
     STANDARD_NO_PAD.encode(hmac::sign(&key, statement.to_string().as_bytes()))
 }

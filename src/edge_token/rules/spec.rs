@@ -1,5 +1,9 @@
 //! The spec, turned into what is acted on, or what is wrong with it.
 
+use std::fmt;
+
+use aws_lc_rs::digest;
+use base64::{Engine, engine::general_purpose::STANDARD_NO_PAD};
 use k8s_openapi::jiff::SignedDuration;
 use reqwest::Url;
 
@@ -51,6 +55,24 @@ pub enum Source {
     DeployApi { url: Url, environment_id: String },
 }
 
+/// What a key is for, in 32 bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Fingerprint([u8; 32]);
+
+impl Fingerprint {
+    fn of(text: &str) -> Self {
+        let mut hash = [0; 32];
+        hash.copy_from_slice(digest::digest(&digest::SHA256, text.as_bytes()).as_ref());
+        Self(hash)
+    }
+}
+
+impl fmt::Display for Fingerprint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&STANDARD_NO_PAD.encode(self.0))
+    }
+}
+
 impl Source {
     /// Where its API is.
     pub fn url(&self) -> &Url {
@@ -65,8 +87,8 @@ impl Source {
     }
 
     /// What a key proves to be for. Keys of equal fingerprints may stand for each other.
-    pub fn fingerprint(&self) -> String {
-        match self {
+    pub fn fingerprint(&self) -> Fingerprint {
+        Fingerprint::of(&match self {
             Self::TokenApi { url, scopes, .. } => {
                 let mut scopes = scopes.clone();
                 scopes.sort_unstable();
@@ -76,7 +98,7 @@ impl Source {
                 url,
                 environment_id,
             } => serde_json::json!(["deployAPI", url.as_str(), environment_id]).to_string(),
-        }
+        })
     }
 }
 

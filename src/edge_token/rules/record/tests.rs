@@ -6,12 +6,12 @@ use serde_json::{Value, json};
 use super::*;
 use crate::edge_token::testing::{UID, at, key_of, object, object_with, plan, target_of};
 
-fn fingerprint(object: &EdgeToken) -> String {
+fn fingerprint(object: &EdgeToken) -> Fingerprint {
     plan(object).source.fingerprint()
 }
 
 fn find(secret: &Secret, object: &EdgeToken) -> Option<(Key, Record)> {
-    find_key(secret, UID, &fingerprint(object))
+    find_key(secret, UID, fingerprint(object))
 }
 
 fn text(secret: &Secret, key: &str) -> String {
@@ -43,11 +43,11 @@ fn a_target_is_ready_for_envfrom_and_proves_its_key() {
 fn what_was_restored_or_copied_under_another_uid_proves_nothing() {
     let object = object();
     let secret = target_of(&object, 1);
-    assert!(find_key(&secret, "uid-2", &fingerprint(&object)).is_none());
+    assert!(find_key(&secret, "uid-2", fingerprint(&object)).is_none());
     let mut renamed = secret.clone();
     let of_another = annotation(&mut renamed).replace(UID, "uid-2");
     *annotation(&mut renamed) = of_another;
-    assert!(find_key(&renamed, "uid-2", &fingerprint(&object)).is_none());
+    assert!(find_key(&renamed, "uid-2", fingerprint(&object)).is_none());
 }
 
 #[test]

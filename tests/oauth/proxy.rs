@@ -5,18 +5,21 @@ use std::{
     process::Command,
 };
 
-use edge_credential_operator::{http::Unreachable, oauth::TokenError};
-use kit::sitecore::hostile::{nowhere, proxy};
+use edge_credential_operator::{
+    http::{Unreachable, route::Deadlines},
+    oauth::TokenError,
+};
+use kit::sitecore::hostile::{PATIENT, nowhere, proxy};
 use reqwest::{Client, Proxy};
 
 use super::{CANARY, SHORT, ask, raw, sitecore_with};
 
 /// What an endpoint behind this proxy fails with.
-async fn fail_behind(proxy: &str) -> Unreachable {
+async fn fail_behind(proxy: &str, deadlines: Deadlines) -> Unreachable {
     let client = Client::builder()
         .proxy(Proxy::all(proxy).unwrap())
-        .connect_timeout(SHORT.connect)
-        .timeout(SHORT.total)
+        .connect_timeout(deadlines.connect)
+        .timeout(deadlines.total)
         .build()
         .unwrap();
     let sent = client.post("https://auth.example/oauth/token").send().await;
@@ -32,7 +35,7 @@ async fn a_proxy_that_refuses_to_connect_is_told_apart_however_it_does() {
         "CANARY\r\n\r\n",
         "",
     ] {
-        let cause = fail_behind(&proxy(answer)).await;
+        let cause = fail_behind(&proxy(answer), PATIENT).await;
         assert_eq!(cause, Unreachable::ProxyRefused, "{answer:?}");
         assert!(!format!("{} {cause:?}", cause.tell("it")).contains(CANARY));
     }
@@ -44,7 +47,7 @@ async fn a_proxy_that_cannot_be_connected_to_is_not_taken_for_the_endpoint() {
     let closed = format!("http://{}", free.local_addr().unwrap());
     drop(free);
     for url in [closed, nowhere()] {
-        let cause = fail_behind(&url).await;
+        let cause = fail_behind(&url, PATIENT).await;
         assert_eq!(cause, Unreachable::ProxyUnreachable, "{url}");
     }
 }
@@ -53,13 +56,16 @@ async fn a_proxy_that_cannot_be_connected_to_is_not_taken_for_the_endpoint() {
 async fn a_proxy_that_says_nothing_is_a_time_out() {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
-    assert_eq!(fail_behind(&url).await, Unreachable::Timeout);
+    assert_eq!(fail_behind(&url, SHORT).await, Unreachable::Timeout);
 }
 
 #[tokio::test]
 async fn a_proxy_that_connects_to_something_else_than_tls_is_not_to_blame() {
     let answer = format!("HTTP/1.1 200 OK\r\n\r\n{CANARY}");
-    assert_eq!(fail_behind(&proxy(answer)).await, Unreachable::Connect);
+    assert_eq!(
+        fail_behind(&proxy(answer), PATIENT).await,
+        Unreachable::Connect
+    );
 }
 
 #[tokio::test]

@@ -158,9 +158,13 @@ impl Proxy {
         calls.iter().filter(|call| call.what == what).count()
     }
 
-    /// Waits until all calls have been answered and no other has come for so long.
-    pub async fn quiet(&self, time: Duration) {
-        while self.record.idle_for() < time {
+    /// Waits until all calls have been answered and no other has come for so long. Returns how many there were until then: all
+    /// others begin later.
+    pub async fn quiet(&self, time: Duration) -> usize {
+        loop {
+            if let Some(calls) = self.record.count_at_rest(time) {
+                return calls;
+            }
             tokio::time::sleep(POLL).await;
         }
     }

@@ -165,13 +165,11 @@ impl Record {
         self.lock().calls.clone()
     }
 
-    /// How long ago the last call ended; nothing while one is in flight.
-    pub fn idle_for(&self) -> Duration {
+    /// How many calls there were, if all have been answered and no other has come for so long.
+    pub fn count_at_rest(&self, time: Duration) -> Option<usize> {
         let state = self.lock();
-        if state.in_flight > 0 {
-            return Duration::ZERO;
-        }
-        state.last.elapsed()
+        let is_quiet = state.in_flight == 0 && state.last.elapsed() >= time;
+        is_quiet.then_some(state.calls.len())
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {

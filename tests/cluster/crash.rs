@@ -4,11 +4,9 @@ use std::hash::{BuildHasher, RandomState};
 use std::time::Instant;
 
 use edge_credential_operator::api::edge_credential::RENEW_REQUESTED_AT;
-use edge_credential_operator::rules::token_value::PROOF;
 use k8s_openapi::api::core::v1::Secret;
-use serde_json::Value;
 
-use kit::harness::{CLIENT, Namespace, Scene, text};
+use kit::harness::{CLIENT, Namespace, Scene, proof, text};
 
 const KILLS: usize = 50;
 
@@ -116,12 +114,7 @@ async fn converged(namespace: &Namespace, name: &str, step: Step, value: &str, k
 
 /// Whether the token in a Secret was requested for this value of the renew annotation.
 fn answers(secret: &Secret, value: &str) -> bool {
-    let annotations = secret.metadata.annotations.as_ref();
-    let proof = annotations.and_then(|annotations| annotations.get(PROOF));
-    let proof: Value = proof
-        .and_then(|proof| serde_json::from_str(proof).ok())
-        .unwrap_or_default();
-    proof["renewRequest"] == value
+    proof(secret)["renewRequest"] == value
 }
 
 /// From 0 to 1, another one each time.

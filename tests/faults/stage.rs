@@ -22,6 +22,9 @@ pub const LIMIT: Duration = Duration::from_secs(150);
 /// How long no call may come until the operator counts as idle.
 pub const QUIET: Duration = Duration::from_millis(200);
 
+/// How many visits there may be until one changes nothing.
+pub const VISITS: usize = 3;
+
 /// How often to look at objects while the operator is idle.
 const POLL: Duration = Duration::from_secs(1);
 

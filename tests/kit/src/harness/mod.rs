@@ -8,7 +8,7 @@ mod operator;
 mod scene;
 
 pub use edge_tokens::edge_token_condition;
-pub use namespace::{CLIENT, CREDENTIALS, Namespace, SECRET, condition, credentials, text};
+pub use namespace::{CLIENT, CREDENTIALS, Namespace, SECRET, condition, credentials, proof, text};
 pub use operator::Operator;
 pub use scene::{CHART, Scene, Setup, assert_nothing_was_refused, crd_is_served, deployed};
 

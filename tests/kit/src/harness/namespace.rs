@@ -8,6 +8,7 @@ use std::time::Duration;
 use edge_credential_operator::api::{
     ConditionType, EdgeCredential, EdgeCredentialSpec, EdgeToken, Reason, conditions,
 };
+use edge_credential_operator::rules::token_value::PROOF;
 use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::{Namespace as KubeNamespace, Secret};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
@@ -15,7 +16,7 @@ use kube::api::{DeleteParams, ListParams, ObjectMeta, PostParams};
 use kube::{Api, Client, Resource};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::{PATIENCE, find, operator};
 
@@ -271,6 +272,15 @@ pub fn text(secret: &Secret, key: &str) -> String {
     let data = secret.data.as_ref();
     data.and_then(|data| data.get(key))
         .map(|value| String::from_utf8_lossy(&value.0).into_owned())
+        .unwrap_or_default()
+}
+
+/// What a target says of the token in it; nothing if there is no proof.
+pub fn proof(target: &Secret) -> Value {
+    let annotations = target.metadata.annotations.as_ref();
+    annotations
+        .and_then(|annotations| annotations.get(PROOF))
+        .and_then(|proof| serde_json::from_str(proof).ok())
         .unwrap_or_default()
 }
 
